@@ -1,0 +1,37 @@
+# Every target works on a machine with Python 3.11+ and make; .venv is created as needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check parity bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: $(READY)  ## write demo/: a synthetic genome, a store and scores
+	$(BIN)/seal-store demo demo --overwrite
+
+test: $(READY)  ## run the test suite
+	$(BIN)/pytest -m 'not parity'
+
+check: $(READY)  ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+parity: $(READY)  ## full-size check against Seal's own numbers (needs ../shared/parity; minutes)
+	$(BIN)/pytest -m parity -s
+
+bench: $(READY)  ## measure building and scoring
+	$(BIN)/python benchmarks/build.py
+	$(BIN)/python benchmarks/score.py
+
+clean:  ## remove what make wrote
+	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Tables of the published model: its 802 contexts and 2,002 chromatin features."""

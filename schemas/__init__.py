@@ -1,0 +1,1 @@
+"""Versioned JSON Schemas of the attributes of stores and results."""

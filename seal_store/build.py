@@ -1,0 +1,304 @@
+"""Build a store: plan -> run_shards -> finalize.
+
+A shard holds the genes of one Zarr shard file and is written by one process. ``finalize`` adds
+the reference predictions, then the manifest, and renames ``OUT.partial`` to ``OUT``.
+:func:`build` runs the very steps that a cluster would.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numcodecs
+import numpy as np
+import torch
+import zarr
+
+from seal_store import manifest
+from seal_store.cnn import Beluga, CnnConfig
+from seal_store.device import inference, resolve_device
+from seal_store.errors import InputError, OutputError, ProfileError, StoreError, UnfinishedError
+from seal_store.genome import one_hot
+from seal_store.grid import Grid, aggregate
+from seal_store.heads import Heads, HeadSet, load_heads
+from seal_store.labels import context_labels
+from seal_store.layout import GENES_PER_SHARD, STORE, create, get, spec
+from seal_store.plan import (
+    BuildOptions,
+    Planned,
+    check_heads,
+    describe_heads,
+    plan,
+    write_head_set,
+)
+from seal_store.progress import Progress, silent
+from seal_store.store import ATTRIBUTE, Store, consolidate, grid_slice, read_cnn, read_heads
+from seal_store.sweep import sweep
+
+SHARD_ARRAYS = ("features", "hidden", "aggregated")
+EXPRESSION_BLOCK = 256
+
+
+def build(
+    options: BuildOptions,
+    device: str = "auto",
+    *,
+    tf32: bool = False,
+    progress: Progress = silent,
+) -> Store:
+    """Build a whole store; computing and writing overlap.
+
+    With ``resume`` a finished store is returned as it is and finished shards of an unfinished
+    one are kept.
+    """
+    resolve_device(device)
+    if options.resume and options.out.exists():
+        return Store(options.out)
+    planned = plan(options, progress)
+    run_shards(
+        planned.path,
+        _missing_shards(planned),
+        device,
+        tf32=tf32,
+        profiles=options.from_profiles,
+        progress=progress,
+    )
+    return finalize(options.out, overwrite=options.overwrite, progress=progress)
+
+
+def run_shards(
+    partial: Path,
+    shards: Sequence[int],
+    device: str = "auto",
+    *,
+    tf32: bool = False,
+    profiles: Path | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Compute ``shards`` of a planned store; a shard is written while the next one is computed."""
+    group = _open_planned(partial)
+    attributes: Any = group.attrs[ATTRIBUTE]
+    genes = get(group, "gene_id").shape[0]
+    count = -(-genes // GENES_PER_SHARD)
+    for shard in shards:
+        if not 0 <= shard < count:
+            raise InputError(f"--shard {shard}: this store has shards 0 to {count - 1}")
+    work = _Shards(group, attributes, resolve_device(device), tf32, profiles)
+    spans = {s: range(s * GENES_PER_SHARD, min(genes, (s + 1) * GENES_PER_SHARD)) for s in shards}
+    total, done = sum(map(len, spans.values())), 0
+    pending: Future[None] | None = None
+    with ThreadPoolExecutor(1) as writer:
+        for shard, span in spans.items():
+            block = work.empty(len(span))
+            for row, gene in enumerate(span):
+                work.compute(gene, {name: values[row] for name, values in block.items()})
+                done += 1
+                progress("genes", done, total)
+            if pending is not None:
+                pending.result()
+            pending = writer.submit(_write_shard, partial, group, shard, block)
+        if pending is not None:
+            pending.result()
+
+
+def finalize(out: Path, *, overwrite: bool = False, progress: Progress = silent) -> Store:
+    """Add reference predictions, labels of contexts and the manifest; rename to ``out``.
+
+    Raises :class:`UnfinishedError` if a shard is missing and :class:`OutputError` if ``out``
+    exists and ``overwrite`` is false.
+    """
+    partial = manifest.partial_path(out)
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already", "choose another --out or add --overwrite")
+    group = _open_planned(partial)
+    known = _finished_files(partial, group)
+    _write_expression(group, progress)
+    consolidate(partial)
+    manifest.publish(partial, out, known)
+    return Store(out)
+
+
+def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list[HeadSet]:
+    """Add the head sets found at ``heads_path`` to a finished store; returns them.
+
+    While it works, the store stands under its ``.partial`` name; interrupted, it is completed
+    with :func:`finalize`.
+    """
+    store = Store(path)
+    added = load_heads(heads_path)
+    check_heads(added, store.config, store.grid, store.head_sets)
+    partial = manifest.partial_path(path)
+    if partial.exists():
+        raise OutputError(f"{partial} exists", "another run is writing; remove it if none is")
+    path.replace(partial)
+    group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
+    for head_set in added:
+        write_head_set(group, head_set)
+    attributes: Any = dict(store.attributes)
+    attributes["heads"] = attributes["heads"] + [describe_heads(head_set) for head_set in added]
+    group.attrs[ATTRIBUTE] = attributes
+    finalize(path, progress=progress)
+    return added
+
+
+class _Shards:
+    """Computes genes of a planned store, from the CNN or from imported profiles."""
+
+    def __init__(
+        self,
+        group: zarr.Group,
+        attributes: dict[str, Any],
+        device: torch.device,
+        tf32: bool,
+        profiles: Path | None,
+    ) -> None:
+        grid = attributes["grid"]
+        self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
+        self.config = CnnConfig.from_dict(attributes["cnn"]["config"])
+        self.keep_bits = attributes["keep_bits"]
+        self.hidden = attributes["hidden"]
+        self.device, self.tf32 = device, tf32
+        self.sequence = get(group, "sequence")
+        self.gene_id, self.strand, self.tss = (
+            np.asarray(get(group, name)[:]) for name in ("gene_id", "strand", "tss")
+        )
+        self.profiles: Path | None = None
+        self.model: Beluga | None = None
+        if attributes["source"] == "profiles":
+            if profiles is None:
+                raise InputError("this store takes imported profiles", "give --from-profiles DIR")
+            self.profiles = profiles
+        else:
+            self.model = read_cnn(group, self.config).to(device)
+
+    def empty(self, genes: int) -> dict[str, np.ndarray]:
+        """Arrays of a shard by name."""
+        bins, config = self.grid.bins, self.config
+        decay = 2 * len(self.grid.rates)
+        block = {
+            "features": np.empty((genes, bins, config.features), np.float32),
+            "aggregated": np.empty((genes, decay, config.features), np.float32),
+        }
+        if self.hidden:
+            block["hidden"] = np.empty((genes, bins, 2, config.hidden), np.float16)
+        return block
+
+    def compute(self, gene: int, out: dict[str, np.ndarray]) -> None:
+        """Fill one gene's rows."""
+        name = str(self.gene_id[gene])
+        if self.profiles is not None:
+            features = read_profile(self.profiles, name, (self.grid.bins, self.config.features))
+        else:
+            features, hidden = self._sweep(gene)
+            if self.hidden:
+                out["hidden"][...] = hidden
+        if not np.isfinite(features).all():
+            raise StoreError(f"gene {name}: features are not finite", "check the weights")
+        out["aggregated"][...] = aggregate(self.grid.decay_weights, features)
+        if self.keep_bits is not None:
+            features = numcodecs.BitRound(self.keep_bits).encode(features)
+        out["features"][...] = np.asarray(features).view(np.float32).reshape(out["features"].shape)
+
+    def _sweep(self, gene: int) -> tuple[np.ndarray, np.ndarray]:
+        assert self.model is not None
+        strand = int(self.strand[gene])
+        bases = self.sequence[gene][grid_slice(self.grid, int(self.tss[gene]), strand)]
+        with inference(tf32=self.tf32):
+            x = torch.from_numpy(one_hot(bases))[None].to(self.device)
+            swept = sweep(self.model, x, self.grid.step)
+            order = slice(None, None, strand)
+            return swept.features[0].cpu().numpy()[order], swept.hidden[0].cpu().numpy()[order]
+
+
+def read_profile(folder: Path, gene: str, shape: tuple[int, int]) -> np.ndarray:
+    """Seal's ``<gene>.npy``: float32 ``(windows, feature)``, window 0 most upstream.
+
+    Raises :class:`ProfileError` if it is unreadable, of another shape or not float.
+    """
+    path = folder / f"{gene}.npy"
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ProfileError(f"{path}: not a readable .npy file", "fetch it again") from error
+    if values.shape != shape or values.dtype.kind != "f":
+        raise ProfileError(
+            f"{path}: shape {values.shape} {values.dtype}, expected {shape} float32",
+            "profiles and CNN must have the same features",
+        )
+    return values.astype(np.float32)
+
+
+def _write_shard(
+    partial: Path, group: zarr.Group, shard: int, block: dict[str, np.ndarray]
+) -> None:
+    first = shard * GENES_PER_SHARD
+    files = {}
+    for name, values in block.items():
+        array = get(group, name)
+        array[first : first + len(values)] = values
+        file = f"{name}/c/{shard}" + "/0" * (array.ndim - 1)
+        files[file] = manifest.entry(partial / file)
+    manifest.write_json(_journal(partial, shard), {"files": files})
+
+
+def _write_expression(group: zarr.Group, progress: Progress) -> None:
+    attributes: Any = group.attrs[ATTRIBUTE]
+    sets = read_heads(group, [entry["name"] for entry in attributes["heads"]])
+    labels = context_labels([(s.name, s.contexts) for s in sets])
+    aggregated = get(group, "aggregated")
+    genes = aggregated.shape[0]
+    sizes = {"gene": genes, "context": len(labels["context_name"])}
+    for name in ("expression", *labels):
+        if name in group:
+            del group[name]
+        if sets:
+            create(group, spec(STORE, name), sizes)
+    if not sets:
+        return
+    for name, values in labels.items():
+        get(group, name)[...] = values
+    heads = Heads(sets)
+    expression = get(group, "expression")
+    with inference():
+        for first in range(0, genes, EXPRESSION_BLOCK):
+            block = np.asarray(aggregated[first : first + EXPRESSION_BLOCK])
+            rows = torch.from_numpy(block).flatten(1)
+            expression[first : first + len(rows)] = heads.predict(heads.first(rows)).numpy()
+            progress("predictions", first + len(rows), genes)
+
+
+def _journal(partial: Path, shard: int) -> Path:
+    return partial / manifest.JOURNAL / f"shard-{shard:05d}.json"
+
+
+def _missing_shards(planned: Planned) -> list[int]:
+    return [s for s in range(planned.shards) if not _journal(planned.path, s).exists()]
+
+
+def _finished_files(partial: Path, group: zarr.Group) -> dict[str, manifest.Entry]:
+    """Entries of all shard files: of an earlier manifest, else of the shards' journal."""
+    earlier = partial / manifest.MANIFEST
+    if earlier.exists():
+        listed = json.loads(earlier.read_text(encoding="utf-8"))["files"]
+        return {n: item for n, item in listed.items() if n.split("/")[0] in SHARD_ARRAYS}
+    shards = -(-get(group, "gene_id").shape[0] // GENES_PER_SHARD)
+    files: dict[str, manifest.Entry] = {}
+    for shard in range(shards):
+        try:
+            files |= json.loads(_journal(partial, shard).read_text(encoding="utf-8"))["files"]
+        except FileNotFoundError:
+            raise UnfinishedError(
+                f"{partial}: shard {shard} of {shards} is not done",
+                f"run `seal-store build --shard {shard} --out ...`, or build with --resume",
+            ) from None
+    return files
+
+
+def _open_planned(partial: Path) -> zarr.Group:
+    if not (partial / manifest.JOURNAL).exists() and not (partial / manifest.MANIFEST).exists():
+        raise UnfinishedError(f"{partial}: no planned store here", "run `seal-store build --plan`")
+    return zarr.open_group(str(partial), mode="r+", use_consolidated=False)

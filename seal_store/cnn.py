@@ -1,0 +1,221 @@
+"""Beluga, the CNN: configuration, weights, forward on whole windows.
+
+This plain form is the definition: every faster path is tested against it. No padding and
+stride 1 everywhere; with the published sizes, for one window::
+
+    (4, 2000)   conv 4->320, ReLU, conv 320->320, ReLU, maxpool 4    -> (320, 496)
+                conv 320->480, ReLU, conv 480->480, ReLU, maxpool 4  -> (480, 120)
+                conv 480->640, ReLU, conv 640->640, ReLU             -> (640, 106)
+                flatten channel-major, linear 2003, ReLU, linear 2002, sigmoid
+
+Every value is the mean of the forward sequence's and the reverse complement's output. Dropout
+has no effect in inference and is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seal_store.errors import WeightsError
+
+LAYERS = {f"conv{n}": f"model.0.{i}" for n, i in enumerate((0, 2, 6, 8, 12, 14), 1)} | {
+    "linear1": "model.1.2.1",
+    "linear2": "model.1.4.1",
+}
+"""Our layer names and the keys of a weights file."""
+
+BLOCK = 16
+"""Positions summed at once in the first linear layer."""
+
+
+@dataclass(frozen=True)
+class CnnConfig:
+    """Sizes of the network; the defaults are the published ones."""
+
+    channels: tuple[int, ...] = (320, 320, 480, 480, 640, 640)
+    hidden: int = 2003
+    features: int = 2002
+    kernel: int = 8
+    pool: int = 4
+    window: int = 2000
+
+    @property
+    def positions(self) -> int:
+        """Positions of the last convolution within one window (106 as published)."""
+        length, shrink = self.window, 2 * (self.kernel - 1)
+        for _ in range(2):
+            length = (length - shrink) // self.pool
+        return length - shrink
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor of a weights file, in the file's order."""
+        outputs = (*self.channels, self.hidden, self.features)
+        inputs = (4, *self.channels[:-1], self.channels[-1] * self.positions, self.hidden)
+        shapes: dict[str, tuple[int, ...]] = {}
+        for (name, key), inner, outer in zip(LAYERS.items(), inputs, outputs, strict=True):
+            kernel = (1, self.kernel) if name.startswith("conv") else ()
+            shapes[f"{key}.weight"] = (outer, inner, *kernel)
+            shapes[f"{key}.bias"] = (outer,)
+        return shapes
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready values."""
+        return asdict(self) | {"channels": list(self.channels)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CnnConfig:
+        """The inverse of :meth:`to_dict`."""
+        return cls(**{**values, "channels": tuple(values["channels"])})
+
+
+class Beluga(nn.Module):
+    """The network, from ``weights`` under our names, float32.
+
+    ``conv{1..6}_weight`` ``(out, in, 8)``; ``linear1_weight`` ``(position, channel, unit)``, so
+    that one position's share of the product is contiguous; ``linear2_weight``
+    ``(feature, unit)``; and a ``_bias`` for each.
+    """
+
+    def __init__(self, config: CnnConfig, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.config = config
+        for name in LAYERS:
+            for part in ("weight", "bias"):
+                self.register_buffer(f"{name}_{part}", weights[f"{name}_{part}"])
+
+    @classmethod
+    def from_state(cls, config: CnnConfig, state: Mapping[str, Tensor]) -> Beluga:
+        """From the tensors of a weights file, in the shapes of :meth:`CnnConfig.shapes`."""
+        weights = {}
+        for name, key in LAYERS.items():
+            weight = state[f"{key}.weight"]
+            if name == "linear1":
+                weight = weight.view(config.hidden, config.channels[-1], config.positions)
+                weight = weight.permute(2, 1, 0).contiguous()
+            weights[f"{name}_weight"] = weight.squeeze(2) if weight.ndim == 4 else weight
+            weights[f"{name}_bias"] = state[f"{key}.bias"]
+        return cls(config, weights)
+
+    def conv(self, layer: int, x: Tensor) -> Tensor:
+        """Convolution ``layer`` (1..6) and its ReLU: ``(n, in, L)`` to ``(n, out, L - 7)``."""
+        weight, bias = getattr(self, f"conv{layer}_weight"), getattr(self, f"conv{layer}_bias")
+        return F.conv1d(x, weight, bias).relu_()
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Max-pooling: ``(n, c, L)`` to ``(n, c, L // 4)``."""
+        return F.max_pool1d(x, self.config.pool)
+
+    def first_linear(self, x: Tensor) -> Tensor:
+        """Last convolution ``(n, 640, 106)`` to ``hidden``, before its ReLU: ``(n, 2003)``.
+
+        Summed in blocks of positions: one running float32 sum over 67,840 products would lose
+        two decimal digits.
+        """
+        weight = self.get_buffer("linear1_weight")
+        blocks = zip(x.transpose(1, 2).split(BLOCK, 1), weight.split(BLOCK), strict=True)
+        hidden = sum(rows.flatten(1) @ part.flatten(0, 1) for rows, part in blocks)
+        return hidden + self.get_buffer("linear1_bias")
+
+    def output(self, hidden: Tensor) -> Tensor:
+        """``hidden`` (before ReLU) ``(..., 2003)`` to one strand's features ``(..., 2002)``."""
+        weight, bias = self.get_buffer("linear2_weight"), self.get_buffer("linear2_bias")
+        return F.linear(hidden.relu(), weight, bias).sigmoid_()
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """One strand of whole windows, one-hot ``(n, 4, 2000)``, to ``hidden`` ``(n, 2003)``."""
+        x = self.pool(self.conv(2, self.conv(1, x)))
+        x = self.pool(self.conv(4, self.conv(3, x)))
+        return self.first_linear(self.conv(6, self.conv(5, x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One-hot windows float32 ``(n, 4, 2000)`` to features ``(n, 2002)``, strands averaged."""
+        return (self.output(self.hidden(x)) + self.output(self.hidden(flip(x)))) / 2
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights under the keys and in the shapes of a weights file."""
+        state = {}
+        for name, key in LAYERS.items():
+            weight = self.get_buffer(f"{name}_weight")
+            if name == "linear1":
+                weight = weight.permute(2, 1, 0)
+            state[f"{key}.weight"] = weight.reshape(self.config.shapes()[f"{key}.weight"])
+            state[f"{key}.bias"] = self.get_buffer(f"{name}_bias")
+        return state
+
+    def sha256(self) -> str:
+        """Fingerprint of the weights: SHA-256 over names, shapes and little-endian float32."""
+        digest = hashlib.sha256()
+        for key, value in self.state().items():
+            digest.update(f"{key}{tuple(value.shape)}".encode())
+            digest.update(np.ascontiguousarray(value.cpu().numpy(), "<f4").data)
+        return digest.hexdigest()
+
+
+def flip(x: Tensor) -> Tensor:
+    """Reverse complement of one-hot sequence ``(..., 4, n)``: rows and columns reversed."""
+    return x.flip((-2, -1))
+
+
+def load_cnn(path: str | Path) -> Beluga:
+    """Read a ``deepsea.beluga.pth`` state dict on CPU; sizes follow from the tensors.
+
+    Nothing in the file is executed (``weights_only``). Raises :class:`WeightsError` if the file
+    is missing, damaged, or a tensor is missing or of a shape that does not fit the others; the
+    message names the first one that is off.
+    """
+    tensors = load_tensors(path, WeightsError, "check --cnn")
+    return Beluga.from_state(check_weights(tensors, str(path)), tensors)
+
+
+def load_tensors(path: str | Path, error: type[WeightsError] | Any, hint: str) -> dict[str, Any]:
+    """``torch.load`` of a dict with ``weights_only=True``; failures are raised as ``error``."""
+    if not Path(path).is_file():
+        raise error(f"weights file not found: {path}", hint)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as cause:  # torch raises many types for a damaged file
+        reason = str(cause).splitlines()[0][:200] if str(cause) else type(cause).__name__
+        raise error(
+            f"{path}: not a readable PyTorch weights file ({reason})",
+            "it may be truncated or hold more than weights: fetch it again and compare its size",
+        ) from cause
+    if not isinstance(loaded, dict):
+        raise error(f"{path}: holds a {type(loaded).__name__}, not a dict of tensors", hint)
+    return loaded
+
+
+def check_weights(tensors: Mapping[str, Any], where: str) -> CnnConfig:
+    """The configuration that ``tensors`` have; raises :class:`WeightsError` if there is none."""
+    hint = "expected the state dict of DeepSEA Beluga (deepsea.beluga.pth)"
+
+    def shape(key: str) -> tuple[int, ...]:
+        if not isinstance(tensors.get(key), Tensor):
+            raise WeightsError(f"{where}: tensor {key} is missing", hint)
+        return tuple(tensors[key].shape)
+
+    sizes = []
+    for name, key in LAYERS.items():
+        found = shape(f"{key}.weight")
+        if len(found) != (4 if name.startswith("conv") else 2):
+            raise WeightsError(f"{where}: tensor {key}.weight has shape {found}", hint)
+        sizes.append(found[0])
+    config = CnnConfig(channels=tuple(sizes[:6]), hidden=sizes[6], features=sizes[7])
+    for key, expected in config.shapes().items():
+        if shape(key) != expected:
+            raise WeightsError(
+                f"{where}: tensor {key} has shape {shape(key)}, expected {expected}", hint
+            )
+        if tensors[key].dtype != torch.float32:
+            raise WeightsError(f"{where}: tensor {key} is {tensors[key].dtype}, not float32", hint)
+        if not tensors[key].isfinite().all():
+            raise WeightsError(f"{where}: tensor {key} holds NaN or infinite values", hint)
+    return config

@@ -1,0 +1,71 @@
+"""Exceptions. Every message says what is wrong, where, and (``hint``) what to do next.
+
+::
+
+    SealStoreError
+    ├── InputError (ValueError)          something the user gave is wrong
+    │   ├── GenomeError                  FASTA
+    │   ├── GeneTableError               gene table
+    │   ├── VariantError                 VCF
+    │   ├── WeightsError                 CNN weights
+    │   ├── HeadsError                   head sets
+    │   └── ProfileError                 imported gene profiles
+    ├── OutputError (OSError)            an output exists or cannot be written
+    └── StoreError                       a store or a results group
+        ├── FormatError                  not ours, damaged metadata, another format version
+        └── UnfinishedError              written in part; never published
+"""
+
+from __future__ import annotations
+
+
+class SealStoreError(Exception):
+    """Base class. ``str()`` is the message, ``hint`` what to do next (may be empty)."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InputError(SealStoreError, ValueError):
+    """Something the user gave is wrong."""
+
+
+class GenomeError(InputError):
+    """A FASTA file is missing, unreadable or lacks a contig."""
+
+
+class GeneTableError(InputError):
+    """A gene table is missing or malformed, or a gene is not in it."""
+
+
+class VariantError(InputError):
+    """A variant file cannot be read, or holds a variant that the chosen policy refuses."""
+
+
+class WeightsError(InputError):
+    """CNN weights are missing, truncated or of another shape."""
+
+
+class HeadsError(InputError):
+    """A head set is missing, incomplete or does not fit the store."""
+
+
+class ProfileError(InputError):
+    """An imported gene profile has another shape or type."""
+
+
+class OutputError(SealStoreError, OSError):
+    """An output exists already or cannot be written."""
+
+
+class StoreError(SealStoreError):
+    """A store or a results group cannot be used."""
+
+
+class FormatError(StoreError):
+    """Not a seal-store group, damaged metadata, or another format version."""
+
+
+class UnfinishedError(StoreError):
+    """Written in part: the process that wrote it did not finish."""

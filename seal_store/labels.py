@@ -1,0 +1,43 @@
+"""Labels of the published model's contexts and features, from the package's own tables."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+FEATURE_COLUMNS = ("name", "assay_type", "factor", "cell_type", "treatment")
+CONTEXT_COLUMNS = ("kind", "stage", "region", "cell_type")
+
+
+@lru_cache
+def table(name: str) -> tuple[dict[str, str], ...]:
+    """Rows of ``resources/<name>.tsv``."""
+    text = files("seal_store.resources").joinpath(f"{name}.tsv").read_text(encoding="utf-8")
+    return tuple(csv.DictReader(text.splitlines(), delimiter="\t"))
+
+
+def feature_labels(count: int) -> dict[str, np.ndarray]:
+    """Columns ``feature_*`` of a store: the published labels for 2,002 features, else numbers."""
+    rows = table("features")
+    if count != len(rows):
+        rows = tuple(
+            dict.fromkeys(FEATURE_COLUMNS, "") | {"name": f"feature_{i}"} for i in range(count)
+        )
+    return {f"feature_{c}": np.array([row[c] for row in rows]) for c in FEATURE_COLUMNS}
+
+
+def context_labels(sets: Sequence[tuple[str, Sequence[str]]]) -> dict[str, np.ndarray]:
+    """Columns ``context_*`` of a store for (set name, context names); unknown ones stay empty."""
+    known = {(row["head_set"], row["name"]): row for row in table("contexts")}
+    keys = [(head_set, name) for head_set, names in sets for name in names]
+    columns = {
+        "context_name": np.array([name for _, name in keys]),
+        "context_set": np.array([head_set for head_set, _ in keys]),
+    }
+    for column in CONTEXT_COLUMNS:
+        columns[f"context_{column}"] = np.array([known.get(k, {}).get(column, "") for k in keys])
+    return columns

@@ -1,0 +1,232 @@
+"""The arrays of a store and of a results group, as data.
+
+Shapes, chunks, validation and documentation follow from these tables. Every array names its
+dimensions (so xarray can open the group), is chunked in multiples of 8 elements where it is
+bit-shuffled, and ends each chunk with a crc32c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+
+from seal_store.errors import FormatError
+
+FORMAT_VERSION = 1
+RESULTS_VERSION = 1
+
+GENES_PER_SHARD = 64
+WINDOWS_PER_CHUNK = 20
+VARIANTS_PER_CHUNK = 2048
+
+SEQUENCE_OFFSET = -22_500
+SEQUENCE_LENGTH = 45_000
+"""``sequence`` holds 1-based TSS - 22500 ... TSS + 22499 of the + strand."""
+
+_CHUNK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array: name, dtype, dimensions, meaning, unit and ``coordinates`` (for xarray).
+
+    ``chunks`` gives chunk lengths by dimension where they are not the whole dimension;
+    ``sharded`` arrays keep ``GENES_PER_SHARD`` genes in one file.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[str, ...]
+    meaning: str
+    unit: str = ""
+    coordinates: str = ""
+    chunks: Mapping[str, int] | None = None
+    sharded: bool = False
+
+
+_GENE = "gene_id gene_symbol contig strand tss"
+_FEATURE = "feature_name feature_assay_type"
+_CONTEXT = "context_name context_set"
+
+STORE = (
+    ArraySpec(
+        "features",
+        "float32",
+        ("gene", "window", "feature"),
+        "reference chromatin features, mean of both strands; window 0 is the most upstream",
+        "probability",
+        f"{_GENE} window_offset {_FEATURE}",
+        {"gene": 1, "window": WINDOWS_PER_CHUNK},
+        sharded=True,
+    ),
+    ArraySpec(
+        "hidden",
+        "float16",
+        ("gene", "window", "strand_read", "unit"),
+        "output of the first linear layer before its ReLU; strand_read 0 is the genome's + strand,"
+        " 1 its reverse complement",
+        "",
+        f"{_GENE} window_offset",
+        {"gene": 1, "window": WINDOWS_PER_CHUNK},
+        sharded=True,
+    ),
+    ArraySpec(
+        "aggregated",
+        "float32",
+        ("gene", "decay", "feature"),
+        "exponential decay sums of the unrounded features",
+        "",
+        f"{_GENE} {_FEATURE}",
+        {"gene": 1},
+        sharded=True,
+    ),
+    ArraySpec(
+        "sequence",
+        "uint8",
+        ("gene", "base"),
+        "ASCII bases of the + strand, 1-based TSS-22500 to TSS+22499; N beyond the contig",
+        "",
+        _GENE,
+        {"gene": 1},
+        sharded=True,
+    ),
+    ArraySpec(
+        "expression",
+        "float32",
+        ("gene", "context"),
+        "heads on aggregated: reference predictions",
+        "ln(expression + pseudocount)",
+        f"{_GENE} {_CONTEXT}",
+        {"gene": 256},
+    ),
+    ArraySpec("gene_id", "str", ("gene",), "gene id, as in the gene table"),
+    ArraySpec("gene_symbol", "str", ("gene",), "gene symbol"),
+    ArraySpec("gene_type", "str", ("gene",), "gene type"),
+    ArraySpec("contig", "str", ("gene",), "contig, as the gene table spells it"),
+    ArraySpec("strand", "int8", ("gene",), "+1 or -1"),
+    ArraySpec("tss", "int64", ("gene",), "CAGE representative TSS", "bp, 1-based"),
+    ArraySpec("window_offset", "int64", ("window",), "window centre relative to the TSS", "bp"),
+    ArraySpec("decay_weight", "float64", ("decay", "window"), "weights of the decay sums"),
+    ArraySpec("feature_name", "str", ("feature",), "unique name"),
+    ArraySpec("feature_assay_type", "str", ("feature",), "TF, Histone or DNase"),
+    ArraySpec("feature_factor", "str", ("feature",), "protein, mark or DNase"),
+    ArraySpec("feature_cell_type", "str", ("feature",), "cell type of the experiment"),
+    ArraySpec("feature_treatment", "str", ("feature",), "treatment of the cells"),
+    ArraySpec("context_name", "str", ("context",), "context, as its head set names it"),
+    ArraySpec("context_set", "str", ("context",), "head set"),
+    ArraySpec("context_kind", "str", ("context",), "region or cell"),
+    ArraySpec("context_stage", "str", ("context",), "developmental stage"),
+    ArraySpec("context_region", "str", ("context",), "brain region"),
+    ArraySpec("context_cell_type", "str", ("context",), "cell type"),
+    ArraySpec("table/gene_id", "str", ("table_gene",), "gene id, the whole table in file order"),
+    ArraySpec("table/gene_symbol", "str", ("table_gene",), "gene symbol"),
+    ArraySpec("table/gene_type", "str", ("table_gene",), "gene type"),
+    ArraySpec("table/contig", "str", ("table_gene",), "contig"),
+    ArraySpec("table/strand", "int8", ("table_gene",), "+1 or -1"),
+    ArraySpec("table/tss", "int64", ("table_gene",), "TSS", "bp, 1-based"),
+    ArraySpec(
+        "table/status",
+        "str",
+        ("table_gene",),
+        "computed, not_selected, contig_not_in_fasta or no_profile",
+    ),
+)
+
+RESULTS = (
+    ArraySpec(
+        "effect",
+        "float32",
+        ("variant", "context"),
+        "predicted change of expression, alt minus ref",
+        "ln(expression + pseudocount)",
+        "contig pos ref alt gene_id context_name context_set",
+    ),
+    ArraySpec("contig", "str", ("variant",), "contig, as the gene table spells it"),
+    ArraySpec("pos", "int64", ("variant",), "position as in the input", "bp, 1-based"),
+    ArraySpec("id", "str", ("variant",), "ID as in the input"),
+    ArraySpec("ref", "str", ("variant",), "reference allele, upper case"),
+    ArraySpec("alt", "str", ("variant",), "alternative allele, upper case"),
+    ArraySpec("kind", "str", ("variant",), "snv, mnv, insertion, deletion or complex"),
+    ArraySpec("gene_id", "str", ("variant",), "gene"),
+    ArraySpec("strand", "int8", ("variant",), "strand of the gene, +1 or -1"),
+    ArraySpec("dist_to_tss", "int64", ("variant",), "pos - TSS", "bp"),
+    ArraySpec("ref_match", "bool", ("variant",), "the input's REF equals the genome"),
+    ArraySpec("status", "str", ("variant",), "scored, or outside_grid (touches no window)"),
+    ArraySpec("context_name", "str", ("context",), "context"),
+    ArraySpec("context_set", "str", ("context",), "head set"),
+)
+
+
+def spec(table: Iterable[ArraySpec], name: str) -> ArraySpec:
+    """The entry of a table by name."""
+    return next(entry for entry in table if entry.name == name)
+
+
+def get(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """The array ``name`` of ``group``. Raises :class:`FormatError` if there is none."""
+    found = group.get(name)
+    if not isinstance(found, zarr.Array):
+        raise FormatError(f"{group.store_path.store}: array {name} is missing", "build it again")
+    return found
+
+
+def create(group: zarr.Group, entry: ArraySpec, sizes: Mapping[str, int]) -> zarr.Array[Any]:
+    """Create ``entry`` in ``group``; ``sizes`` gives the length of each dimension."""
+    shape = tuple(sizes[dim] for dim in entry.dims)
+    limits = entry.chunks or {}
+    chunks = tuple(
+        max(1, min(length, limits.get(dim, length)))
+        for dim, length in zip(entry.dims, shape, strict=True)
+    )
+    shards = None
+    if entry.sharded:
+        grid = [-(-length // chunk) * chunk for length, chunk in zip(shape, chunks, strict=True)]
+        shards = (min(GENES_PER_SHARD, max(1, shape[0])), *grid[1:])
+    return create_array(group, entry.name, shape, entry, chunks, shards)
+
+
+def create_array(
+    group: zarr.Group,
+    path: str,
+    shape: tuple[int, ...],
+    entry: ArraySpec,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None = None,
+) -> zarr.Array[Any]:
+    """Create an array with this package's codecs, fill value and attributes."""
+    dtype = np.dtype(entry.dtype) if entry.dtype != "str" else None
+    attributes = {"long_name": entry.meaning}
+    if entry.unit:
+        attributes["units"] = entry.unit
+    if entry.coordinates:
+        attributes["coordinates"] = entry.coordinates
+    compressor = (
+        BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=dtype.itemsize)
+        if dtype is not None and dtype.itemsize > 1
+        else ZstdCodec(level=3)
+    )
+    return group.create_array(
+        path,
+        shape=shape,
+        chunks=chunks,
+        shards=shards,
+        dtype=str if dtype is None else dtype,
+        compressors=[compressor, Crc32cCodec()],
+        fill_value=np.nan if dtype is not None and dtype.kind == "f" else None,
+        dimension_names=entry.dims,
+        attributes=attributes,
+    )
+
+
+def put_weight(group: zarr.Group, path: str, values: np.ndarray, dims: tuple[str, ...]) -> None:
+    """Write a float32 weight array, chunked along its first dimension."""
+    row = max(1, values[:1].nbytes)
+    rows = max(1, min(len(values), _CHUNK_BYTES // row))
+    entry = ArraySpec(path, "float32", dims, "weights")
+    array = create_array(group, path, values.shape, entry, (rows, *values.shape[1:]))
+    array[...] = values

@@ -1,0 +1,133 @@
+"""What makes a directory whole: a list of its files with size and SHA-256, written last.
+
+Everything is written to ``NAME.partial``; publishing writes the manifest there and renames the
+folder to ``NAME``. A folder under its own name without a manifest, or whose files do not match
+it, is not opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from seal_store.errors import FormatError, OutputError, UnfinishedError
+from seal_store.genome import file_sha256
+
+MANIFEST = "manifest.json"
+JOURNAL = "journal"
+
+Entry = dict[str, Any]
+"""``{"sha256": hex, "size": bytes}``"""
+
+
+def partial_path(path: Path) -> Path:
+    """Where ``path`` is written before it is published."""
+    return path.with_name(path.name + ".partial")
+
+
+def claim(path: Path, *, overwrite: bool, resume_hint: str = "") -> Path:
+    """An empty ``path.partial`` to write to.
+
+    Raises :class:`OutputError` if ``path`` or an unfinished ``path.partial`` exists and
+    ``overwrite`` is false. The finished output stays in place until the new one is published.
+    """
+    partial = partial_path(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already", "choose another --out or add --overwrite")
+    if partial.exists() and not overwrite:
+        raise OutputError(
+            f"{partial} exists: an earlier run did not finish, or is still running",
+            resume_hint or "add --overwrite to start again",
+        )
+    try:
+        remove(partial)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}", "check --out") from error
+    return partial
+
+
+def entry(path: Path) -> Entry:
+    """Size and SHA-256 of a file."""
+    return {"sha256": file_sha256(path), "size": path.stat().st_size}
+
+
+def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
+    """Write the manifest of ``partial`` (``known`` files are not read again) and rename it."""
+    shutil.rmtree(partial / JOURNAL, ignore_errors=True)
+    (partial / MANIFEST).unlink(missing_ok=True)
+    files = sorted(p for p in partial.rglob("*") if p.is_file())
+    names = [file.relative_to(partial).as_posix() for file in files]
+    listed = {name: known.get(name) or entry(file) for name, file in zip(names, files, strict=True)}
+    write_json(partial / MANIFEST, {"files": listed})
+    replace(partial, path)
+
+
+def replace(partial: Path, path: Path) -> None:
+    """Rename ``partial`` to ``path``; what stood there is removed only afterwards."""
+    if path.is_dir() and not path.is_symlink():
+        old = path.with_name(path.name + ".old")
+        remove(old)
+        os.replace(path, old)
+        os.replace(partial, path)
+        remove(old)
+    else:
+        os.replace(partial, path)
+
+
+def check(path: Path, what: str, command: str) -> dict[str, Entry]:
+    """The manifest's files of a published folder, each present with its size.
+
+    Raises :class:`UnfinishedError` if it was never published, :class:`FormatError` if it is not
+    a seal-store folder or a file is missing or of another size.
+    """
+    if not path.exists():
+        if partial_path(path).exists():
+            raise UnfinishedError(
+                f"{path}: unfinished {what} (see {partial_path(path).name})", command
+            )
+        raise FormatError(f"{what} not found: {path}", "check the path")
+    try:
+        files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
+        sizes = {str(name): int(item["size"]) for name, item in files.items()}
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_dir() and (path / "zarr.json").exists():
+            raise UnfinishedError(f"{path}: no manifest, an unfinished {what}", command) from None
+        raise FormatError(f"{path}: not a seal-store {what}", "check the path") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(
+            f"{path}/{MANIFEST}: damaged ({error})", f"make the {what} again"
+        ) from None
+    for name, size in sizes.items():
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts:
+            raise FormatError(f"{path}/{MANIFEST}: names a file outside the {what}: {name!r}")
+        try:
+            found = (path / name).stat().st_size
+        except OSError:
+            found = -1
+        if found != size:
+            raise FormatError(
+                f"{path}: {name} is {'missing' if found < 0 else f'{found} bytes, not {size}'}",
+                f"the {what} is damaged: copy or make it again",
+            )
+    return files
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON aside and rename it into place."""
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

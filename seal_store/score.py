@@ -1,0 +1,267 @@
+"""The engine: alleles -> effects on expression, in batches of bounded memory.
+
+Scheme ``grid`` (default): the allele is put into the gene's own 40 kb and the windows it touches
+are evaluated for both haplotypes; ``effect = heads(A + D) - heads(A)`` with ``A`` the gene's
+decay sums and ``D`` their change. Scheme ``centered``: Seal's own nine windows around the
+variant, the sum of nine such differences. The heads are evaluated in delta form.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seal_store.assign import Assigner, Counts, Task, mismatch_error, reference_matches
+from seal_store.device import inference, resolve_device
+from seal_store.errors import HeadsError, InputError
+from seal_store.genome import one_hot
+from seal_store.grid import decay_weights
+from seal_store.haplotype import SHIFTS, Stretch, centered_stretch, grid_stretch
+from seal_store.heads import Heads
+from seal_store.progress import Progress, silent
+from seal_store.store import Store
+from seal_store.sweep import sweep
+from seal_store.variants import Allele
+
+SCHEMES = ("grid", "centered")
+GENE_CHOICES = ("nearest", "all")
+MISMATCH_POLICIES = ("flag", "skip", "error")
+ALLELES_PER_CHUNK = 1_024
+MAX_DISTANCE = 20_000
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How to score; see ``seal-store score vcf --help``.
+
+    ``heads`` and ``contexts`` are names (a context also as ``set:name``); empty means all.
+    ``batch`` is the number of variants evaluated at once: it changes speed and memory only.
+    """
+
+    scheme: str = "grid"
+    genes: str = "nearest"
+    max_distance: int = MAX_DISTANCE
+    ref_mismatch: str = "flag"
+    heads: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+    device: str = "auto"
+    tf32: bool = False
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        for value, choices, flag in (
+            (self.scheme, SCHEMES, "--scheme"),
+            (self.genes, GENE_CHOICES, "--genes"),
+            (self.ref_mismatch, MISMATCH_POLICIES, "--ref-mismatch"),
+        ):
+            if value not in choices:
+                raise InputError(f"{flag} {value!r}: not one of {', '.join(choices)}")
+        if not 0 <= self.max_distance <= MAX_DISTANCE:
+            raise InputError(
+                f"--max-distance {self.max_distance}: not between 0 and {MAX_DISTANCE}",
+                "the model sees 20 kb to either side of a TSS",
+            )
+        if self.batch < 1:
+            raise InputError(f"--batch {self.batch}: not positive")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Scored rows: ``columns`` by name (see :data:`seal_store.layout.RESULTS`), one entry a row,
+    and ``effect`` float32 ``(rows, contexts)``.
+    """
+
+    columns: dict[str, np.ndarray]
+    effect: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.effect)
+
+
+class Scorer:
+    """Scores alleles against one store; ``counts`` says where the input went."""
+
+    def __init__(self, store: Store, options: ScoreOptions = ScoreOptions()) -> None:  # noqa: B008
+        self.store, self.options = store, options
+        self.device = resolve_device(options.device)
+        sets = store.heads(list(options.heads))
+        names = [(head_set.name, name) for head_set in sets for name in head_set.contexts]
+        keep = select_contexts(names, options.contexts)
+        self.context_set = [names[i][0] for i in keep]
+        self.context_name = [names[i][1] for i in keep]
+        self.heads = Heads(sets, self.device, keep)
+        self.model = store.cnn().to(self.device)
+        self.assign = Assigner(store, options.max_distance, all_genes=options.genes == "all")
+        self.counts = Counts()
+        self._weights = torch.from_numpy(store.grid.decay_weights).float().to(self.device)
+
+    def score(
+        self, alleles: Iterable[Allele], where: str = "input", progress: Progress = silent
+    ) -> Iterator[Rows]:
+        """Rows in the order of the input. Memory does not grow with its length."""
+        stream = iter(alleles)
+        while chunk := list(islice(stream, ALLELES_PER_CHUNK)):
+            rows = self._chunk(chunk, where)
+            self.counts.rows += len(rows)
+            progress("alleles", self.counts.alleles, None)
+            if len(rows):
+                yield rows
+
+    def _chunk(self, alleles: Sequence[Allele], where: str) -> Rows:
+        assigned = [self.assign(allele, self.counts) for allele in alleles]
+        self.counts.alleles += len(alleles)
+        genes = sorted({task.gene for tasks in assigned for task in tasks})
+        sequences = self._sequences(genes)
+        tasks: list[Task] = []
+        matches: list[bool] = []
+        stretches: list[Stretch] = []
+        for group in assigned:
+            kept = 0
+            for task in group:
+                sequence = sequences[task.gene]
+                match = reference_matches(task, sequence)
+                stretch = self._stretch(task, sequence) if match is not None else None
+                if match is False and self.options.ref_mismatch == "error":
+                    raise mismatch_error(task, where)
+                if match is False and self.options.ref_mismatch == "skip":
+                    reason = "ref_mismatch"
+                elif match is None or stretch is None:
+                    reason = "too_long"
+                else:
+                    tasks.append(task)
+                    matches.append(match)
+                    stretches.append(stretch)
+                    kept += 1
+            if kept:
+                self.counts.alleles_scored += 1
+            elif group:
+                self.counts.reject(group[0].allele, reason)
+        self.counts.ref_mismatches += matches.count(False)
+        effect = self._effects(tasks, stretches, genes)
+        return Rows(self._columns(tasks, matches, stretches), effect)
+
+    def _stretch(self, task: Task, sequence: bytes) -> Stretch | None:
+        if self.options.scheme == "grid":
+            return grid_stretch(task, sequence, self.store.grid)
+        return centered_stretch(task, sequence)
+
+    def _sequences(self, genes: list[int]) -> dict[int, bytes]:
+        if not genes:
+            return {}
+        block = np.asarray(self.store.array("sequence").oindex[genes])
+        return {gene: row.tobytes() for gene, row in zip(genes, block, strict=True)}
+
+    def _effects(
+        self, tasks: Sequence[Task], stretches: Sequence[Stretch], genes: list[int]
+    ) -> np.ndarray:
+        """Effects float32 ``(tasks, contexts)``; equal tasks are computed once."""
+        effect = np.zeros((len(tasks), self.heads.contexts), np.float32)
+        first: dict[tuple[int, int, bytes, bytes], int] = {}
+        by_count: dict[int, list[int]] = defaultdict(list)
+        source = np.arange(len(tasks))
+        for i, (task, stretch) in enumerate(zip(tasks, stretches, strict=True)):
+            key = (task.gene, task.allele.pos, stretch.ref, stretch.alt)
+            source[i] = first.setdefault(key, i)
+            if source[i] == i and stretch.count:
+                by_count[stretch.count].append(i)
+        if not by_count:
+            return effect
+        with inference(tf32=self.options.tf32):
+            aggregated = torch.from_numpy(
+                np.asarray(self.store.array("aggregated").oindex[genes])
+            ).to(self.device)
+            position = {gene: i for i, gene in enumerate(genes)}
+            for members in by_count.values():
+                for begin in range(0, len(members), self.options.batch):
+                    batch = members[begin : begin + self.options.batch]
+                    chosen = [tasks[i] for i in batch]
+                    part = [stretches[i] for i in batch]
+                    sums = aggregated[[position[task.gene] for task in chosen]]
+                    ref, alt = self._features(part)
+                    if self.options.scheme == "grid":
+                        values = self._grid(part, sums, ref, alt)
+                    else:
+                        values = self._centered(chosen, sums, ref, alt)
+                    effect[batch] = values.cpu().numpy()
+        return effect[source]
+
+    def _features(self, stretches: Sequence[Stretch]) -> tuple[Tensor, Tensor]:
+        """Features of both haplotypes, each ``(n, windows, feature)`` in sequence order."""
+        bases = b"".join([s.ref for s in stretches] + [s.alt for s in stretches])
+        codes = np.frombuffer(bases, np.uint8).reshape(2 * len(stretches), -1)
+        x = torch.from_numpy(one_hot(codes)).to(self.device)
+        ref, alt = sweep(self.model, x, self.store.grid.step).features.chunk(2)
+        return ref, alt
+
+    def _grid(
+        self, stretches: Sequence[Stretch], sums: Tensor, ref: Tensor, alt: Tensor
+    ) -> Tensor:
+        windows = torch.from_numpy(np.stack([s.windows for s in stretches])).to(self.device)
+        weights = self._weights[:, windows].transpose(0, 1)
+        change = self.heads.first_delta((weights @ (alt - ref)).flatten(1))
+        return self.heads.effect(self.heads.first(sums.flatten(1)), change)
+
+    def _centered(self, tasks: Sequence[Task], sums: Tensor, ref: Tensor, alt: Tensor) -> Tensor:
+        """Per shift, the gene's nearest window is replaced by the evaluated one."""
+        grid = self.store.grid
+        offsets = np.array([(t.allele.pos - t.tss + SHIFTS) * t.strand for t in tasks])
+        bins = grid.nearest_bin(offsets)
+        rows = torch.from_numpy(np.stack([self._rows(t, b) for t, b in zip(tasks, bins, strict=True)]))
+        weights = torch.from_numpy(decay_weights(offsets.ravel(), grid.rates).T).float()
+        placed = weights.to(self.device).reshape(*offsets.shape, -1, 1)
+        removed = self._weights[:, torch.from_numpy(bins).to(self.device)].permute(1, 2, 0)[..., None]
+        base = sums[:, None] - removed * rows.to(self.device)[:, :, None] + placed * ref[:, :, None]
+        change = placed * (alt - ref)[:, :, None]
+        hidden = self.heads.first(base.flatten(2).flatten(0, 1))
+        delta = self.heads.first_delta(change.flatten(2).flatten(0, 1))
+        return self.heads.effect(hidden, delta).unflatten(0, offsets.shape).sum(1)
+
+    def _rows(self, task: Task, bins: np.ndarray) -> np.ndarray:
+        """The gene's reference features at ``bins``, ``(bins, feature)``."""
+        low, high = int(bins.min()), int(bins.max())
+        return self.store.features(task.gene, slice(low, high + 1))[bins - low]
+
+    def _columns(
+        self, tasks: Sequence[Task], matches: Sequence[bool], stretches: Sequence[Stretch]
+    ) -> dict[str, np.ndarray]:
+        alleles = [task.allele for task in tasks]
+        status = ["scored" if s.count else "outside_grid" for s in stretches]
+        return {
+            "contig": np.array([t.contig for t in tasks], np.str_),
+            "pos": np.array([a.pos for a in alleles], np.int64),
+            "id": np.array([a.id for a in alleles], np.str_),
+            "ref": np.array([a.ref for a in alleles], np.str_),
+            "alt": np.array([a.alt for a in alleles], np.str_),
+            "kind": np.array([a.kind for a in alleles], np.str_),
+            "gene_id": self.store.gene_id[np.array([t.gene for t in tasks], np.int64)],
+            "strand": np.array([t.strand for t in tasks], np.int8),
+            "dist_to_tss": np.array([t.allele.pos - t.tss for t in tasks], np.int64),
+            "ref_match": np.array(matches, np.bool_),
+            "status": np.array(status, np.str_),
+        }
+
+
+def select_contexts(names: Sequence[tuple[str, str]], wanted: Sequence[str]) -> np.ndarray:
+    """Positions, ascending, of the contexts asked for, each ``name`` or ``set:name``.
+
+    Raises :class:`HeadsError` for one that is not there. Without any, all are chosen.
+    """
+    if not wanted:
+        return np.arange(len(names))
+    by_label: dict[str, set[int]] = defaultdict(set)
+    for i, (head_set, name) in enumerate(names):
+        by_label[name].add(i)
+        by_label[f"{head_set}:{name}"].add(i)
+    for label in wanted:
+        if label not in by_label:
+            raise HeadsError(
+                f"no context {label!r} in the chosen head sets",
+                "`seal-store heads list STORE --contexts` prints their names",
+            )
+    return np.array(sorted(set().union(*(by_label[label] for label in wanted))))

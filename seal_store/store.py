@@ -1,0 +1,223 @@
+"""The store: one self-contained Zarr group. Opening, reading, fingerprint.
+
+The format is in :mod:`seal_store.layout`; :mod:`seal_store.build` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from functools import cached_property
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import torch
+import zarr
+
+from seal_store import manifest
+from seal_store.cnn import LAYERS, Beluga, CnnConfig
+from seal_store.errors import FormatError, GeneTableError, HeadsError
+from seal_store.genes import GeneTable
+from seal_store.genome import file_sha256
+from seal_store.grid import Grid
+from seal_store.heads import ARRAYS, HeadSet
+from seal_store.layout import FORMAT_VERSION, SEQUENCE_LENGTH, SEQUENCE_OFFSET, STORE, get
+
+ATTRIBUTE = "seal_store"
+UNFINISHED_HINT = "finish it with `seal-store build ... --resume` (same options)"
+
+
+def software() -> dict[str, str]:
+    """Versions of the packages that numbers depend on."""
+    return {name: version(name) for name in ("seal-store", "torch", "numpy", "zarr", "numcodecs")}
+
+
+def check_attributes(
+    group: zarr.Group, key: str, schema: str, format_version: int
+) -> dict[str, Any]:
+    """Attributes ``key`` of ``group``, checked against a JSON Schema.
+
+    Raises :class:`FormatError` if they are missing, of another version, or do not fit.
+    """
+    where = f"{group.store_path.store}"
+    found = group.attrs.get(key)
+    if not isinstance(found, dict):
+        raise FormatError(f"{where}: no {key!r} attributes", "is this a seal-store group?")
+    written = found.get("results_version", found.get("format_version"))
+    if written != format_version:
+        raise FormatError(
+            f"{where}: format version {written}, this seal-store reads {format_version}",
+            "upgrade seal-store" if isinstance(written, int) and written > format_version else "",
+        )
+    text = files("seal_store.schemas").joinpath(f"{schema}-{format_version}.json").read_text()
+    try:
+        jsonschema.validate(found, json.loads(text))
+    except jsonschema.ValidationError as error:
+        raise FormatError(
+            f"{where}: attributes {error.json_path}: {error.message[:200]}"
+        ) from error
+    return found
+
+
+def consolidate(path: Path) -> None:
+    """Write consolidated metadata, so that opening reads one file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+        zarr.consolidate_metadata(str(path), zarr_format=3)
+
+
+class Store:
+    """A finished store, read only.
+
+    ``genes`` in its methods are positions along the ``gene`` dimension: the genes computed, a
+    part of the whole gene ``table``. Use :meth:`gene` to find one by id.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a store. Raises :class:`UnfinishedError` or :class:`FormatError`."""
+        self.path = Path(path)
+        manifest.check(self.path, "store", UNFINISHED_HINT)
+        try:
+            self.group = zarr.open_group(str(self.path), mode="r")
+        except Exception as error:  # zarr raises many types for damaged metadata
+            raise FormatError(f"{path}: not a readable Zarr group ({error})") from error
+        self.attributes = check_attributes(self.group, ATTRIBUTE, "store", FORMAT_VERSION)
+        grid = self.attributes["grid"]
+        self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
+        self.config = CnnConfig.from_dict(self.attributes["cnn"]["config"])
+        for entry in STORE:
+            if entry.name not in self.group and entry.name not in ("hidden", "expression"):
+                raise FormatError(f"{path}: array {entry.name} is missing", "build it again")
+
+    def __len__(self) -> int:
+        return len(self.gene_id)
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of the whole store: SHA-256 of its manifest."""
+        return file_sha256(self.path / manifest.MANIFEST)
+
+    @property
+    def has_hidden(self) -> bool:
+        """Whether the first linear layer's outputs are stored."""
+        return "hidden" in self.group
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """One of the arrays of :data:`seal_store.layout.STORE`."""
+        return get(self.group, name)
+
+    def column(self, name: str) -> np.ndarray:
+        """A whole one-dimensional array; strings as numpy ``U``."""
+        values = np.asarray(self.array(name)[:])
+        return np.array(values.tolist(), dtype=np.str_) if values.dtype.kind == "T" else values
+
+    @cached_property
+    def gene_id(self) -> np.ndarray:
+        """Ids of the computed genes."""
+        return self.column("gene_id")
+
+    @cached_property
+    def table(self) -> GeneTable:
+        """The whole gene table the store was built from, in file order."""
+        names = ("gene_id", "gene_symbol", "contig", "strand", "tss", "gene_type")
+        return GeneTable(*(self.column(f"table/{name}") for name in names))
+
+    @cached_property
+    def table_status(self) -> np.ndarray:
+        """Per row of :attr:`table`: ``computed``, or why it was not."""
+        return self.column("table/status")
+
+    @cached_property
+    def _gene_of(self) -> dict[str, int]:
+        return {str(gene): i for i, gene in enumerate(self.gene_id)}
+
+    def gene(self, gene_id: str) -> int:
+        """Position of a computed gene. Raises :class:`GeneTableError` if it was not computed."""
+        try:
+            return self._gene_of[gene_id]
+        except KeyError:
+            row = self.table.row(gene_id)
+            raise GeneTableError(
+                f"gene {gene_id} is in the gene table but was not computed "
+                f"({self.table_status[row]})",
+                "build a store that includes it",
+            ) from None
+
+    def sequence(self, gene: int) -> np.ndarray:
+        """ASCII bases uint8 ``(45000,)``: 1-based TSS-22500 to TSS+22499 of the + strand."""
+        return np.asarray(self.array("sequence")[gene])
+
+    def features(self, gene: int, windows: slice | int = slice(None)) -> np.ndarray:
+        """Reference features float32 ``(windows, feature)``, window 0 most upstream."""
+        return np.asarray(self.array("features")[gene, windows])
+
+    def aggregated(self, gene: int | slice) -> np.ndarray:
+        """Decay sums float32 ``(decay, feature)``."""
+        return np.asarray(self.array("aggregated")[gene])
+
+    def cnn(self) -> Beluga:
+        """The CNN, on CPU."""
+        return read_cnn(self.group, self.config)
+
+    @property
+    def head_sets(self) -> list[str]:
+        """Names of the head sets, in context order."""
+        return [entry["name"] for entry in self.attributes["heads"]]
+
+    def heads(self, names: list[str] | None = None) -> list[HeadSet]:
+        """Head sets by name, in the store's order; all by default.
+
+        Raises :class:`HeadsError` for a name that is not there.
+        """
+        for name in names or ():
+            if name not in self.head_sets:
+                raise HeadsError(
+                    f"{self.path}: no head set {name!r}", f"it has {', '.join(self.head_sets)}"
+                )
+        return read_heads(self.group, names or self.head_sets)
+
+    def contexts(self) -> tuple[np.ndarray, np.ndarray]:
+        """``context_name`` and ``context_set``, one entry a context."""
+        return self.column("context_name"), self.column("context_set")
+
+
+def sequence_start(tss: int) -> int:
+    """0-based coordinate of the first stored base of a gene."""
+    return tss + SEQUENCE_OFFSET - 1
+
+
+def grid_slice(grid: Grid, tss: int, strand: int) -> slice:
+    """Where all windows of a gene lie in its stored sequence.
+
+    Raises :class:`ValueError` if they do not fit.
+    """
+    start = grid.first_start(tss, strand) - sequence_start(tss)
+    end = start + grid.run_length(grid.bins)
+    if start < 0 or end > SEQUENCE_LENGTH:
+        raise ValueError(f"a grid from {grid.first_offset} does not fit the stored sequence")
+    return slice(start, end)
+
+
+def read_cnn(group: zarr.Group, config: CnnConfig) -> Beluga:
+    """The CNN of a store, finished or not."""
+    keys = [f"{name}_{part}" for name in LAYERS for part in ("weight", "bias")]
+    arrays = {key: np.asarray(get(group, f"cnn/{key}")[...]) for key in keys}
+    return Beluga(config, {key: torch.from_numpy(value) for key, value in arrays.items()})
+
+
+def read_heads(group: zarr.Group, names: list[str]) -> list[HeadSet]:
+    """Head sets of a store, finished or not, in the order of its attributes."""
+    attributes: Any = group.attrs[ATTRIBUTE]
+    sets = []
+    for entry in attributes["heads"]:
+        name = entry["name"]
+        if name not in names:
+            continue
+        arrays = {key: np.asarray(get(group, f"heads/{name}/{key}")[...]) for key in ARRAYS}
+        contexts = tuple(str(c) for c in np.asarray(get(group, f"heads/{name}/context")[:]))
+        sets.append(HeadSet(name, contexts, **arrays, summary=entry.get("summary", {})))
+    return sets

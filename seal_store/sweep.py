@@ -1,0 +1,63 @@
+"""The CNN over consecutive windows at once: one trunk shared by all of them.
+
+There is no padding, so windows a step apart share their convolutions. After the first pool a
+step of 200 bp is 50 positions; after the second it would be 12.5, so windows are evaluated in as
+many phases as it takes (two) for their starts to fall on whole positions. Exact: the same
+products as :class:`~seal_store.cnn.Beluga` on every window alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seal_store.cnn import Beluga, flip
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Windows of ``n`` sequences, in the order of the sequence.
+
+    ``features`` float32 ``(n, windows, feature)``, strands averaged; ``hidden`` float32
+    ``(n, windows, strand, unit)``, before the ReLU, strand 1 being the reverse complement of the
+    same window.
+    """
+
+    features: Tensor
+    hidden: Tensor
+
+
+def sweep(model: Beluga, x: Tensor, step: int = 200) -> Swept:
+    """All windows, ``step`` bp apart, of one-hot sequences ``x`` float32 ``(n, 4, length)``.
+
+    ``length`` is ``step * (windows - 1) + 2000``; ``step`` a multiple of the first pool (4).
+    Raises :class:`ValueError` for another length or step.
+    """
+    forward = sweep_strand(model, x, step)
+    reverse = sweep_strand(model, flip(x), step).flip(1)
+    features = (model.output(forward) + model.output(reverse)) / 2
+    return Swept(features, torch.stack((forward, reverse), 2))
+
+
+def sweep_strand(model: Beluga, x: Tensor, step: int = 200) -> Tensor:
+    """``hidden`` ``(n, windows, unit)`` of one strand, windows in the order of the sequence."""
+    config = model.config
+    rest = x.shape[-1] - config.window
+    if rest < 0 or rest % step or step % config.pool:
+        raise ValueError(f"{x.shape[-1]} bases are not windows of {config.window} every {step}")
+    count = rest // step + 1
+    stride = step // config.pool
+    phases = config.pool // math.gcd(stride, config.pool)
+    x = model.pool(model.conv(2, model.conv(1, x)))
+    x = model.conv(4, model.conv(3, x))
+    hidden = x.new_empty((len(x), count, config.hidden))
+    for phase in range(min(phases, count)):
+        tail = model.conv(6, model.conv(5, model.pool(x[..., stride * phase :])))
+        windows = tail.unfold(-1, config.positions, stride * phases // config.pool)
+        windows = windows[:, :, : len(range(phase, count, phases))].transpose(1, 2)
+        rows = model.first_linear(windows.flatten(0, 1))
+        hidden[:, phase::phases] = rows.view(len(x), -1, config.hidden)
+    return hidden
