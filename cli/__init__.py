@@ -1,2 +1,107 @@
-"""The ``seal-store`` command."""
-def main(): ...
+"""The ``seal-store`` command. Commands only translate: flags in, one call into the library.
+
+Modules load when their command runs, so ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from seal_store.errors import SealStoreError
+
+COMMANDS = {
+    "build": "build:build",
+    "score": "score:score",
+    "export": "export:export",
+    "heads": "heads:heads",
+    "inspect": "inspect:inspect",
+    "demo": "demo:demo",
+}
+
+
+class Failure(click.ClickException):
+    """One line on stderr and an exit code."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+    def show(self, file: Any = None) -> None:
+        """Print the line."""
+        click.echo(f"seal-store: error: {self.message}", err=True, file=file)
+
+
+class Interrupted(Failure):
+    """Ctrl-C."""
+
+    exit_code = 130
+
+
+class Root(click.Group):
+    """Loads commands lazily, remembers the command line, turns our errors into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import one command."""
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+        return command
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Keep the command line for the record in outputs."""
+        line = shlex.join([info_name or "seal-store", *args])
+        ctx = super().make_context(info_name, args, parent, **extra)
+        ctx.meta["seal_store.command"] = line
+        return ctx
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; expected failures become :class:`Failure`."""
+        try:
+            return super().invoke(ctx)
+        except SealStoreError as error:
+            raise Failure(f"{error}; {error.hint}" if error.hint else str(error)) from error
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted") from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Failure(
+                f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+            ) from error
+        except MemoryError as error:
+            raise Failure("out of memory; try a smaller --batch") from error
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="seal-store")
+def main() -> None:
+    """Expression effects of genetic variants in 802 contexts of the developing human brain.
+
+    Build a feature store once per genome, then score any VCF from that store alone.
+    """
+
+
+def command_line() -> str:
+    """The command as it was typed, for the record in outputs."""
+    line: str = click.get_current_context().find_root().meta["seal_store.command"]
+    return line
+
+
+def run(args: Sequence[str]) -> None:
+    """Run the command with ``args`` as a script would."""
+    main(args=list(args), prog_name="seal-store")

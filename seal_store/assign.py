@@ -131,7 +131,7 @@ class Assigner:
 
 
 def reference_matches(task: Task, sequence: bytes) -> bool | None:
-    """Whether the allele's REF equals the gene's stored ``sequence``; None if it is not all there."""
+    """Whether REF equals the gene's stored ``sequence``; None if that does not hold it all."""
     first = task.allele.pos - 1 - sequence_start(task.tss)
     end = first + len(task.allele.ref)
     if first < 0 or end > SEQUENCE_LENGTH:

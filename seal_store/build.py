@@ -8,7 +8,7 @@ the reference predictions, then the manifest, and renames ``OUT.partial`` to ``O
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -49,19 +49,21 @@ def build(
     *,
     tf32: bool = False,
     progress: Progress = silent,
+    planned: Callable[[Planned], None] = lambda plan: None,
 ) -> Store:
     """Build a whole store; computing and writing overlap.
 
     With ``resume`` a finished store is returned as it is and finished shards of an unfinished
-    one are kept.
+    one are kept. ``planned`` is called with the plan before the work starts.
     """
     resolve_device(device)
     if options.resume and options.out.exists():
         return Store(options.out)
-    planned = plan(options, progress)
+    work = plan(options, progress)
+    planned(work)
     run_shards(
-        planned.path,
-        _missing_shards(planned),
+        work.path,
+        _missing_shards(work),
         device,
         tf32=tf32,
         profiles=options.from_profiles,
@@ -206,7 +208,7 @@ class _Shards:
     def _sweep(self, gene: int) -> tuple[np.ndarray, np.ndarray]:
         assert self.model is not None
         strand = int(self.strand[gene])
-        bases = self.sequence[gene][grid_slice(self.grid, int(self.tss[gene]), strand)]
+        bases = np.asarray(self.sequence[gene, grid_slice(self.grid, int(self.tss[gene]), strand)])
         with inference(tf32=self.tf32):
             x = torch.from_numpy(one_hot(bases))[None].to(self.device)
             swept = sweep(self.model, x, self.grid.step)

@@ -51,9 +51,7 @@ def grid_stretch(task: Task, sequence: bytes, grid: Grid) -> Stretch | None:
     change = trim(task.allele.pos, task.allele.ref, task.allele.alt)
     reach = max(change.length, len(change.alt))
     right = change.start > task.tss - 1
-    low, high = (
-        (change.start, change.start + reach) if right else (change.end - reach, change.end)
-    )
+    low, high = (change.start, change.start + reach) if right else (change.end - reach, change.end)
     run = grid.touched(task.tss, task.strand, low, high)
     if run is None:
         return Stretch(b"", b"", np.empty(0, np.int64))
@@ -87,11 +85,11 @@ def centered_stretch(task: Task, sequence: bytes) -> Stretch | None:
     first = allele.pos + int(SHIFTS[0]) - _FLANK - origin
     length = int(SHIFTS[-1] - SHIFTS[0]) + 2 * _FLANK - _MARGIN
     before, after = sequence[:start], sequence[start + len(allele.ref) :]
-    stretches = []
+    stretches: list[bytes] = []
     for bases, gained in ((allele.ref, 0), (allele.alt, net)):
         cut = first + (_MARGIN + gained) // 2
         haplotype = before + bases.encode("ascii") + after
         if cut < 0 or cut + length > len(haplotype):
             return None
         stretches.append(haplotype[cut : cut + length])
-    return Stretch(*stretches, np.arange(len(SHIFTS)))
+    return Stretch(stretches[0], stretches[1], np.arange(len(SHIFTS)))

@@ -200,7 +200,7 @@ def create_array(
 ) -> zarr.Array[Any]:
     """Create an array with this package's codecs, fill value and attributes."""
     dtype = np.dtype(entry.dtype) if entry.dtype != "str" else None
-    attributes = {"long_name": entry.meaning}
+    attributes: dict[str, Any] = {"long_name": entry.meaning}
     if entry.unit:
         attributes["units"] = entry.unit
     if entry.coordinates:

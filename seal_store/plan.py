@@ -78,6 +78,7 @@ class Planned:
     shards: int
     status: dict[str, int]
     contigs_not_in_fasta: dict[str, int]
+    without_profile: list[str]
 
 
 def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
@@ -110,7 +111,8 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
             len(selected),
             -(-len(selected) // GENES_PER_SHARD),
             attributes["gene_table"]["status"],
-            {str(n): int(c) for n, c in zip(*np.unique(absent, return_counts=True), strict=True)},
+            _counts(absent),
+            [str(gene) for gene in genes.gene_id[status == "no_profile"]],
         )
         if options.resume and (partial / manifest.JOURNAL).exists():
             _check_same_plan(partial, attributes, genes.gene_id[selected])

@@ -15,10 +15,13 @@ import numpy as np
 import zarr
 
 from seal_store import manifest
+from seal_store.assign import Counts
 from seal_store.errors import FormatError, OutputError
 from seal_store.layout import RESULTS, RESULTS_VERSION, VARIANTS_PER_CHUNK, ArraySpec, create, get
-from seal_store.score import Rows, Scorer
-from seal_store.store import check_attributes, consolidate, software
+from seal_store.progress import Progress, silent
+from seal_store.score import Rows, ScoreOptions, Scorer
+from seal_store.store import Store, check_attributes, consolidate, software
+from seal_store.variants import read_variants
 
 ATTRIBUTE = "seal_store_results"
 COLUMNS = tuple(entry.name for entry in RESULTS if entry.dims == ("variant",))
@@ -55,6 +58,30 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
         "software": software(),
         "command": command,
     }
+
+
+def write_scores(
+    store: Store,
+    variants: str,
+    out: Path,
+    options: ScoreOptions,
+    *,
+    precision: int = 6,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Progress = silent,
+) -> Counts:
+    """Score a variant file into ``out`` (``.zarr`` or ``.tsv``); says where its alleles went.
+
+    ``out`` appears only once it is whole.
+    """
+    scorer = Scorer(store, options)
+    with publishing(open_writer(out, scorer, precision=precision, overwrite=overwrite)) as writer:
+        for rows in scorer.score(read_variants(variants), variants, progress):
+            writer.write(rows)
+        attributes = describe(scorer, variants, command)
+        writer.publish({**attributes, "counts": scorer.counts.to_dict()})
+    return scorer.counts
 
 
 class Writer(Protocol):
@@ -216,9 +243,7 @@ class Results:
         return [str(value) for value in np.asarray(get(self.group, name)[part])]
 
 
-def export_tsv(
-    results: Results, out: Path, *, precision: int = 6, overwrite: bool = False
-) -> None:
+def export_tsv(results: Results, out: Path, *, precision: int = 6, overwrite: bool = False) -> None:
     """Write a results group as TSV."""
     names, sets = results.contexts()
     writer = TsvWriter(out, sets, names, precision=precision, overwrite=overwrite)

@@ -73,8 +73,9 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class Rows:
-    """Scored rows: ``columns`` by name (see :data:`seal_store.layout.RESULTS`), one entry a row,
-    and ``effect`` float32 ``(rows, contexts)``.
+    """Scored rows: ``columns`` by name and ``effect`` float32 ``(rows, contexts)``.
+
+    The columns are those of :data:`seal_store.layout.RESULTS`, one entry a row.
     """
 
     columns: dict[str, np.ndarray]
@@ -87,7 +88,7 @@ class Rows:
 class Scorer:
     """Scores alleles against one store; ``counts`` says where the input went."""
 
-    def __init__(self, store: Store, options: ScoreOptions = ScoreOptions()) -> None:  # noqa: B008
+    def __init__(self, store: Store, options: ScoreOptions = ScoreOptions()) -> None:
         self.store, self.options = store, options
         self.device = resolve_device(options.device)
         sets = store.heads(list(options.heads))
@@ -154,7 +155,7 @@ class Scorer:
     def _sequences(self, genes: list[int]) -> dict[int, bytes]:
         if not genes:
             return {}
-        block = np.asarray(self.store.array("sequence").oindex[genes])
+        block = np.asarray(self.store.array("sequence").oindex[np.array(genes)])
         return {gene: row.tobytes() for gene, row in zip(genes, block, strict=True)}
 
     def _effects(
@@ -174,7 +175,7 @@ class Scorer:
             return effect
         with inference(tf32=self.options.tf32):
             aggregated = torch.from_numpy(
-                np.asarray(self.store.array("aggregated").oindex[genes])
+                np.asarray(self.store.array("aggregated").oindex[np.array(genes)])
             ).to(self.device)
             position = {gene: i for i, gene in enumerate(genes)}
             for members in by_count.values():
@@ -199,9 +200,7 @@ class Scorer:
         ref, alt = sweep(self.model, x, self.store.grid.step).features.chunk(2)
         return ref, alt
 
-    def _grid(
-        self, stretches: Sequence[Stretch], sums: Tensor, ref: Tensor, alt: Tensor
-    ) -> Tensor:
+    def _grid(self, stretches: Sequence[Stretch], sums: Tensor, ref: Tensor, alt: Tensor) -> Tensor:
         windows = torch.from_numpy(np.stack([s.windows for s in stretches])).to(self.device)
         weights = self._weights[:, windows].transpose(0, 1)
         change = self.heads.first_delta((weights @ (alt - ref)).flatten(1))
@@ -212,10 +211,14 @@ class Scorer:
         grid = self.store.grid
         offsets = np.array([(t.allele.pos - t.tss + SHIFTS) * t.strand for t in tasks])
         bins = grid.nearest_bin(offsets)
-        rows = torch.from_numpy(np.stack([self._rows(t, b) for t, b in zip(tasks, bins, strict=True)]))
+        rows = torch.from_numpy(
+            np.stack([self._rows(t, b) for t, b in zip(tasks, bins, strict=True)])
+        )
         weights = torch.from_numpy(decay_weights(offsets.ravel(), grid.rates).T).float()
         placed = weights.to(self.device).reshape(*offsets.shape, -1, 1)
-        removed = self._weights[:, torch.from_numpy(bins).to(self.device)].permute(1, 2, 0)[..., None]
+        removed = self._weights[:, torch.from_numpy(bins).to(self.device)].permute(1, 2, 0)[
+            ..., None
+        ]
         base = sums[:, None] - removed * rows.to(self.device)[:, :, None] + placed * ref[:, :, None]
         change = placed * (alt - ref)[:, :, None]
         hidden = self.heads.first(base.flatten(2).flatten(0, 1))

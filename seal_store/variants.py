@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from seal_store.errors import VariantError
 
@@ -53,8 +53,7 @@ class Allele:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An allele trimmed to what it changes: ``length`` bases from 0-based ``start`` become
-    ``alt``."""
+    """What an allele changes: ``length`` bases from 0-based ``start`` become ``alt``."""
 
     start: int
     length: int
@@ -144,22 +143,21 @@ def _short(text: str) -> str:
 
 
 @contextmanager
-def _open(path: str | Path) -> Iterator[IO[bytes]]:
+def _open(path: str | Path) -> Iterator[io.BufferedIOBase]:
     if str(path) == "-":
         yield _decompressed(sys.stdin.buffer, "stdin")
         return
     if not Path(path).is_file():
         raise VariantError(f"variant file not found: {path}", "check the path; '-' reads stdin")
     try:
-        raw = open(path, "rb")
+        with open(path, "rb") as raw:
+            _check_bgzf_end(raw, str(path))
+            yield _decompressed(raw, str(path))
     except OSError as error:
-        raise VariantError(f"{path}: cannot be read: {error.strerror}") from error
-    with raw:
-        _check_bgzf_end(raw, str(path))
-        yield _decompressed(raw, str(path))
+        raise VariantError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _decompressed(raw: BinaryIO, where: str) -> IO[bytes]:
+def _decompressed(raw: BinaryIO, where: str) -> io.BufferedIOBase:
     buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore
     head = buffered.peek(4)[:4]
     if head[:2] == b"\x1f\x8b":
@@ -180,7 +178,7 @@ def _check_bgzf_end(raw: BinaryIO, where: str) -> None:
     raw.seek(0)
 
 
-def _lines(handle: IO[bytes], where: str) -> Iterator[tuple[int, str, bool]]:
+def _lines(handle: io.BufferedIOBase, where: str) -> Iterator[tuple[int, str, bool]]:
     """(1-based number, text, whole line seen): what lies beyond MAX_FIELDS bytes is skipped."""
     number = 0
     try:

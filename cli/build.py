@@ -1,0 +1,178 @@
+"""``seal-store build``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seal_store.cli import _options, command_line
+from seal_store.cli._progress import Meter
+
+if TYPE_CHECKING:
+    from seal_store.plan import Planned
+    from seal_store.store import Store
+
+
+@click.command()
+@click.option("--genome", type=_options.PATH, help="FASTA of the genome.")
+@click.option("--genes", type=_options.PATH, help="Gene table: BED or geneanno CSV.")
+@click.option("--cnn", type=_options.PATH, help="CNN weights, deepsea.beluga.pth.")
+@click.option(
+    "--heads",
+    type=_options.PATH,
+    multiple=True,
+    help="Model summary file of a head set, or a folder of them. Repeatable.",
+)
+@click.option("--out", type=_options.PATH, required=True, help="The store to write.")
+@click.option(
+    "--from-profiles",
+    type=_options.PATH,
+    help="Take Seal's <gene>.npy profiles from this folder instead of running the CNN.",
+)
+@click.option("--gene", multiple=True, help="Compute only this gene. Repeatable.")
+@click.option(
+    "--near-vcf", type=_options.PATH, help="Compute only genes with a variant within 20 kb."
+)
+@click.option(
+    "--first-offset",
+    default=-19_900,
+    show_default=True,
+    help="Offset of window 0 from the TSS, bp.",
+)
+@click.option(
+    "--keep-bits",
+    type=click.IntRange(1, 23),
+    help="Round features to this many mantissa bits (smaller store). Default: lossless.",
+)
+@click.option(
+    "--hidden/--no-hidden",
+    default=True,
+    show_default=True,
+    help="Store the first linear layer's output: twice the size, faster scoring.",
+)
+@_options.device
+@_options.tf32
+@click.option("--plan", is_flag=True, help="Only check inputs and prepare the shards.")
+@click.option("--shard", type=int, multiple=True, help="Only compute this shard of a plan.")
+@click.option("--finalize", is_flag=True, help="Only finish a store whose shards are done.")
+@click.option("--resume", is_flag=True, help="Go on with an unfinished store.")
+@_options.overwrite
+@_options.quiet
+@_options.as_json
+def build(
+    genome: Path | None,
+    genes: Path | None,
+    cnn: Path | None,
+    heads: tuple[Path, ...],
+    out: Path,
+    from_profiles: Path | None,
+    gene: tuple[str, ...],
+    near_vcf: Path | None,
+    first_offset: int,
+    keep_bits: int | None,
+    hidden: bool,
+    device: str,
+    tf32: bool,
+    plan: bool,
+    shard: tuple[int, ...],
+    finalize: bool,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Run the CNN over every gene's 40 kb and write a store. Once per genome.
+
+    On a cluster: --plan once, --shard I for each shard it names (any machine that sees OUT),
+    then --finalize. --gene and --near-vcf limit what is computed, not the gene table.
+    """
+    from seal_store import build as library
+    from seal_store.manifest import partial_path
+    from seal_store.plan import BuildOptions
+    from seal_store.plan import plan as plan_store
+
+    if sum((plan, bool(shard), finalize)) > 1:
+        raise click.UsageError("--plan, --shard and --finalize exclude each other")
+    with Meter(quiet=quiet) as progress:
+        if shard:
+            library.run_shards(
+                partial_path(out),
+                shard,
+                device,
+                tf32=tf32,
+                profiles=from_profiles,
+                progress=progress,
+            )
+            _say({"out": str(out), "shards": list(shard)}, f"{len(shard)} shards done", as_json)
+            return
+        if finalize:
+            _summary(library.finalize(out, overwrite=overwrite, progress=progress), as_json)
+            return
+        if genome is None or genes is None or cnn is None:
+            raise click.UsageError("--genome, --genes and --cnn are needed to build")
+        options = BuildOptions(
+            genome=genome,
+            genes=genes,
+            cnn=cnn,
+            heads=heads,
+            out=out,
+            from_profiles=from_profiles,
+            gene=gene,
+            near=_positions(near_vcf) if near_vcf else None,
+            first_offset=first_offset,
+            keep_bits=keep_bits,
+            hidden=hidden,
+            overwrite=overwrite,
+            resume=resume,
+            command=command_line(),
+        )
+
+        if plan:
+            planned = plan_store(options, progress)
+            _report(planned)
+            _say(
+                {"out": str(out), "genes": planned.genes, "shards": planned.shards},
+                f"planned {planned.genes} genes in {planned.shards} shards: run --shard 0 to "
+                f"--shard {planned.shards - 1}, then --finalize",
+                as_json,
+            )
+            return
+        store = library.build(options, device, tf32=tf32, progress=progress, planned=_report)
+    _summary(store, as_json)
+
+
+def _positions(path: Path) -> list[tuple[str, int]]:
+    from seal_store.variants import read_variants
+
+    return [(allele.contig, allele.pos) for allele in read_variants(path) if allele.pos]
+
+
+def _report(planned: Planned) -> None:
+    for status, count in planned.status.items():
+        if status != "computed":
+            click.echo(f"{count} genes {status.replace('_', ' ')}", err=True)
+    for contig, count in planned.contigs_not_in_fasta.items():
+        click.echo(f"  contig {contig} is not in the FASTA: {count} genes skipped", err=True)
+    for gene in planned.without_profile[:20]:
+        click.echo(f"  no profile for {gene}", err=True)
+    if len(planned.without_profile) > 20:
+        click.echo(f"  ... and {len(planned.without_profile) - 20} more", err=True)
+
+
+def _summary(store: Store, as_json: bool) -> None:
+    contexts = sum(entry["contexts"] for entry in store.attributes["heads"])
+    facts = {
+        "out": str(store.path),
+        "sha256": store.sha256,
+        "genes": len(store),
+        "contexts": contexts,
+        "gene_table": store.attributes["gene_table"]["status"],
+    }
+    _say(facts, f"{store.path}: {len(store)} genes, {contexts} contexts", as_json)
+
+
+def _say(facts: dict[str, object], text: str, as_json: bool) -> None:
+    click.echo(json.dumps(facts) if as_json else text)

@@ -1,0 +1,85 @@
+"""``seal-store demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seal_store.cli import _options, command_line
+from seal_store.cli._progress import Meter
+
+if TYPE_CHECKING:
+    from seal_store.results import Results
+
+
+@click.command()
+@click.argument("directory", type=_options.PATH)
+@_options.overwrite
+@_options.quiet
+def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
+    """Write a small synthetic world to DIRECTORY, build its store and score its variants."""
+    from seal_store.build import build
+    from seal_store.errors import OutputError
+    from seal_store.plan import BuildOptions
+    from seal_store.results import Results, export_tsv, write_scores
+    from seal_store.score import ScoreOptions
+    from seal_store.store import Store
+    from seal_store.synthetic import write_world
+
+    store, scores, table = (directory / n for n in ("store.zarr", "scores.zarr", "scores.tsv"))
+    if directory.exists() and not overwrite:
+        raise OutputError(f"{directory} exists already", "choose another folder or add --overwrite")
+    world = write_world(directory)
+    with Meter(quiet=quiet) as progress:
+        build(
+            BuildOptions(
+                genome=world.genome,
+                genes=world.genes,
+                cnn=world.cnn,
+                heads=(world.heads,),
+                out=store,
+                overwrite=overwrite,
+                command=command_line(),
+            ),
+            "cpu",
+            progress=progress,
+        )
+        counts = write_scores(
+            Store(store),
+            str(world.variants),
+            scores,
+            ScoreOptions(device="cpu"),
+            overwrite=overwrite,
+            command=command_line(),
+            progress=progress,
+        )
+    export_tsv(Results(scores), table, overwrite=overwrite)
+    click.echo("written:")
+    for path in (world.genome, world.genes, world.cnn, world.heads, world.variants):
+        click.echo(f"  {path}")
+    click.echo(f"  {store}  {len(Store(store))} genes")
+    for path in (scores, table):
+        click.echo(
+            f"  {path}  {counts.rows} rows, {sum(counts.not_scored.values())} alleles not scored"
+        )
+    click.echo("strongest effects (weights are SYNTHETIC random numbers: no biological meaning):")
+    for line in strongest(Results(scores), 5):
+        click.echo(f"  {line}")
+    click.echo(f"next: seal-store inspect {store}")
+
+
+def strongest(results: Results, count: int) -> list[str]:
+    """The ``count`` rows with the largest effects, each with its strongest context."""
+    import numpy as np
+
+    rows, (names, _) = results.rows(), results.contexts()
+    best = np.abs(rows.effect).argmax(1)
+    peak = rows.effect[np.arange(len(rows)), best]
+    c = rows.columns
+    return [
+        f"{c['contig'][i]}:{c['pos'][i]} {c['ref'][i]}>{c['alt'][i]}  {c['gene_id'][i]}  "
+        f"{c['dist_to_tss'][i]:+d} bp  {peak[i]:+.4g}  {names[best[i]]}"
+        for i in np.argsort(-np.abs(peak))[:count]
+    ]

@@ -1,0 +1,95 @@
+"""Shared fixtures: one small synthetic world and its store, made once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from seal_store.build import build
+from seal_store.cnn import Beluga
+from seal_store.plan import BuildOptions
+from seal_store.store import Store
+from seal_store.synthetic import TINY, World, random_weights, write_world
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(2, before))
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Fresh random input in every run; the seed is printed when a test fails."""
+    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    print(f"rng seed: {seed}")
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return write_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def options(world: World, tmp_path_factory: pytest.TempPathFactory) -> BuildOptions:
+    """Build options of the session's store; `replace` what a test needs otherwise."""
+    return BuildOptions(
+        genome=world.genome,
+        genes=world.genes,
+        cnn=world.cnn,
+        heads=(world.heads,),
+        out=tmp_path_factory.mktemp("store") / "store.zarr",
+        command="tests",
+    )
+
+
+@pytest.fixture(scope="session")
+def store(options: BuildOptions) -> Store:
+    return build(options, "cpu")
+
+
+@pytest.fixture
+def make_store(options: BuildOptions, tmp_path: Path) -> Callable[..., Store]:
+    """Build another store of the same world with other options."""
+
+    def make(**changes: object) -> Store:
+        return build(replace(options, **{"out": tmp_path / "other.zarr", **changes}), "cpu")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Beluga:
+    """A tiny CNN with weights that no other fixture has."""
+    return Beluga.from_state(TINY, random_weights(TINY, 77))
+
+
+@pytest.fixture
+def cli() -> Callable[..., Result]:
+    """Run a `seal-store` command in this process."""
+
+    def run(*args: object, stdin: bytes | None = None) -> Result:
+        from seal_store.cli import main
+
+        return CliRunner().invoke(main, [str(a) for a in args], input=stdin, prog_name="seal-store")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The facts beside this repository; tests that need them skip where they are absent."""
+    if not SHARED.is_dir():
+        pytest.skip("no shared facts beside this repository")
+    return SHARED
