@@ -16,6 +16,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def read_genes(path: str | Path) -> GeneTable:
         raise GeneTableError(f"gene table not found: {path}", "check --genes")
     try:
         with path.open(encoding="utf-8", newline="") as handle:
-            rows = list(_rows(path, handle))
+            rows = list(_rows(path, iter(handle)))
     except UnicodeDecodeError as error:
         raise GeneTableError(
             f"{path}: not a text file", "give a BED or geneanno CSV file, uncompressed"
@@ -138,13 +139,12 @@ def read_genes(path: str | Path) -> GeneTable:
 _Row = tuple[str, str, str, int, int, str]
 
 
-def _rows(path: Path, lines: Iterator[str] | object) -> Iterator[tuple[int, _Row]]:
-    handle = iter(lines)  # type: ignore[call-overload]
-    first = next(handle, "")
+def _rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, _Row]]:
+    first = next(lines, "")
     if first.startswith("id,"):
-        yield from _csv_rows(path, first, handle)
+        yield from _csv_rows(path, first, lines)
         return
-    for number, line in enumerate((first, *handle), 1):
+    for number, line in enumerate(chain((first,), lines), 1):
         fields = line.rstrip("\r\n").split("\t")
         if not line.strip() or line.startswith(("#", "track", "browser")):
             continue

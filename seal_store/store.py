@@ -90,7 +90,8 @@ class Store:
         self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
         self.config = CnnConfig.from_dict(self.attributes["cnn"]["config"])
         for entry in STORE:
-            if entry.name not in self.group and entry.name not in ("hidden", "expression"):
+            optional = entry.name == "hidden" or "context" in entry.dims
+            if entry.name not in self.group and not optional:
                 raise FormatError(f"{path}: array {entry.name} is missing", "build it again")
 
     def __len__(self) -> int:

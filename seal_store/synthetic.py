@@ -64,13 +64,18 @@ def random_weights(config: CnnConfig, seed: int) -> dict[str, Tensor]:
 
 
 def random_head_set(inputs: int, latent: int, contexts: int, seed: int) -> dict[str, Tensor]:
-    """A head set's ``model_state_dict``."""
+    """A head set's ``model_state_dict``, scaled so that effects are as small as real ones."""
     rng = np.random.default_rng(seed)
-    shapes = {"0.weight": (latent, inputs), "0.bias": (latent,)}
-    shapes |= {"2.weight": (contexts, latent), "2.bias": (contexts,)}
+    shapes = {
+        "layers.0.weight": (latent, inputs),
+        "layers.0.bias": (latent,),
+        "layers.2.weight": (contexts, latent),
+        "layers.2.bias": (contexts,),
+    }
+    scale = np.float32(0.5)
     return {
-        f"layers.{key}": torch.from_numpy(
-            rng.standard_normal(shape, np.float32) / np.float32(np.sqrt(shape[-1]))
+        key: torch.from_numpy(
+            rng.standard_normal(shape, np.float32) * (scale / np.float32(np.sqrt(shape[-1])))
         )
         for key, shape in shapes.items()
     }

@@ -1,0 +1,410 @@
+from __future__ import annotations
+
+import gzip
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seal_store import variants
+from seal_store.errors import VariantError
+from seal_store.variants import SCORABLE, Allele, Change, classify, read_variants, trim
+
+HEADER = (
+    b"##fileformat=VCFv4.2\n##contig=<ID=chr1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+)
+ROW = b"chr1\t100\trs1\tA\tC\t.\tPASS\t.\n"
+BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+Read = Callable[..., list[Allele]]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Alleles of a file with these bytes."""
+
+    def run(content: bytes | str, name: str = "in.vcf") -> list[Allele]:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return list(read_variants(path))
+
+    return run
+
+
+def bgzf(*blocks: bytes, end: bytes = BGZF_END) -> bytes:
+    """BGZF as htslib writes it: gzip members with their own length in a BC extra field."""
+    members = []
+    for block in blocks:
+        deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
+        data = deflate.compress(block) + deflate.flush()
+        size = struct.pack("<H", 18 + len(data) + 8 - 1)
+        tail = struct.pack("<II", zlib.crc32(block), len(block))
+        members.append(BGZF_END[:16] + size + data + tail)
+    return b"".join(members) + end
+
+
+def fields(alleles: list[Allele]) -> list[tuple[str, int, str, str, str]]:
+    return [(a.contig, a.pos, a.id, a.ref, a.alt) for a in alleles]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HEADER + ROW,
+        ROW,
+        b"chr1\t100\trs1\tA\tC\n",
+        b"chr1\t100\trs1\tA\tC",
+        b"chr1\t100\trs1\ta\tc\n",
+        (HEADER + ROW).replace(b"\n", b"\r\n"),
+        b"\xef\xbb\xbf" + HEADER + ROW,
+        b"\xef\xbb\xbf" + ROW,
+        b"\n\n" + HEADER + b"  \n" + ROW + b"\n\t\n",
+        b"chr1 100 rs1 A C\n",
+        b"chr1   100 rs1  A C  . PASS .\n",
+    ],
+    ids=[
+        "vcf",
+        "no header",
+        "five columns",
+        "no last newline",
+        "lower case",
+        "CRLF",
+        "BOM",
+        "BOM without header",
+        "blank lines",
+        "spaces",
+        "runs of spaces",
+    ],
+)
+def test_one_record_however_it_is_written(read: Read, content: bytes) -> None:
+    (allele,) = read(content)
+    assert fields([allele]) == [("chr1", 100, "rs1", "A", "C")]
+    assert (allele.kind, allele.problem) == ("snv", "")
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [gzip.compress, lambda b: gzip.compress(b[:70]) + gzip.compress(b[70:]), bgzf],
+    ids=["gzip", "two members", "bgzf"],
+)
+@pytest.mark.parametrize("name", ["in.vcf.gz", "in.vcf"])
+def test_compression_is_told_by_content(
+    read: Read, pack: Callable[[bytes], bytes], name: str
+) -> None:
+    plain = HEADER + ROW + b"2\t7\t-\tG\tT\n"
+    assert read(pack(plain), name) == read(plain, "plain.vcf")
+
+
+def test_bgzf_of_many_blocks(read: Read) -> None:
+    rows = [f"chr{i % 22 + 1}\t{i + 1}\t-\tA\tG\n".encode() for i in range(300)]
+    text = b"".join(rows)
+    cut = [text[i : i + 501] for i in range(0, len(text), 501)]
+    assert [a.pos for a in read(bgzf(*cut))] == list(range(1, 301))
+
+
+@pytest.mark.parametrize("contig", ["1", "chr1", "X", "chrUn_gl000220", "HLA-A*01:01:01:01"])
+def test_contig_stays_as_written(read: Read, contig: str) -> None:
+    assert [a.contig for a in read(f"{contig}\t5\t-\tA\tC\n")] == [contig]
+
+
+def test_multiallelic_record_is_split(read: Read) -> None:
+    alleles = read(HEADER + b"chr1\t100\trs1\tac\tA,acgt,<DEL>,*,GT\t.\t.\t.\n")
+    assert [a.alt for a in alleles] == ["A", "ACGT", "<DEL>", "*", "GT"]
+    assert [a.kind for a in alleles] == ["deletion", "insertion", "symbolic", "star", "mnv"]
+    assert {(a.line, a.pos, a.id, a.ref) for a in alleles} == {(4, 100, "rs1", "AC")}
+
+
+@pytest.mark.parametrize(
+    ("ref", "alt", "kind"),
+    [
+        ("A", "C", "snv"),
+        ("AC", "AT", "snv"),
+        ("ACG", "ATG", "snv"),
+        ("AC", "GT", "mnv"),
+        ("ACGT", "CCGA", "mnv"),
+        ("A", "AT", "insertion"),
+        ("A", "TA", "insertion"),
+        ("CAG", "CAGAG", "insertion"),
+        ("AT", "A", "deletion"),
+        ("TA", "A", "deletion"),
+        ("CAGAG", "CAG", "deletion"),
+        ("AT", "GCC", "complex"),
+        ("ATG", "C", "complex"),
+        ("A", "A", "no_change"),
+        ("ACG", "ACG", "no_change"),
+        ("A", "<DEL>", "symbolic"),
+        ("A", "<INS:ME:ALU>", "symbolic"),
+        ("G", "G]17:198982]", "symbolic"),
+        ("G", "]13:123456]T", "symbolic"),
+        ("G", "G[17:198983[", "symbolic"),
+        ("G", "[17:198983[G", "symbolic"),
+        ("G", "G.", "symbolic"),
+        ("G", ".G", "symbolic"),
+        ("A", "*", "star"),
+        ("A", ".", "missing"),
+        ("A", "", "missing"),
+        (".", "A", "missing"),
+        ("A", "N", "iupac"),
+        ("A", "R", "iupac"),
+        ("N", "A", "iupac"),
+        ("ACN", "A", "iupac"),
+        ("A", "U", "iupac"),
+        ("A", "Q", "malformed"),
+        ("A", "A-C", "malformed"),
+        ("*", "A", "malformed"),
+        ("1", "A", "malformed"),
+    ],
+)
+def test_every_kind_of_allele(read: Read, ref: str, alt: str, kind: str) -> None:
+    assert classify(ref, alt) == kind
+    (allele,) = read(f"chr1\t100\t-\t{ref.lower()}\t{alt.lower()}\t.\t.\t.\n")
+    assert (allele.kind, allele.ref, allele.alt) == (kind, ref, alt)
+    assert bool(allele.problem) == (kind == "malformed")
+
+
+def test_a_trailing_comma_is_a_missing_allele(read: Read) -> None:
+    assert [a.kind for a in read("chr1\t5\t-\tA\tC,\n")] == ["snv", "missing"]
+
+
+@pytest.mark.parametrize(
+    "position", ["0", "-5", "", "+5", "ten", "1e5", "5.0", "0x10", "٣", "2147483648", "9" * 40]
+)
+def test_a_position_that_is_none(read: Read, position: str) -> None:
+    bad, good = read(f"chr1\t{position}\trs\tA\tC\nchr1\t6\t-\tA\tC\n")
+    assert (bad.kind, bad.pos, bad.line) == ("malformed", 0, 1)
+    assert "POS" in bad.problem
+    assert (good.kind, good.pos, good.line) == ("snv", 6, 2)
+
+
+@pytest.mark.parametrize("position", [1, 2**31 - 1])
+def test_the_outermost_positions(read: Read, position: int) -> None:
+    (allele,) = read(f"chr1\t{position}\t-\tA\tC\n")
+    assert (allele.kind, allele.pos) == ("snv", position)
+
+
+@pytest.mark.parametrize("line", ["chr1", "chr1\t5", "chr1\t5\t-\tA", "chr1 5 - A", "some prose"])
+def test_missing_columns_name_what_was_found(read: Read, line: str) -> None:
+    bad, good = read(f"{line}\nchr1\t6\t-\tA\tC\n")
+    assert bad.kind == "malformed"
+    assert f"{len(line.split())} columns" in bad.problem
+    assert good.kind == "snv"
+
+
+def test_lines_are_counted_from_1_with_header_and_blanks(read: Read) -> None:
+    alleles = read(HEADER + b"\n" + ROW + b"bad\n" + ROW)
+    assert [a.line for a in alleles] == [5, 6, 7]
+    assert str(alleles[0]) == "line 5, chr1:100 A>C"
+
+
+def test_a_long_allele_is_short_in_messages(read: Read) -> None:
+    (allele,) = read(f"chr1\t5\t-\tA\t{'ACGT' * 500}\n")
+    assert len(allele.alt) == 2000
+    assert len(str(allele)) < 100
+    assert "2000 bases" in str(allele)
+
+
+@pytest.mark.parametrize("content", [b"", HEADER, HEADER.rstrip(b"\n"), b"\n\n", BGZF_END])
+def test_no_record_is_no_allele(read: Read, content: bytes) -> None:
+    assert read(content) == []
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["text", "gzip"])
+def test_megabytes_of_genotypes_stay_out_of_memory(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "wide.vcf"
+    genotypes = b"\t0|1:35:99" * 1_600_000
+    row = b"chr1\t%d\trs\tA\tC\t.\tPASS\t.\tGT:DP:GQ" + genotypes + b"\n"
+    path.write_bytes(pack(b"".join(row % pos for pos in (5, 6)) + ROW))
+    assert path.stat().st_size > 30e6 or pack is gzip.compress
+    tracemalloc.start()
+    try:
+        alleles = list(read_variants(path))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [(a.line, a.pos, a.kind) for a in alleles] == [
+        (1, 5, "snv"),
+        (2, 6, "snv"),
+        (3, 100, "snv"),
+    ]
+    assert peak < 8e6
+
+
+@pytest.mark.parametrize("column", [b"%s\tC", b"A\t%s"], ids=["REF", "ALT"])
+def test_an_allele_beyond_the_look_ahead_is_reported(read: Read, column: bytes) -> None:
+    long = b"A" * (variants.MAX_FIELDS + 10)
+    bad, good = read(b"chr1\t5\t-\t" + column % long + b"\t.\nchr1\t6\t-\tA\tC\n")
+    assert (bad.kind, bad.line) == ("malformed", 1)
+    assert len(str(bad)) < 200
+    assert (good.kind, good.pos, good.line) == ("snv", 6, 2)
+
+
+@pytest.mark.parametrize("rest", [b"", b"\tPASS", b"\tPASS" + b"x" * 100])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_no_allele_is_cut_at_the_look_ahead(
+    read: Read, monkeypatch: pytest.MonkeyPatch, rest: bytes, newline: bytes
+) -> None:
+    monkeypatch.setattr(variants, "MAX_FIELDS", 64)
+    for length in range(35, 70):
+        alt = "ACGT" * 20
+        row = b"chr1\t5\t-\tT\t" + alt[:length].encode() + rest + newline
+        first, second = read(row + ROW)
+        assert first.kind == "malformed" or first.alt == alt[:length]
+        assert first.kind == "complex" or len(row) > 60
+        assert fields([second]) == [("chr1", 100, "rs1", "A", "C")]
+        assert second.line == 2
+
+
+@pytest.mark.parametrize("where", [b"chr1\t5\t-\tA\0\tC\n", b"chr1\t5\t-\tA\tC\t.\0\n"])
+def test_a_nul_byte_is_named_with_its_line(read: Read, where: bytes) -> None:
+    with pytest.raises(VariantError, match=r"in\.vcf:5: NUL"):
+        read(HEADER + ROW + where)
+
+
+def test_utf16_is_refused(read: Read) -> None:
+    with pytest.raises(VariantError, match="not a text file"):
+        read(ROW.decode().encode("utf-16"))
+
+
+def test_other_bytes_than_utf8_are_no_crash(read: Read) -> None:
+    (allele,) = read(b"chr1\t5\t\xe9\xff\tA\tC\n")
+    assert (allele.pos, allele.kind) == (5, "snv")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bgzf], ids=["gzip", "bgzf"])
+def test_compressed_data_cut_anywhere_is_refused(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    whole = pack(HEADER + ROW * 50)
+    path = tmp_path / "cut.vcf.gz"
+    for length in range(2, len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(VariantError, match=r"cut\.vcf\.gz.*(damaged|truncated)"):
+            list(read_variants(path))
+
+
+def test_bgzf_without_end_marker_is_refused(read: Read) -> None:
+    with pytest.raises(VariantError, match="BGZF end marker"):
+        read(bgzf(HEADER + ROW, end=b""), "in.vcf.gz")
+
+
+def test_flipped_bits_of_gzip_never_change_an_allele(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    rows = b"".join(
+        b"chr1\t%d\t-\t%c\t%c\n" % (i + 1, *rng.permutation(list(b"ACGT"))[:2].tolist())
+        for i in range(60)
+    )
+    whole = gzip.compress(rows)
+    path = tmp_path / "flipped.gz"
+    path.write_bytes(whole)
+    expected = list(read_variants(path))
+    refused = 0
+    for position in range(2, len(whole)):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        try:
+            assert list(read_variants(path)) == expected
+        except VariantError as error:
+            refused += 1
+            assert "damaged" in str(error)
+    assert refused > 0.9 * len(whole)
+
+
+def test_damage_says_how_far_the_file_was_read(read: Read) -> None:
+    with pytest.raises(VariantError, match="after line 3"):
+        read(gzip.compress(b"chr1\t5\t-\tA\tC\n" * 3) + gzip.compress(ROW)[:-9])
+
+
+def test_what_follows_gzip_is_not_ignored(read: Read) -> None:
+    with pytest.raises(VariantError, match="damaged"):
+        read(gzip.compress(ROW) + ROW)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bgzf], ids=["raw", "gzip", "bgzf"])
+def test_bcf_is_recognised(read: Read, pack: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(VariantError, match="BCF is binary") as caught:
+        read(pack(b"BCF\2\2\x40\0\0\0" + HEADER), "in.bcf")
+    assert "bcftools view" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["nowhere.vcf", "."])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(VariantError, match="not found") as caught:
+        list(read_variants(tmp_path / name))
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pos", "ref", "alt", "change"),
+    [
+        (100, "A", "C", Change(99, 1, "C")),
+        (100, "AC", "AG", Change(100, 1, "G")),
+        (100, "CA", "GA", Change(99, 1, "G")),
+        (100, "A", "AT", Change(100, 0, "T")),
+        (100, "AT", "A", Change(100, 1, "")),
+        (100, "TA", "A", Change(99, 1, "")),
+        (100, "A", "TA", Change(99, 0, "T")),
+        (100, "CAAA", "CAA", Change(101, 1, "")),
+        (100, "CAGAG", "CAG", Change(101, 2, "")),
+        (100, "AAA", "AAAAA", Change(100, 0, "AA")),
+        (100, "ACG", "ACG", Change(100, 0, "")),
+        (1, "A", "A", Change(1, 0, "")),
+        (100, "GATTC", "GC", Change(100, 3, "")),
+        (100, "ACGT", "TGCA", Change(99, 4, "TGCA")),
+    ],
+)
+def test_trimming_by_hand(pos: int, ref: str, alt: str, change: Change) -> None:
+    assert trim(pos, ref, alt) == change
+
+
+def test_end_and_net_of_a_change() -> None:
+    change = trim(100, "AGG", "ATTTT")
+    assert (change.start, change.end, change.net) == (100, 102, 2)
+
+
+bases = st.text("ACGT", min_size=1, max_size=12)
+few_bases = st.text("AC", min_size=1, max_size=8)
+
+
+@given(before=bases, ref=bases | few_bases, alt=bases | few_bases, after=bases)
+@settings(max_examples=400, deadline=None, database=None)
+def test_a_trimmed_change_does_the_same_and_shares_nothing(
+    before: str, ref: str, alt: str, after: str
+) -> None:
+    sequence = before + ref + after
+    pos = len(before) + 1
+    change = trim(pos, ref, alt)
+    changed = sequence[: change.start] + change.alt + sequence[change.end :]
+    assert changed == before + alt + after
+    replaced = sequence[change.start : change.end]
+    assert not replaced or not change.alt or replaced[0] != change.alt[0]
+    assert min(len(replaced), len(change.alt)) < 2 or replaced[-1] != change.alt[-1]
+    assert reference.trim(pos, ref, alt) == (
+        change.start,
+        change.length,
+        len(change.alt),
+        change.alt,
+    )
+
+
+@given(st.text("ACGTNRacgt<>[].*,-:1"), st.text("ACGTNRacgt<>[].*,-:1"))
+@settings(max_examples=400, deadline=None, database=None)
+def test_any_two_texts_have_a_kind(ref: str, alt: str) -> None:
+    kind = classify(ref.upper(), alt.upper())
+    assert (kind in SCORABLE) == (
+        set(ref.upper()) <= set("ACGT")
+        and set(alt.upper()) <= set("ACGT")
+        and ref.upper() != alt.upper()
+        and ref != ""
+        and alt != ""
+    )
