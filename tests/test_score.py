@@ -11,7 +11,7 @@ import reference
 from seal_store.errors import HeadsError, InputError, VariantError
 from seal_store.genome import Genome
 from seal_store.heads import load_heads
-from seal_store.score import Rows, Scorer, ScoreOptions
+from seal_store.score import Rows, ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import Allele, classify, read_variants

@@ -130,13 +130,13 @@ def test_multiallelic_record_is_split(read: Read) -> None:
         ("AC", "GT", "mnv"),
         ("ACGT", "CCGA", "mnv"),
         ("A", "AT", "insertion"),
-        ("A", "TA", "insertion"),
         ("CAG", "CAGAG", "insertion"),
         ("AT", "A", "deletion"),
-        ("TA", "A", "deletion"),
         ("CAGAG", "CAG", "deletion"),
         ("AT", "GCC", "complex"),
         ("ATG", "C", "complex"),
+        ("A", "TA", "complex"),
+        ("TA", "A", "complex"),
         ("A", "A", "no_change"),
         ("ACG", "ACG", "no_change"),
         ("A", "<DEL>", "symbolic"),
@@ -255,10 +255,10 @@ def test_no_allele_is_cut_at_the_look_ahead(
     monkeypatch.setattr(variants, "MAX_FIELDS", 64)
     for length in range(35, 70):
         alt = "ACGT" * 20
-        row = b"chr1\t5\t-\tT\t" + alt[:length].encode() + rest + newline
-        first, second = read(row + ROW)
+        columns = b"chr1\t5\t-\tT\t" + alt[:length].encode()
+        first, second = read(columns + rest + newline + ROW)
         assert first.kind == "malformed" or first.alt == alt[:length]
-        assert first.kind == "complex" or len(row) > 60
+        assert first.kind != "malformed" or len(columns + b"\r\n") > 64
         assert fields([second]) == [("chr1", 100, "rs1", "A", "C")]
         assert second.line == 2
 
@@ -307,22 +307,26 @@ def test_flipped_bits_of_gzip_never_change_an_allele(
     path = tmp_path / "flipped.gz"
     path.write_bytes(whole)
     expected = list(read_variants(path))
-    refused = 0
+    refusals = []
     for position in range(2, len(whole)):
         flipped = bytearray(whole)
         flipped[position] ^= 1 << int(rng.integers(8))
         path.write_bytes(flipped)
         try:
-            assert list(read_variants(path)) == expected
+            found = list(read_variants(path))
         except VariantError as error:
-            refused += 1
-            assert "damaged" in str(error)
-    assert refused > 0.9 * len(whole)
+            refusals.append(str(error))
+        else:
+            assert found == expected
+    assert len(refusals) > 0.9 * len(whole)
+    assert all("damaged" in message for message in refusals)
 
 
 def test_damage_says_how_far_the_file_was_read(read: Read) -> None:
-    with pytest.raises(VariantError, match="after line 3"):
-        read(gzip.compress(b"chr1\t5\t-\tA\tC\n" * 3) + gzip.compress(ROW)[:-9])
+    rows = b"".join(b"chr1\t%d\t-\tA\tC\n" % i for i in range(1, 20_001))
+    with pytest.raises(VariantError, match="after line") as caught:
+        read(gzip.compress(rows)[:-9])
+    assert 10_000 < int(str(caught.value).split("after line ")[1].split()[0]) <= 20_000
 
 
 def test_what_follows_gzip_is_not_ignored(read: Read) -> None:
@@ -352,10 +356,10 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
         (100, "CA", "GA", Change(99, 1, "G")),
         (100, "A", "AT", Change(100, 0, "T")),
         (100, "AT", "A", Change(100, 1, "")),
-        (100, "TA", "A", Change(99, 1, "")),
-        (100, "A", "TA", Change(99, 0, "T")),
-        (100, "CAAA", "CAA", Change(101, 1, "")),
-        (100, "CAGAG", "CAG", Change(101, 2, "")),
+        (100, "TA", "A", Change(99, 2, "A")),
+        (100, "A", "TA", Change(99, 1, "TA")),
+        (100, "CAAA", "CAA", Change(100, 1, "")),
+        (100, "CAGAG", "CAG", Change(100, 2, "")),
         (100, "AAA", "AAAAA", Change(100, 0, "AA")),
         (100, "ACG", "ACG", Change(100, 0, "")),
         (1, "A", "A", Change(1, 0, "")),
@@ -401,10 +405,5 @@ def test_a_trimmed_change_does_the_same_and_shares_nothing(
 @settings(max_examples=400, deadline=None, database=None)
 def test_any_two_texts_have_a_kind(ref: str, alt: str) -> None:
     kind = classify(ref.upper(), alt.upper())
-    assert (kind in SCORABLE) == (
-        set(ref.upper()) <= set("ACGT")
-        and set(alt.upper()) <= set("ACGT")
-        and ref.upper() != alt.upper()
-        and ref != ""
-        and alt != ""
-    )
+    made_of_bases = all(a and set(a.upper()) <= set("ACGT") for a in (ref, alt))
+    assert (kind in SCORABLE) == (made_of_bases and ref.upper() != alt.upper())

@@ -1,0 +1,79 @@
+"""How fast is building? Per gene: the sweep against window by window, encoding, writing."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import torch
+from common import arguments, matmul_peak, report, seconds, world
+
+from seal_store.build import build
+from seal_store.cnn import Beluga
+from seal_store.device import inference
+from seal_store.genome import one_hot
+from seal_store.layout import get
+from seal_store.store import grid_slice
+from seal_store.sweep import sweep
+
+
+def multiply_adds(model: Beluga, bases: int, windows: int, *, shared: bool) -> float:
+    """Products of one strand: ``shared`` trunk over ``bases``, or every window alone."""
+    config = model.config
+    inner, total = 4, 0
+    length = bases if shared else config.window
+    times = 1 if shared else windows
+    for layer, outer in enumerate(config.channels):
+        length -= config.kernel - 1
+        phases = 2 if shared and layer >= 4 else 1
+        total += times * phases * length * inner * outer * config.kernel
+        inner = outer
+        if layer in (1, 3):
+            length //= config.pool
+    total += windows * config.positions * config.channels[-1] * config.hidden
+    return total + windows * config.hidden * config.features
+
+
+def main() -> None:
+    args = arguments(
+        __doc__ or "",
+        ("--genes", {"type": int, "default": 2}),
+        ("--windows", {"type": int, "default": 20}),
+    )
+    setup = world(args, args.genes)
+    store, grid = setup.store, setup.store.grid
+    model = store.cnn().to(args.device)
+    part = grid_slice(grid, int(get(store.group, "tss")[0]), 1)  # type: ignore[arg-type]
+    x = torch.from_numpy(one_hot(store.sequence(0)[part]))[None].to(args.device)
+    windows = torch.cat([x[..., 200 * i : 200 * i + 2000] for i in range(args.windows)])
+    peak = matmul_peak(args.device)
+    with inference():
+        model(windows[:2])
+        plain = seconds(lambda: model(windows), 2, args.device) * grid.bins / args.windows
+        swept = seconds(lambda: sweep(model, x), 2, args.device)
+    out = store.path.with_name("again.zarr")
+    shutil.rmtree(out, ignore_errors=True)
+    whole = seconds(lambda: build(replace(setup.options, out=out), args.device), 1, args.device)
+    shutil.rmtree(out)
+
+    def row(name: str, time: float, products: float | None) -> dict[str, object]:
+        found: dict[str, object] = {"per gene": name, "s": time, "times faster": plain / time}
+        if products is not None:
+            found["GFLOP"] = 4 * products / 1e9
+            found["of matrix-product peak"] = 4 * products / 1e9 / time / peak
+        return found
+
+    report(
+        "build",
+        f"Build, per gene (200 windows, both strands); matrix products reach {peak:.0f} GFLOP/s",
+        [
+            row("window by window", plain, multiply_adds(model, 0, 200, shared=False)),
+            row("sweep", swept, multiply_adds(model, x.shape[-1], 200, shared=True)),
+            row(f"whole build of {len(store)} genes", whole / len(store), None),
+        ],
+        args,
+    )
+
+
+if __name__ == "__main__":
+    main()
