@@ -44,7 +44,7 @@ def list_(store: Path, contexts: bool, as_json: bool) -> None:
     facts = [dict(entry) for entry in opened.attributes["heads"]]
     for fact in facts:
         fact.pop("summary", None)
-    if contexts:
+    if contexts and facts:
         names, sets = opened.contexts()
         for fact in facts:
             fact["context_names"] = names[sets == fact["name"]].tolist()

@@ -10,6 +10,7 @@ import click
 
 from seal_store.cli import _options, command_line
 from seal_store.cli._progress import Meter
+from seal_store.errors import InputError
 
 
 @click.group()
@@ -119,8 +120,17 @@ def _context_names(values: tuple[str, ...]) -> tuple[str, ...]:
     names: list[str] = []
     for value in values:
         path = Path(value)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else [value]
-        names += [line.strip() for line in lines if line.strip()]
+        if not path.is_file():
+            names.append(value)
+            continue
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: not a text file", "give one context a line") from None
+        found = [line.strip() for line in lines if line.strip()]
+        if not found:
+            raise InputError(f"{path}: names no context", "give one context a line")
+        names += found
     return tuple(names)
 
 

@@ -57,13 +57,13 @@ def build(
     one are kept. ``planned`` is called with the plan before the work starts.
     """
     resolve_device(device)
-    if options.resume and options.out.exists():
-        return Store(options.out)
     work = plan(options, progress)
+    if options.resume and options.out.exists() and not work.path.exists():
+        return Store(options.out)
     planned(work)
     run_shards(
         work.path,
-        _missing_shards(work),
+        _missing_shards(work.path, work.shards),
         device,
         tf32=tf32,
         profiles=options.from_profiles,
@@ -82,6 +82,8 @@ def run_shards(
     progress: Progress = silent,
 ) -> None:
     """Compute ``shards`` of a planned store; a shard is written while the next one is computed."""
+    if not shards:
+        return
     group = _open_planned(partial)
     attributes: Any = group.attrs[ATTRIBUTE]
     genes = get(group, "gene_id").shape[0]
@@ -92,6 +94,7 @@ def run_shards(
     work = _Shards(group, attributes, resolve_device(device), tf32, profiles)
     spans = {s: range(s * GENES_PER_SHARD, min(genes, (s + 1) * GENES_PER_SHARD)) for s in shards}
     total, done = sum(map(len, spans.values())), 0
+    progress("genes", 0, total)
     pending: Future[None] | None = None
     with ThreadPoolExecutor(1) as writer:
         for shard, span in spans.items():
@@ -277,8 +280,11 @@ def _journal(partial: Path, shard: int) -> Path:
     return partial / manifest.JOURNAL / f"shard-{shard:05d}.json"
 
 
-def _missing_shards(planned: Planned) -> list[int]:
-    return [s for s in range(planned.shards) if not _journal(planned.path, s).exists()]
+def _missing_shards(partial: Path, shards: int) -> list[int]:
+    """Shards without an entry in the journal; none where there is a manifest already."""
+    if (partial / manifest.MANIFEST).exists():
+        return []
+    return [shard for shard in range(shards) if not _journal(partial, shard).exists()]
 
 
 def _finished_files(partial: Path, group: zarr.Group) -> dict[str, manifest.Entry]:

@@ -115,13 +115,13 @@ class Beluga(nn.Module):
         return F.max_pool1d(x, self.config.pool)
 
     def first_linear(self, x: Tensor) -> Tensor:
-        """Last convolution ``(n, 640, 106)`` to ``hidden``, before its ReLU: ``(n, 2003)``.
+        """Last convolution ``(n, 106, 640)`` to ``hidden``, before its ReLU: ``(n, 2003)``.
 
         Summed in blocks of positions: one running float32 sum over 67,840 products would lose
         two decimal digits.
         """
         weight = self.get_buffer("linear1_weight")
-        blocks = zip(x.transpose(1, 2).split(BLOCK, 1), weight.split(BLOCK), strict=True)
+        blocks = zip(x.split(BLOCK, 1), weight.split(BLOCK), strict=True)
         hidden = sum(rows.flatten(1) @ part.flatten(0, 1) for rows, part in blocks)
         return hidden + self.get_buffer("linear1_bias")
 
@@ -134,7 +134,7 @@ class Beluga(nn.Module):
         """One strand of whole windows, one-hot ``(n, 4, 2000)``, to ``hidden`` ``(n, 2003)``."""
         x = self.pool(self.conv(2, self.conv(1, x)))
         x = self.pool(self.conv(4, self.conv(3, x)))
-        return self.first_linear(self.conv(6, self.conv(5, x)))
+        return self.first_linear(self.conv(6, self.conv(5, x)).transpose(1, 2))
 
     def forward(self, x: Tensor) -> Tensor:
         """One-hot windows float32 ``(n, 4, 2000)`` to features ``(n, 2002)``, strands averaged."""

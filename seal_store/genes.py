@@ -102,7 +102,7 @@ class GeneTable:
         tree = self._trees.get(contig)
         if tree is None:
             return []
-        found = tree.find_overlap(position - distance, position + distance + 1)
+        found = tree.find_overlap(max(0, position - distance), position + distance + 1)
         return sorted(row for _, _, row in found)
 
 
@@ -116,7 +116,7 @@ def read_genes(path: str | Path) -> GeneTable:
     if not path.is_file():
         raise GeneTableError(f"gene table not found: {path}", "check --genes")
     try:
-        with path.open(encoding="utf-8", newline="") as handle:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
             rows = list(_rows(path, iter(handle)))
     except UnicodeDecodeError as error:
         raise GeneTableError(
@@ -175,7 +175,15 @@ def _csv_rows(path: Path, header: str, lines: Iterator[str]) -> Iterator[tuple[i
         raise GeneTableError(
             f"{path}:1: no column {missing[0]!r}", f"a geneanno CSV has {', '.join(CSV_COLUMNS)}"
         )
-    for number, row in enumerate(csv.DictReader(lines, names), 2):
+    reader = csv.DictReader(lines, names)
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise GeneTableError(f"{path}:{reader.line_num + 1}: not CSV ({error})") from error
+        if row is None:
+            return
+        number = reader.line_num + 1
         where = f"{path}:{number}"
         if any(row[name] is None for name in CSV_COLUMNS):
             raise GeneTableError(f"{where}: {len(names)} columns expected, fewer found")
@@ -186,7 +194,7 @@ def _csv_rows(path: Path, header: str, lines: Iterator[str]) -> Iterator[tuple[i
                 row["symbol"],
                 row["seqnames"],
                 _strand(row["strand"], where),
-                _integer(row["CAGE_representative_TSS"], where),
+                _tss(row["CAGE_representative_TSS"], where),
                 row["type"],
             ),
         )
@@ -202,6 +210,12 @@ def _integer(text: str, where: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 12:
         raise GeneTableError(f"{where}: {text!r} is not a position")
     return int(text)
+
+
+def _tss(text: str, where: str) -> int:
+    if (tss := _integer(text, where)) < 1:
+        raise GeneTableError(f"{where}: TSS {tss} is not a 1-based position")
+    return tss
 
 
 def _check_unique(path: Path, rows: Sequence[tuple[int, _Row]]) -> None:

@@ -22,6 +22,8 @@ _ONE_HOT = np.zeros((256, 4), np.float32)
 for _row, _base in enumerate(BASES):
     _ONE_HOT[_base, _row] = _ONE_HOT[_base | 0x20, _row] = 1.0
 
+_COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
+
 _CHR1_LENGTHS = {249_250_621: "hg19", 248_956_422: "hg38", 248_387_328: "T2T-CHM13"}
 
 
@@ -33,6 +35,11 @@ def one_hot(sequence: bytes | np.ndarray) -> np.ndarray:
     """
     codes = np.frombuffer(sequence, np.uint8) if isinstance(sequence, bytes) else sequence
     return np.ascontiguousarray(np.moveaxis(_ONE_HOT[codes], -1, -2))
+
+
+def reverse_complement(sequence: bytes) -> bytes:
+    """Reverse complement of upper-case ASCII bases; letters other than A, C, G, T stay."""
+    return sequence.translate(_COMPLEMENT)[::-1]
 
 
 def resolve_contig(name: str, known: Iterable[str]) -> str | None:
@@ -62,10 +69,15 @@ class Genome:
             raise GenomeError(f"genome FASTA not found: {path}", "check --genome")
         try:
             self._fasta = pyfaidx.Faidx(str(self.path), as_raw=True, sequence_always_upper=True)
-        except (pyfaidx.FastaIndexingError, pyfaidx.UnsupportedCompressionFormat) as error:
+        except (
+            pyfaidx.FastaIndexingError,
+            pyfaidx.UnsupportedCompressionFormat,
+            ValueError,
+            ImportError,
+        ) as error:
             raise GenomeError(
                 f"{path}: cannot be indexed as FASTA: {_first_line(error)}",
-                "give a plain or bgzip-compressed FASTA",
+                "give an uncompressed FASTA; remove a .fai that does not belong to it",
             ) from error
         except OSError as error:
             raise GenomeError(
@@ -89,7 +101,12 @@ class Genome:
         inner_start, inner_end = max(start, 0), min(end, self.lengths[name])
         if inner_start >= inner_end:
             return b"N" * (end - start)
-        bases = self._fasta.fetch(name, inner_start + 1, inner_end)
+        bases = str(self._fasta.fetch(name, inner_start + 1, inner_end))
+        if len(bases) != inner_end - inner_start:
+            raise GenomeError(
+                f"{self.path}: {name} ends at {inner_start + len(bases)}, before its .fai says",
+                "the FASTA is truncated or the .fai belongs to another file",
+            )
         return b"N" * (inner_start - start) + bases.encode("ascii") + b"N" * (end - inner_end)
 
     def resolve(self, contig: str) -> str | None:

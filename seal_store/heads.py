@@ -175,9 +175,16 @@ def load_head_set(summary_path: str | Path) -> HeadSet:
     for name, key in ARRAYS.items():
         if not isinstance(state.get(key), Tensor):
             raise HeadsError(f"{model_path}: tensor {key} is missing", f"named by {summary_path}")
-        arrays[name] = state[key].to(torch.float32).numpy()
+        arrays[name] = state[key].detach().to(torch.float32).numpy()
     head_set = HeadSet(_set_name(summary_path), names, **arrays, summary=summary)
-    _check(head_set, summary.get(f"Number of {kind} contexts"), model_path)
+    _check(head_set, model_path)
+    declared = {
+        f"Number of {kind} contexts": len(names),
+        "Number of latent features": len(head_set.w1),
+    }
+    for key, found in declared.items():
+        if summary.get(key, str(found)) != str(found):
+            raise HeadsError(f"{summary_path}: '{key}: {summary[key]}', but there are {found}")
     return head_set
 
 
@@ -216,21 +223,18 @@ def _set_name(path: Path) -> str:
     return path.name.removesuffix(SUMMARY_SUFFIX).removesuffix("_seal")
 
 
-def _check(heads: HeadSet, declared: str | None, path: Path) -> None:
-    latent = len(heads.w1)
-    expected = {"b1": (latent,), "w2": (len(heads.contexts), latent), "b2": (len(heads.contexts),)}
+def _check(heads: HeadSet, path: Path) -> None:
     if heads.w1.ndim != 2:
         raise HeadsError(f"{path}: {ARRAYS['w1']} has shape {heads.w1.shape}, expected a matrix")
-    for name, shape in expected.items():
+    latent, contexts = len(heads.w1), len(heads.contexts)
+    for name, shape in {"b1": (latent,), "w2": (contexts, latent), "b2": (contexts,)}.items():
         found = getattr(heads, name).shape
         if found != shape:
             raise HeadsError(
                 f"{path}: {ARRAYS[name]} has shape {found}, expected {shape}",
                 "the summary's context names and the model file must belong together",
             )
-    if declared is not None and declared != str(len(heads.contexts)):
-        raise HeadsError(
-            f"{path}: the summary declares {declared} contexts and names {len(heads.contexts)}"
-        )
     if not all(np.isfinite(getattr(heads, name)).all() for name in ARRAYS):
         raise HeadsError(f"{path}: weights hold NaN or infinite values", "fetch the file again")
+    if len(set(heads.contexts)) != contexts or "" in heads.contexts:
+        raise HeadsError(f"{path}: context names are empty or not unique", "check the summary")

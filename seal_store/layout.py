@@ -180,7 +180,7 @@ def create(group: zarr.Group, entry: ArraySpec, sizes: Mapping[str, int]) -> zar
     shape = tuple(sizes[dim] for dim in entry.dims)
     limits = entry.chunks or {}
     chunks = tuple(
-        max(1, min(length, limits.get(dim, length)))
+        min(length or limits.get(dim, 1), limits.get(dim, length or 1))
         for dim, length in zip(entry.dims, shape, strict=True)
     )
     shards = None

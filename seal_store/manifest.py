@@ -38,6 +38,11 @@ def claim(path: Path, *, overwrite: bool, resume_hint: str = "") -> Path:
     partial = partial_path(path)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already", "choose another --out or add --overwrite")
+    for folder in (path, partial):
+        if folder.is_dir() and not (folder / "zarr.json").exists() and any(folder.iterdir()):
+            raise OutputError(
+                f"{folder} is a folder that seal-store did not write", "choose another --out"
+            )
     if partial.exists() and not overwrite:
         raise OutputError(
             f"{partial} exists: an earlier run did not finish, or is still running",
@@ -58,12 +63,18 @@ def entry(path: Path) -> Entry:
 
 def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
     """Write the manifest of ``partial`` (``known`` files are not read again) and rename it."""
-    shutil.rmtree(partial / JOURNAL, ignore_errors=True)
-    (partial / MANIFEST).unlink(missing_ok=True)
-    files = sorted(p for p in partial.rglob("*") if p.is_file())
-    names = [file.relative_to(partial).as_posix() for file in files]
-    listed = {name: known.get(name) or entry(file) for name, file in zip(names, files, strict=True)}
+    names = sorted(
+        file.relative_to(partial).as_posix()
+        for file in partial.rglob("*")
+        if file.is_file() and file != partial / MANIFEST
+    )
+    listed = {
+        name: known.get(name) or entry(partial / name)
+        for name in names
+        if not name.startswith(f"{JOURNAL}/")
+    }
     write_json(partial / MANIFEST, {"files": listed})
+    shutil.rmtree(partial / JOURNAL, ignore_errors=True)
     replace(partial, path)
 
 
@@ -86,10 +97,9 @@ def check(path: Path, what: str, command: str) -> dict[str, Entry]:
     a seal-store folder or a file is missing or of another size.
     """
     if not path.exists():
-        if partial_path(path).exists():
-            raise UnfinishedError(
-                f"{path}: unfinished {what} (see {partial_path(path).name})", command
-            )
+        partial = partial_path(path)
+        if partial.exists():
+            raise UnfinishedError(f"{path}: unfinished {what} (see {partial.name})", command)
         raise FormatError(f"{what} not found: {path}", "check the path")
     try:
         files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]

@@ -36,6 +36,7 @@ from seal_store.layout import (
     SEQUENCE_LENGTH,
     SEQUENCE_OFFSET,
     STORE,
+    ArraySpec,
     create,
     get,
     put_weight,
@@ -97,7 +98,9 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
         try:
             grid_slice(grid, 0, strand)
         except ValueError as error:
-            raise InputError(f"--first-offset: {error}", "use -19900 or -20000") from None
+            raise InputError(
+                f"--first-offset: {error} (possible: -21499 to -18301)", "use -19900 or -20000"
+            ) from None
     model = load_cnn(options.cnn)
     check_heads(heads, model.config, grid, [])
     with Genome(options.genome) as genome:
@@ -114,11 +117,13 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
             _counts(absent),
             [str(gene) for gene in genes.gene_id[status == "no_profile"]],
         )
-        if options.resume and (partial / manifest.JOURNAL).exists():
-            _check_same_plan(partial, attributes, genes.gene_id[selected])
+        unfinished = (partial / manifest.JOURNAL).exists() or (partial / manifest.MANIFEST).exists()
+        if options.resume and (unfinished or options.out.exists()):
+            found = partial if unfinished else options.out
+            _check_same_plan(found, attributes, genes.gene_id[selected])
             return planned
         if options.resume:
-            manifest.remove(partial)
+            manifest.remove(partial)  # interrupted while planning: nothing computed is in it
         manifest.claim(
             options.out,
             overwrite=options.overwrite,
@@ -139,6 +144,14 @@ def _select(genes: GeneTable, genome: Genome, options: BuildOptions) -> np.ndarr
     status = np.full(len(genes), "computed", dtype="<U20")
     known = {name for name in np.unique(genes.contig) if genome.resolve(str(name)) is None}
     status[np.isin(genes.contig, list(known))] = "contig_not_in_fasta"
+    for row in map(int, np.flatnonzero(status == "computed")):
+        contig = genome.resolve(str(genes.contig[row])) or ""
+        if genes.tss[row] > genome.lengths[contig]:
+            raise GenomeError(
+                f"gene {genes.gene_id[row]}: TSS {genes.tss[row]} is beyond the end of {contig} "
+                f"({genome.lengths[contig]} bp) in {options.genome}",
+                "gene table and FASTA are of different assemblies",
+            )
     wanted = np.ones(len(genes), bool)
     if options.gene:
         wanted[:] = False
@@ -253,8 +266,10 @@ def check_heads(
 def _check_same_plan(partial: Path, attributes: dict[str, Any], gene_id: np.ndarray) -> None:
     group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
     found: Any = group.attrs[ATTRIBUTE]
-    for key in sorted(set(attributes) | set(found)):
-        if key != "command" and found.get(key) != attributes.get(key):
+    heads = found["heads"][: len(attributes["heads"])]  # more may have been added since
+    found = {**found, "heads": heads}
+    for key in sorted((set(attributes) | set(found)) - {"command"}):
+        if found.get(key) != attributes.get(key):
             raise OutputError(
                 f"{partial}: planned with another {key}: {json.dumps(found.get(key))[:120]}, "
                 f"now {json.dumps(attributes.get(key))[:120]}",
@@ -334,10 +349,8 @@ def write_head_set(group: zarr.Group, heads: HeadSet) -> None:
     for name, named in dims.items():
         put_weight(target, name, getattr(heads, name), named)
     names = np.array(heads.contexts)
-    array = target.create_array(
-        "context", shape=names.shape, dtype=str, dimension_names=("output",)
-    )
-    array[...] = names
+    entry = ArraySpec("context", "str", ("output",), "context names, in output order")
+    create(target, entry, {"output": len(names)})[...] = names
 
 
 def _write_sequences(
@@ -348,6 +361,7 @@ def _write_sequences(
     progress: Progress,
 ) -> None:
     array = get(group, "sequence")
+    progress("sequences", 0, len(selected))
     for first in range(0, len(selected), GENES_PER_SHARD):
         rows = selected[first : first + GENES_PER_SHARD]
         block = np.empty((len(rows), SEQUENCE_LENGTH), np.uint8)

@@ -75,6 +75,8 @@ def write_scores(
 
     ``out`` appears only once it is whole.
     """
+    if out.resolve() == store.path.resolve():
+        raise OutputError(f"{out} is the store itself", "choose another --out")
     scorer = Scorer(store, options)
     with publishing(open_writer(out, scorer, precision=precision, overwrite=overwrite)) as writer:
         for rows in scorer.score(read_variants(variants), variants, progress):
@@ -213,7 +215,9 @@ class Results:
             self.group = zarr.open_group(str(self.path), mode="r")
         except Exception as error:  # zarr raises many types for damaged metadata
             raise FormatError(f"{path}: not a readable Zarr group ({error})") from error
-        self.attributes = check_attributes(self.group, ATTRIBUTE, "results", RESULTS_VERSION)
+        self.attributes = check_attributes(
+            self.group, self.path, ATTRIBUTE, "results", RESULTS_VERSION
+        )
 
     def __len__(self) -> int:
         return int(get(self.group, "pos").shape[0])

@@ -28,7 +28,7 @@ from seal_store.heads import ARRAYS, HeadSet
 from seal_store.layout import FORMAT_VERSION, SEQUENCE_LENGTH, SEQUENCE_OFFSET, STORE, get
 
 ATTRIBUTE = "seal_store"
-UNFINISHED_HINT = "finish it with `seal-store build ... --resume` (same options)"
+UNFINISHED_HINT = "finish it with `seal-store build ... --resume` (same options as before)"
 
 
 def software() -> dict[str, str]:
@@ -37,13 +37,12 @@ def software() -> dict[str, str]:
 
 
 def check_attributes(
-    group: zarr.Group, key: str, schema: str, format_version: int
+    group: zarr.Group, where: Path, key: str, schema: str, format_version: int
 ) -> dict[str, Any]:
     """Attributes ``key`` of ``group``, checked against a JSON Schema.
 
     Raises :class:`FormatError` if they are missing, of another version, or do not fit.
     """
-    where = f"{group.store_path.store}"
     found = group.attrs.get(key)
     if not isinstance(found, dict):
         raise FormatError(f"{where}: no {key!r} attributes", "is this a seal-store group?")
@@ -80,12 +79,17 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         """Open a store. Raises :class:`UnfinishedError` or :class:`FormatError`."""
         self.path = Path(path)
-        manifest.check(self.path, "store", UNFINISHED_HINT)
+        partial = manifest.partial_path(self.path)
+        computed = (partial / manifest.MANIFEST).exists()
+        finish = f"finish it with `seal-store build --finalize --out {self.path}`"
+        manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
         try:
             self.group = zarr.open_group(str(self.path), mode="r")
         except Exception as error:  # zarr raises many types for damaged metadata
             raise FormatError(f"{path}: not a readable Zarr group ({error})") from error
-        self.attributes = check_attributes(self.group, ATTRIBUTE, "store", FORMAT_VERSION)
+        self.attributes = check_attributes(
+            self.group, self.path, ATTRIBUTE, "store", FORMAT_VERSION
+        )
         grid = self.attributes["grid"]
         self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
         self.config = CnnConfig.from_dict(self.attributes["cnn"]["config"])

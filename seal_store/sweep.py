@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seal_store.cnn import Beluga, flip
+from seal_store.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,20 @@ class Swept:
     hidden: Tensor
 
 
-def sweep(model: Beluga, x: Tensor, step: int = 200) -> Swept:
+def sweep(model: Beluga, x: Tensor, step: int = 200, trunk: Trunk | None = None) -> Swept:
     """All windows, ``step`` bp apart, of one-hot sequences ``x`` float32 ``(n, 4, length)``.
 
     ``length`` is ``step * (windows - 1) + 2000``; ``step`` a multiple of the first pool (4).
-    Raises :class:`ValueError` for another length or step.
+    ``trunk`` may be given to use it again. Raises :class:`ValueError` for another length or step.
     """
-    forward = sweep_strand(model, x, step)
-    reverse = sweep_strand(model, flip(x), step).flip(1)
+    trunk = trunk or Trunk(model)
+    forward = sweep_strand(model, trunk, x, step)
+    reverse = sweep_strand(model, trunk, flip(x), step).flip(1)
     features = (model.output(forward) + model.output(reverse)) / 2
     return Swept(features, torch.stack((forward, reverse), 2))
 
 
-def sweep_strand(model: Beluga, x: Tensor, step: int = 200) -> Tensor:
+def sweep_strand(model: Beluga, trunk: Trunk, x: Tensor, step: int = 200) -> Tensor:
     """``hidden`` ``(n, windows, unit)`` of one strand, windows in the order of the sequence."""
     config = model.config
     rest = x.shape[-1] - config.window
@@ -51,13 +53,13 @@ def sweep_strand(model: Beluga, x: Tensor, step: int = 200) -> Tensor:
     count = rest // step + 1
     stride = step // config.pool
     phases = config.pool // math.gcd(stride, config.pool)
-    x = model.pool(model.conv(2, model.conv(1, x)))
-    x = model.conv(4, model.conv(3, x))
+    x = trunk.pool(trunk.conv(2, trunk.conv(1, x.transpose(1, 2))))
+    x = trunk.conv(4, trunk.conv(3, x))
     hidden = x.new_empty((len(x), count, config.hidden))
     for phase in range(min(phases, count)):
-        tail = model.conv(6, model.conv(5, model.pool(x[..., stride * phase :])))
-        windows = tail.unfold(-1, config.positions, stride * phases // config.pool)
-        windows = windows[:, :, : len(range(phase, count, phases))].transpose(1, 2)
+        tail = trunk.conv(6, trunk.conv(5, trunk.pool(x[:, stride * phase :])))
+        windows = tail.unfold(1, config.positions, stride * phases // config.pool)
+        windows = windows[:, : len(range(phase, count, phases))].transpose(2, 3)
         rows = model.first_linear(windows.flatten(0, 1))
         hidden[:, phase::phases] = rows.view(len(x), -1, config.hidden)
     return hidden

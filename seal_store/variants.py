@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, cast
 
 from seal_store.errors import VariantError
 
@@ -143,47 +143,61 @@ def _short(text: str) -> str:
 
 
 @contextmanager
-def _open(path: str | Path) -> Iterator[io.BufferedIOBase]:
+def _open(path: str | Path) -> Iterator[io.BufferedReader[Any]]:
     if str(path) == "-":
-        yield _decompressed(sys.stdin.buffer, "stdin")
+        yield from _decompressed(_Source(sys.stdin.buffer), "stdin")
         return
-    if not Path(path).is_file():
+    if not Path(path).exists() or Path(path).is_dir():
         raise VariantError(f"variant file not found: {path}", "check the path; '-' reads stdin")
     try:
-        with open(path, "rb") as raw:
-            _check_bgzf_end(raw, str(path))
-            yield _decompressed(raw, str(path))
+        raw = open(path, "rb", buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
-        raise VariantError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise VariantError(f"{path}: cannot be read: {error.strerror}") from error
+    with raw:
+        yield from _decompressed(_Source(raw), str(path))
 
 
-def _decompressed(raw: BinaryIO, where: str) -> io.BufferedIOBase:
-    buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore
-    head = buffered.peek(4)[:4]
-    if head[:2] == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=buffered)
-    if head[:3] == b"BCF":
-        raise VariantError(f"{where}: BCF is binary", "pipe it: bcftools view FILE | ... -")
-    return buffered
+class _Source(io.RawIOBase):
+    """Passes bytes on and remembers the last ones, to see whether BGZF is whole."""
+
+    def __init__(self, raw: Any) -> None:
+        super().__init__()
+        self._raw = raw
+        self.tail = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = int(self._raw.readinto(buffer) or 0)
+        self.tail = (self.tail + bytes(buffer[:size]))[-len(_BGZF_END) :]
+        return size
 
 
-def _check_bgzf_end(raw: BinaryIO, where: str) -> None:
-    head = raw.read(18)
+def _decompressed(source: _Source, where: str) -> Iterator[io.BufferedReader[Any]]:
+    plain = io.BufferedReader(source)
+    head = plain.peek(18)[:18]
+    if head[:2] != b"\x1f\x8b":
+        yield plain
+        return
+    yield io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=plain)), 1 << 16)
     if head[:4] == b"\x1f\x8b\x08\x04" and head[12:14] == b"BC":
-        raw.seek(-min(28, raw.seek(0, io.SEEK_END)), io.SEEK_END)
-        if raw.read() != _BGZF_END:
+        while plain.read(1 << 20):
+            pass
+        if source.tail != _BGZF_END:
             raise VariantError(
                 f"{where}: truncated, the BGZF end marker is missing", "copy or make it again"
             )
-    raw.seek(0)
 
 
-def _lines(handle: io.BufferedIOBase, where: str) -> Iterator[tuple[int, str, bool]]:
+def _lines(handle: io.BufferedReader[Any], where: str) -> Iterator[tuple[int, str, bool]]:
     """(1-based number, text, whole line seen): what lies beyond MAX_FIELDS bytes is skipped."""
     number = 0
     try:
         while line := handle.readline(MAX_FIELDS):
             number += 1
+            if number == 1 and line.startswith(b"BCF"):
+                raise VariantError(f"{where}: BCF is binary", "pipe it: bcftools view FILE | ... -")
             rest = line
             while len(rest) == MAX_FIELDS and not rest.endswith(b"\n"):
                 rest = handle.readline(MAX_FIELDS)

@@ -22,6 +22,7 @@ from seal_store import build as library
 from seal_store import manifest
 from seal_store.cli import COMMANDS
 from seal_store.cnn import CnnConfig
+from seal_store.layout import RESULTS, VARIANTS_PER_CHUNK
 from seal_store.plan import BuildOptions
 from seal_store.results import TSV_COLUMNS, Results, TsvWriter
 from seal_store.score import Scorer
@@ -152,6 +153,12 @@ def half(path: Path, to: Path) -> Path:
     content = path.read_bytes()
     to.write_bytes(content[: len(content) // 2])
     return to
+
+
+def linked(path: Path, folder: Path) -> Path:
+    """Another name of a file, which tells it from one written in its place."""
+    os.link(path, folder / "kept")
+    return folder / "kept"
 
 
 # --- help and start-up
@@ -369,6 +376,7 @@ def test_building_without_heads_is_refused_or_gives_a_store_that_opens(
     result = cli(*args[:at], *args[at + 2 :])
     assert out.exists() == (result.exit_code == 0)
     if out.exists():
+        assert succeeded(cli("heads", "list", out, "--contexts")) == ""
         succeeded(cli("heads", "add", out, small.heads))
         assert Store(out).head_sets == ["alpha", "beta"]
 
@@ -444,6 +452,19 @@ def test_an_unfinished_store_is_refused_by_every_command(
     ):
         refused(result, "unfinished store", "--resume")
     assert not (tmp_path / "x.tsv").exists()
+
+
+def test_what_an_unfinished_run_left_is_not_used_or_lost_unasked(
+    cli: Cli, small: Small, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.zarr"
+    left = manifest.partial_path(out)
+    left.mkdir()
+    refused(cli(*small.score(out)), "did not finish", "--overwrite")
+    refused(cli("export", out, tmp_path / "x.tsv"), "unfinished results")
+    assert left.exists()
+    succeeded(cli(*small.score(out, "--overwrite")))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]
 
 
 @pytest.mark.parametrize("version", [2, 10])
@@ -651,6 +672,30 @@ def test_truncated_bgzf_on_stdin_is_refused(cli: Cli, small: Small, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_results_are_files_of_many_rows(cli: Cli, small: Small, tmp_path: Path) -> None:
+    out = tmp_path / "r.zarr"
+    succeeded(cli(*small.score(out)))
+    for entry in RESULTS:
+        if "variant" in entry.dims:
+            array = Results(out).group[entry.name]
+            assert (array.shape[0], array.chunks[0]) == (4, VARIANTS_PER_CHUNK)
+            chunks = [path for path in (out / entry.name / "c").rglob("*") if path.is_file()]
+            assert len(chunks) == 1
+
+
+def test_an_input_without_a_scorable_allele_gives_an_empty_table(
+    cli: Cli, small: Small, tmp_path: Path
+) -> None:
+    vcf = tmp_path / "in.vcf"
+    vcf.write_text("chr1\t5\t-\tA\tC\n")
+    for name in ("r.zarr", "x.tsv"):
+        facts = json.loads(succeeded(cli(*small.score(tmp_path / name, "--json", vcf=vcf))))
+        assert (facts["rows"], facts["not_scored"]) == (0, {"no_gene_in_range": 1})
+    succeeded(cli("export", tmp_path / "r.zarr", tmp_path / "y.tsv"))
+    assert len(table(tmp_path / "x.tsv")) == 1
+    assert (tmp_path / "x.tsv").read_bytes() == (tmp_path / "y.tsv").read_bytes()
+
+
 @pytest.mark.parametrize("precision", [6, 3])
 def test_export_gives_the_tsv_that_score_writes(
     cli: Cli, small: Small, tmp_path: Path, precision: int
@@ -827,13 +872,12 @@ def test_interrupted_heads_add_is_completed_by_finalize(cli: Cli, interrupted: P
 
 
 def test_resume_after_interrupted_heads_add_keeps_the_features(
-    cli: Cli, small: Small, interrupted: Path
+    cli: Cli, small: Small, interrupted: Path, tmp_path: Path
 ) -> None:
     shard = manifest.partial_path(interrupted) / "features/c/0/0/0"
-    inode = shard.stat().st_ino
+    kept = linked(shard, tmp_path)
     cli(*small.build(interrupted, "--resume"))
-    found = shard if shard.exists() else interrupted / "features/c/0/0/0"
-    assert found.stat().st_ino == inode
+    assert kept.samefile(shard if shard.exists() else interrupted / "features/c/0/0/0")
 
 
 # --- plan, shard, finalize, resume
@@ -873,12 +917,35 @@ def test_resume_keeps_finished_shards(
     succeeded(cli(*small.build(out, *imported, "--plan")))
     succeeded(cli(*small.build(out, *imported, "--shard", 0)))
     refused(cli(*small.build(out, *imported)), "did not finish", "--resume")
-    shard = manifest.partial_path(out) / "features/c/0/0/0"
-    before = shard.stat()
+    kept = linked(manifest.partial_path(out) / "features/c/0/0/0", tmp_path)
+    written = kept.stat().st_mtime_ns
     succeeded(cli(*small.build(out, *imported, "--resume")))
-    after = (out / "features/c/0/0/0").stat()
-    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert kept.samefile(out / "features/c/0/0/0")
+    assert kept.stat().st_mtime_ns == written
     assert listed(out) == listed(whole)
+
+
+@pytest.mark.parametrize("step", ["write_json", "replace"])
+def test_resume_of_a_build_killed_while_publishing_keeps_the_features(
+    cli: Cli, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    out = tmp_path / "out.zarr"
+    partial = manifest.partial_path(out)
+    imported = ["--from-profiles", small.profiles]
+    original = getattr(manifest, step)
+
+    def killed(path: Path, *more: object) -> None:
+        if path in (partial, partial / manifest.MANIFEST):
+            raise KeyboardInterrupt
+        original(path, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, step, killed)
+        refused(cli(*small.build(out, *imported)), "interrupted", code=130)
+    assert not out.exists()
+    kept = linked(partial / "features/c/0/0/0", tmp_path)
+    succeeded(cli(*small.build(out, *imported, "--resume")))
+    assert kept.samefile(out / "features/c/0/0/0")
 
 
 def test_resume_with_another_option_is_refused_and_named(

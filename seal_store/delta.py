@@ -1,0 +1,298 @@
+"""The CNN on an alt allele: only what the allele changes.
+
+A base reaches few positions of each layer, and the first linear layer is linear: its output on
+the alt allele is the reference's plus ``W[changed positions] @ change``. So an allele needs the
+reference activations of a *cone* of about 640 bp, the alt activations of the changed positions
+patched into them, and one slice of the linear layer's weights per changed position. Exact: the
+products left out are the same for both alleles.
+
+Coordinates are those of a *frame*: consecutive windows a step apart, read on either strand; its
+windows start at multiples of the step. One position of the last convolution spans 16 bp
+(a *block*). With bases changed only in blocks ``b .. b + m``, these positions can change::
+
+    conv 1   [16 b - 7,  16 (b + m) + 15]        conv 3   [4 b - 11, 4 (b + m) + 3]
+    conv 2   [16 b - 14, 16 (b + m) + 15]        conv 4   [4 b - 18, 4 (b + m) + 3]
+    pool     [4 b - 4,   4 (b + m) + 3]          pool     [b - 5,    b + m]
+                                                 conv 5   [b - 12,   b + m]
+                                                 conv 6   [b - 19,   b + m]
+
+The last three are per phase: windows at even and odd steps pool 8 bp apart. The reference cone
+of conv 6 starts 304 bp before block b and is ``622 + 16 m`` bases long.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seal_store.cnn import Beluga
+from seal_store.genome import one_hot, reverse_complement
+from seal_store.trunk import Trunk
+
+BLOCK = 16
+CONE_BEFORE = 304
+CONE = 622
+STEP = 200
+
+TILE = 64
+"""Blocks of a shared reference stretch."""
+
+TILE_PAYS = 3
+"""A shared stretch costs about as much as this many cones of their own."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Windows ``first .. first + count`` of frame ``frame`` with other bases.
+
+    ``alt`` holds ``200 * (count - 1) + 2000`` ASCII bases in the place of the frame's.
+    """
+
+    frame: int
+    first: int
+    count: int
+    alt: bytes
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One edit on one strand: changed blocks ``block .. block + extra``."""
+
+    edit: int
+    frame: int
+    strand: int
+    first: int
+    block: int
+    extra: int
+    alt: bytes
+
+
+class Delta:
+    """Evaluates edits of frames with ``model``, on its device.
+
+    ``shared`` and ``alone`` count the reference stretches evaluated for several edits and for
+    one position each.
+    """
+
+    def __init__(self, model: Beluga, trunk: Trunk | None = None) -> None:
+        self.model = model
+        self.trunk = trunk or Trunk(model)
+        self.device = model.get_buffer("linear1_weight").device
+        self.shared = self.alone = 0
+
+    def hidden_change(self, frames: Sequence[bytes], edits: Sequence[Edit]) -> Tensor:
+        """What each edit changes in ``hidden``: ``(edits, windows, strand, unit)``.
+
+        All ``edits`` have the same number of windows, in the order of the frame. A frame is
+        ``200 * (n - 1) + 2000`` ASCII bases.
+        """
+        config = self.model.config
+        count = edits[0].count
+        change = torch.zeros((len(edits), count, 2, config.hidden), device=self.device)
+        by_extra: dict[int, list[_Job]] = defaultdict(list)
+        for job in _jobs(frames, edits):
+            by_extra[job.extra].append(job)
+        for extra, jobs in by_extra.items():
+            tails = self._tails(frames, jobs, extra)
+            self._add_linear(tails, jobs, count, extra, change)
+        return change
+
+    def _tails(self, frames: Sequence[bytes], jobs: Sequence[_Job], m: int) -> Tensor:
+        """Change of conv 6, ``(phase, job, 20 + m, channel)``."""
+        starts, spans = _tiles(jobs)
+        order: list[int] = []
+        outputs = []
+        for span, members in spans.items():
+            tiles = list(members)
+            if span == 1:
+                self.alone += len(tiles)
+            else:
+                self.shared += len(tiles)
+            size = CONE + BLOCK * (m + span - 1)
+            bases = [
+                _window(frames[frame], strand, BLOCK * start - CONE_BEFORE, size)
+                for frame, strand, start in tiles
+            ]
+            inside = [i for tile in tiles for i in members[tile]]
+            tile_of = [t for t, tile in enumerate(tiles) for _ in members[tile]]
+            shift = [jobs[i].block - starts[i] for i in inside]
+            alt = [_alt_bases(frames, jobs[i], m) for i in inside]
+            outputs.append(
+                self._patch(
+                    self._encode(bases),
+                    self._encode(alt),
+                    torch.tensor(tile_of, device=self.device),
+                    torch.tensor(shift, device=self.device),
+                    m,
+                )
+            )
+            order += inside
+        tails = torch.cat(outputs, 1)
+        back = torch.from_numpy(np.argsort(order)).to(self.device)
+        return tails if len(outputs) == 1 and order == sorted(order) else tails[:, back]
+
+    def _patch(self, ref: Tensor, alt: Tensor, tile: Tensor, shift: Tensor, m: int) -> Tensor:
+        """Alt activations where they change, in the reference's; the change of conv 6.
+
+        ``ref`` holds reference stretches, ``alt`` the bases that the changed positions of
+        conv 1 see, one row a job; ``shift`` is the job's first block within its ``tile``.
+        """
+        trunk = self.trunk
+
+        def take(x: Tensor, scale: int, start: int, length: int) -> Tensor:
+            """Positions ``start ..`` of each job's cone, out of its tile's stretch."""
+            rows = (shift * scale + start)[:, None] + torch.arange(length, device=x.device)
+            return x[tile[:, None], rows]
+
+        c1 = trunk.conv(1, ref)
+        c2 = trunk.conv(2, c1)
+        p1 = trunk.pool(c2)
+        c3 = trunk.conv(3, p1)
+        c4 = trunk.conv(4, c3)
+        a = take(c1, 16, 290, 37 + 16 * m)
+        a[:, 7 : 30 + 16 * m] = trunk.conv(1, alt)
+        a = torch.cat((take(c2, 16, 288, 2), trunk.conv(2, a)), 1)
+        pooled = trunk.pool(a)
+        a = take(p1, 4, 65, 22 + 4 * m)
+        a[:, 7 : 15 + 4 * m] = pooled
+        third = trunk.conv(3, a)
+        a = take(c3, 4, 58, 29 + 4 * m)
+        a[:, 7 : 22 + 4 * m] = third
+        fourth = trunk.conv(4, a)
+        around = take(c4, 4, 56, 26 + 4 * m)
+        around[:, 2 : 24 + 4 * m] = fourth
+        changes = []
+        for phase in (0, 1):
+            p2 = trunk.pool(c4[:, 2 * phase :])
+            c5 = trunk.conv(5, p2)
+            c6 = trunk.conv(6, c5)
+            a = take(p2, 1, 7, 20 + m)
+            a[:, 7 : 13 + m] = trunk.pool(around[:, 2 * phase : 24 + 2 * phase + 4 * m])
+            fifth = trunk.conv(5, a)
+            a = take(c5, 1, 0, 27 + m)
+            a[:, 7 : 20 + m] = fifth
+            changes.append(trunk.conv(6, a) - take(c6, 1, 0, 20 + m))
+        return torch.stack(changes)
+
+    def _add_linear(
+        self, tails: Tensor, jobs: Sequence[_Job], count: int, m: int, change: Tensor
+    ) -> None:
+        """Add the first linear layer's share of ``tails`` to ``change``.
+
+        Pairs (job, window) are sorted by where the change begins in the window, so that the
+        pairs which have a change at one position are neighbours: one product per position.
+        """
+        positions, length = self.model.config.positions, 20 + m
+        window = np.arange(count)
+        job = np.repeat(np.arange(len(jobs)), count)
+        first = np.array([j.first for j in jobs])
+        place = first[:, None] + window
+        phase = place % 2
+        begin = np.array([j.block for j in jobs])[:, None] - 19 - 25 * (place // 2) - 12 * phase
+        begin, phase = begin.ravel(), phase.ravel()
+        strand = np.array([j.strand for j in jobs])[job]
+        slot = np.tile(window, len(jobs))
+        slot = np.where(strand == 0, slot, count - 1 - slot)
+        keep = np.flatnonzero((begin < positions) & (begin + length > 0))
+        keep = keep[np.argsort(begin[keep], kind="stable")]
+        if not len(keep):
+            return
+        begin = begin[keep]
+        rows = torch.from_numpy((phase[keep] * len(jobs) + job[keep]) * length - begin)
+        rows = rows.to(self.device)
+        flat = tails.flatten(0, 2)
+        out = tails.new_zeros((len(keep), self.model.config.hidden))
+        weight = self.model.get_buffer("linear1_weight")
+        low = np.searchsorted(begin, np.arange(positions) - length, side="right")
+        high = np.searchsorted(begin, np.arange(positions), side="right")
+        for position in range(positions):
+            a, b = int(low[position]), int(high[position])
+            if a < b:
+                out[a:b].addmm_(flat[rows[a:b] + position], weight[position])
+        edit = np.array([j.edit for j in jobs])[job[keep]]
+        target = (edit * count + slot[keep]) * 2 + strand[keep]
+        change.view(-1, out.shape[1])[torch.from_numpy(target).to(self.device)] = out
+
+    def _encode(self, sequences: Sequence[bytes]) -> Tensor:
+        """One-hot ``(n, length, 4)``."""
+        codes = np.frombuffer(b"".join(sequences), np.uint8).reshape(len(sequences), -1)
+        return torch.from_numpy(one_hot(codes)).to(self.device).transpose(1, 2)
+
+
+def _jobs(frames: Sequence[bytes], edits: Sequence[Edit]) -> list[_Job]:
+    """Both strands of every edit that changes something."""
+    jobs = []
+    for i, edit in enumerate(edits):
+        frame = frames[edit.frame]
+        start = STEP * edit.first
+        ref = np.frombuffer(frame, np.uint8, len(edit.alt), start)
+        differs = np.flatnonzero(ref != np.frombuffer(edit.alt, np.uint8))
+        if not len(differs):
+            continue
+        low, high = start + int(differs[0]), start + int(differs[-1])
+        windows = (len(frame) - 2000) // STEP + 1
+        last = len(frame) - 1
+        for strand, first, near, far in (
+            (0, edit.first, low, high),
+            (1, windows - edit.first - edit.count, last - high, last - low),
+        ):
+            block = near // BLOCK
+            extra = _rounded(far // BLOCK - block)
+            alt = edit.alt if strand == 0 else reverse_complement(edit.alt)
+            jobs.append(_Job(i, edit.frame, strand, first, block, extra, alt))
+    return jobs
+
+
+def _rounded(extra: int) -> int:
+    """``extra`` blocks rounded up, so that few different shapes occur."""
+    return extra if extra < 2 else -(-extra // BLOCK) * BLOCK
+
+
+_Tile = tuple[int, int, int]
+"""Frame, strand and first block of a reference stretch."""
+
+
+def _tiles(jobs: Sequence[_Job]) -> tuple[list[int], dict[int, dict[_Tile, list[int]]]]:
+    """First block of each job's reference stretch; the stretches by their span in blocks.
+
+    Where at least :data:`TILE_PAYS` different blocks of a tile are needed, the whole tile is
+    evaluated once; elsewhere each block has its own cone.
+    """
+    blocks: dict[_Tile, set[int]] = defaultdict(set)
+    for job in jobs:
+        blocks[(job.frame, job.strand, job.block // TILE)].add(job.block)
+    starts: list[int] = []
+    spans: dict[int, dict[_Tile, list[int]]] = {}
+    for i, job in enumerate(jobs):
+        tile = job.block // TILE
+        whole = len(blocks[(job.frame, job.strand, tile)]) >= TILE_PAYS
+        start = tile * TILE if whole else job.block
+        starts.append(start)
+        members = spans.setdefault(TILE if whole else 1, {})
+        members.setdefault((job.frame, job.strand, start), []).append(i)
+    return starts, spans
+
+
+def _window(frame: bytes, strand: int, start: int, length: int) -> bytes:
+    """Bases ``[start, start + length)`` of a strand of a frame; N outside it."""
+    if strand:
+        start = len(frame) - start - length
+    inner = frame[max(start, 0) : max(start + length, 0)]
+    bases = b"N" * min(max(-start, 0), length) + inner
+    bases += b"N" * (length - len(bases))
+    return reverse_complement(bases) if strand else bases
+
+
+def _alt_bases(frames: Sequence[bytes], job: _Job, m: int) -> bytes:
+    """What the changed positions of conv 1 see on the alt allele."""
+    start, length = BLOCK * job.block - 7, 30 + BLOCK * m
+    bases = bytearray(_window(frames[job.frame], job.strand, start, length))
+    offset = STEP * job.first - start
+    low, high = max(offset, 0), min(offset + len(job.alt), length)
+    bases[low:high] = job.alt[low - offset : high - offset]
+    return bytes(bases)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from test_cnn import encode, random_sequence
+
+from seal_store import delta
+from seal_store.cnn import Beluga
+from seal_store.delta import Delta, Edit
+
+BASES = np.frombuffer(b"ACGT", np.uint8)
+
+
+def plain_change(model: Beluga, frame: bytes, edit: Edit) -> torch.Tensor:
+    """Hidden of whole windows, alt minus ref, ``(windows, strand, unit)``."""
+    ref = frame[200 * edit.first :][: len(edit.alt)].decode()
+    out = []
+    for sequence in (edit.alt.decode(), ref):
+        x = encode(*(sequence[200 * i : 200 * i + 2000] for i in range(edit.count)))
+        out.append(torch.stack((model.hidden(x), model.hidden(x.flip((1, 2)))), 1))
+    return out[0] - out[1]
+
+
+def snv_edit(frame: bytes, index: int, frame_number: int, rng: np.random.Generator) -> Edit:
+    """All windows of ``frame`` that hold base ``index``, with another base there."""
+    last = (len(frame) - 2000) // 200
+    low = max(0, (index - 2000) // 200 + 1)
+    high = min(last, index // 200)
+    alt = bytearray(frame[200 * low : 200 * high + 2000])
+    at = index - 200 * low
+    alt[at] = int(rng.choice([b for b in b"ACGT" if b != alt[at]]))
+    return Edit(frame_number, low, high - low + 1, bytes(alt))
+
+
+def check(model: Beluga, frames: list[bytes], edits: list[Edit]) -> Delta:
+    engine = Delta(model)
+    with torch.inference_mode():
+        for count in sorted({e.count for e in edits}):
+            group = [e for e in edits if e.count == count]
+            found = engine.hidden_change(frames, group)
+            for edit, change in zip(group, found, strict=True):
+                expected = plain_change(model, frames[edit.frame], edit)
+                assert (change - expected).abs().max() <= 2e-5
+    return engine
+
+
+def test_snvs_at_all_positions_modulo_16_and_at_the_edges(
+    tiny: Beluga, rng: np.random.Generator
+) -> None:
+    frames = [random_sequence(rng, 2000 + 200 * 19).encode() for _ in range(2)]
+    length = len(frames[0])
+    places = [*range(2700, 2732), *range(20), *range(length - 20, length), 1999, 2000, 3799, 3800]
+    edits = [snv_edit(frames[i % 2], p, i % 2, rng) for i, p in enumerate(places)]
+    check(tiny, frames, edits)
+
+
+def test_one_window_alone(tiny: Beluga, rng: np.random.Generator) -> None:
+    frame = random_sequence(rng, 2000).encode()
+    check(tiny, [frame], [snv_edit(frame, p, 0, rng) for p in range(0, 2000, 37)])
+
+
+@pytest.mark.parametrize("kind", ["mnv", "right", "left", "both", "everything"])
+def test_changed_stretches_of_any_length(tiny: Beluga, rng: np.random.Generator, kind: str) -> None:
+    frame = random_sequence(rng, 2000 + 200 * 14).encode()
+    edits = []
+    for _ in range(12):
+        low = int(rng.integers(0, 5))
+        count = 10
+        start, length = 200 * low, 200 * (count - 1) + 2000
+        alt = np.frombuffer(frame, np.uint8, length, start).copy()
+        at = int(rng.integers(length))
+        fresh = rng.choice(BASES, length)
+        if kind == "mnv":
+            alt[at : at + int(rng.integers(2, 40))] = fresh[0]
+        elif kind == "right":
+            alt[at:] = fresh[at:]
+        elif kind == "left":
+            alt[:at] = fresh[:at]
+        elif kind == "both":
+            alt[at : at + 900] = fresh[at : at + 900]
+        else:
+            alt = fresh
+        edits.append(Edit(0, low, count, alt.tobytes()))
+    check(tiny, [frame], edits)
+
+
+def test_dense_edits_share_their_reference_and_change_no_number(
+    tiny: Beluga, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = random_sequence(rng, 2000 + 200 * 19).encode()
+    edits = [snv_edit(frame, p, 0, rng) for p in range(2400, 2900, 9)]
+    engine = check(tiny, [frame], edits)
+    assert engine.shared <= 4
+    assert engine.alone <= 4
+    group = [e for e in edits if e.count == 10]
+    with torch.inference_mode():
+        together = Delta(tiny).hidden_change([frame], group)
+        monkeypatch.setattr(delta, "TILE_PAYS", 10**9)
+        apart = Delta(tiny)
+        assert (apart.hidden_change([frame], group) - together).abs().max() <= 1e-5
+    assert apart.shared == 0
+    assert apart.alone >= 30
+
+
+def test_no_change_is_exactly_zero(tiny: Beluga, rng: np.random.Generator) -> None:
+    frame = random_sequence(rng, 4000).encode()
+    with torch.inference_mode():
+        change = Delta(tiny).hidden_change([frame], [Edit(0, 3, 2, frame[600:2800])])
+    assert not change.any()
