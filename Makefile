@@ -30,8 +30,8 @@ parity: $(READY)  ## full-size check against Seal's own numbers (needs ../shared
 	$(BIN)/pytest -m parity -s
 
 bench: $(READY)  ## measure building and scoring
-	$(BIN)/python benchmarks/build.py
-	$(BIN)/python benchmarks/score.py
+	$(BIN)/python -m benchmarks.build
+	$(BIN)/python -m benchmarks.score
 
 clean:  ## remove what make wrote
 	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache

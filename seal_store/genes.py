@@ -180,7 +180,7 @@ def _csv_rows(path: Path, header: str, lines: Iterator[str]) -> Iterator[tuple[i
         try:
             row = next(reader, None)
         except csv.Error as error:
-            raise GeneTableError(f"{path}:{reader.line_num + 1}: not CSV ({error})") from error
+            raise GeneTableError(f"{path}:{reader.line_num + 2}: not CSV ({error})") from error
         if row is None:
             return
         number = reader.line_num + 1
