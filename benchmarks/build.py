@@ -6,8 +6,8 @@ import shutil
 from dataclasses import replace
 
 import torch
-from benchmarks.common import arguments, matmul_peak, report, seconds, world
 
+from benchmarks.common import arguments, matmul_peak, report, seconds, world
 from seal_store.build import build
 from seal_store.cnn import Beluga
 from seal_store.device import inference

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from benchmarks.common import arguments, published, report, seconds, world
 
+from benchmarks.common import arguments, published, report, seconds, world
 from seal_store.device import inference
 from seal_store.score import ScoreOptions, Scorer
 from seal_store.store import Store

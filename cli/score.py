@@ -55,7 +55,7 @@ def score() -> None:
     help="What to do where REF differs from the genome.",
 )
 @click.option(
-    "--batch", default=16, show_default=True, help="Variants at once: speed and memory only."
+    "--batch", default=64, show_default=True, help="Variants at once: speed and memory only."
 )
 @_options.precision
 @_options.device

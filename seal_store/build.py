@@ -38,6 +38,7 @@ from seal_store.plan import (
 from seal_store.progress import Progress, silent
 from seal_store.store import ATTRIBUTE, Store, consolidate, grid_slice, read_cnn, read_heads
 from seal_store.sweep import sweep
+from seal_store.trunk import Trunk
 
 SHARD_ARRAYS = ("features", "hidden", "aggregated")
 EXPRESSION_BLOCK = 256
@@ -179,6 +180,7 @@ class _Shards:
             self.profiles = profiles
         else:
             self.model = read_cnn(group, self.config).to(device)
+            self.trunk = Trunk(self.model)
 
     def empty(self, genes: int) -> dict[str, np.ndarray]:
         """Arrays of a shard by name."""
@@ -214,9 +216,10 @@ class _Shards:
         bases = np.asarray(self.sequence[gene, grid_slice(self.grid, int(self.tss[gene]), strand)])
         with inference(tf32=self.tf32):
             x = torch.from_numpy(one_hot(bases))[None].to(self.device)
-            swept = sweep(self.model, x, self.grid.step)
+            hidden = sweep(self.model, x, self.grid.step, self.trunk)[0]
+            features = self.model.output(hidden).mean(1)
             order = slice(None, None, strand)
-            return swept.features[0].cpu().numpy()[order], swept.hidden[0].cpu().numpy()[order]
+            return features.cpu().numpy()[order], hidden.cpu().numpy()[order]
 
 
 def read_profile(folder: Path, gene: str, shape: tuple[int, int]) -> np.ndarray:

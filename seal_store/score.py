@@ -15,18 +15,15 @@ from itertools import islice
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from seal_store.assign import Assigner, Counts, Task, mismatch_error, reference_matches
 from seal_store.device import inference, resolve_device
 from seal_store.errors import HeadsError, InputError
-from seal_store.genome import one_hot
-from seal_store.grid import decay_weights
-from seal_store.haplotype import SHIFTS, Stretch, centered_stretch, grid_stretch
+from seal_store.evaluate import Evaluator
+from seal_store.haplotype import Stretch, centered_stretch, grid_stretch
 from seal_store.heads import Heads
 from seal_store.progress import Progress, silent
 from seal_store.store import Store
-from seal_store.sweep import sweep
 from seal_store.variants import Allele
 
 SCHEMES = ("grid", "centered")
@@ -52,7 +49,7 @@ class ScoreOptions:
     contexts: tuple[str, ...] = ()
     device: str = "auto"
     tf32: bool = False
-    batch: int = 16
+    batch: int = 64
 
     def __post_init__(self) -> None:
         for value, choices, flag in (
@@ -97,10 +94,9 @@ class Scorer:
         self.context_set = [names[i][0] for i in keep]
         self.context_name = [names[i][1] for i in keep]
         self.heads = Heads(sets, self.device, keep)
-        self.model = store.cnn().to(self.device)
+        self.evaluator = Evaluator(store, self.heads, self.device)
         self.assign = Assigner(store, options.max_distance, all_genes=options.genes == "all")
         self.counts = Counts()
-        self._weights = torch.from_numpy(store.grid.decay_weights).float().to(self.device)
 
     def score(
         self, alleles: Iterable[Allele], where: str = "input", progress: Progress = silent
@@ -144,7 +140,7 @@ class Scorer:
             elif group:
                 self.counts.reject(group[0].allele, reason)
         self.counts.ref_mismatches += matches.count(False)
-        effect = self._effects(tasks, stretches, genes)
+        effect = self._effects(tasks, stretches, genes, sequences)
         return Rows(self._columns(tasks, matches, stretches), effect)
 
     def _stretch(self, task: Task, sequence: bytes) -> Stretch | None:
@@ -159,7 +155,11 @@ class Scorer:
         return {gene: row.tobytes() for gene, row in zip(genes, block, strict=True)}
 
     def _effects(
-        self, tasks: Sequence[Task], stretches: Sequence[Stretch], genes: list[int]
+        self,
+        tasks: Sequence[Task],
+        stretches: Sequence[Stretch],
+        genes: list[int],
+        sequences: dict[int, bytes],
     ) -> np.ndarray:
         """Effects float32 ``(tasks, contexts)``; equal tasks are computed once."""
         effect = np.zeros((len(tasks), self.heads.contexts), np.float32)
@@ -179,56 +179,18 @@ class Scorer:
             ).to(self.device)
             position = {gene: i for i, gene in enumerate(genes)}
             for members in by_count.values():
+                members.sort(key=lambda i: (tasks[i].gene, tasks[i].allele.pos))
                 for begin in range(0, len(members), self.options.batch):
                     batch = members[begin : begin + self.options.batch]
                     chosen = [tasks[i] for i in batch]
                     part = [stretches[i] for i in batch]
                     sums = aggregated[[position[task.gene] for task in chosen]]
-                    ref, alt = self._features(part)
                     if self.options.scheme == "grid":
-                        values = self._grid(part, sums, ref, alt)
+                        values = self.evaluator.grid(chosen, part, sequences, sums)
                     else:
-                        values = self._centered(chosen, sums, ref, alt)
+                        values = self.evaluator.centered(chosen, part, sums)
                     effect[batch] = values.cpu().numpy()
         return effect[source]
-
-    def _features(self, stretches: Sequence[Stretch]) -> tuple[Tensor, Tensor]:
-        """Features of both haplotypes, each ``(n, windows, feature)`` in sequence order."""
-        bases = b"".join([s.ref for s in stretches] + [s.alt for s in stretches])
-        codes = np.frombuffer(bases, np.uint8).reshape(2 * len(stretches), -1)
-        x = torch.from_numpy(one_hot(codes)).to(self.device)
-        ref, alt = sweep(self.model, x, self.store.grid.step).features.chunk(2)
-        return ref, alt
-
-    def _grid(self, stretches: Sequence[Stretch], sums: Tensor, ref: Tensor, alt: Tensor) -> Tensor:
-        windows = torch.from_numpy(np.stack([s.windows for s in stretches])).to(self.device)
-        weights = self._weights[:, windows].transpose(0, 1)
-        change = self.heads.first_delta((weights @ (alt - ref)).flatten(1))
-        return self.heads.effect(self.heads.first(sums.flatten(1)), change)
-
-    def _centered(self, tasks: Sequence[Task], sums: Tensor, ref: Tensor, alt: Tensor) -> Tensor:
-        """Per shift, the gene's nearest window is replaced by the evaluated one."""
-        grid = self.store.grid
-        offsets = np.array([(t.allele.pos - t.tss + SHIFTS) * t.strand for t in tasks])
-        bins = grid.nearest_bin(offsets)
-        rows = torch.from_numpy(
-            np.stack([self._rows(t, b) for t, b in zip(tasks, bins, strict=True)])
-        )
-        weights = torch.from_numpy(decay_weights(offsets.ravel(), grid.rates).T).float()
-        placed = weights.to(self.device).reshape(*offsets.shape, -1, 1)
-        removed = self._weights[:, torch.from_numpy(bins).to(self.device)].permute(1, 2, 0)[
-            ..., None
-        ]
-        base = sums[:, None] - removed * rows.to(self.device)[:, :, None] + placed * ref[:, :, None]
-        change = placed * (alt - ref)[:, :, None]
-        hidden = self.heads.first(base.flatten(2).flatten(0, 1))
-        delta = self.heads.first_delta(change.flatten(2).flatten(0, 1))
-        return self.heads.effect(hidden, delta).unflatten(0, offsets.shape).sum(1)
-
-    def _rows(self, task: Task, bins: np.ndarray) -> np.ndarray:
-        """The gene's reference features at ``bins``, ``(bins, feature)``."""
-        low, high = int(bins.min()), int(bins.max())
-        return self.store.features(task.gene, slice(low, high + 1))[bins - low]
 
     def _columns(
         self, tasks: Sequence[Task], matches: Sequence[bool], stretches: Sequence[Stretch]

@@ -9,7 +9,6 @@ products as :class:`~seal_store.cnn.Beluga` on every window alone.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,30 +17,19 @@ from seal_store.cnn import Beluga, flip
 from seal_store.trunk import Trunk
 
 
-@dataclass(frozen=True)
-class Swept:
-    """Windows of ``n`` sequences, in the order of the sequence.
-
-    ``features`` float32 ``(n, windows, feature)``, strands averaged; ``hidden`` float32
-    ``(n, windows, strand, unit)``, before the ReLU, strand 1 being the reverse complement of the
-    same window.
-    """
-
-    features: Tensor
-    hidden: Tensor
-
-
-def sweep(model: Beluga, x: Tensor, step: int = 200, trunk: Trunk | None = None) -> Swept:
-    """All windows, ``step`` bp apart, of one-hot sequences ``x`` float32 ``(n, 4, length)``.
+def sweep(model: Beluga, x: Tensor, step: int = 200, trunk: Trunk | None = None) -> Tensor:
+    """``hidden`` of all windows, ``step`` bp apart, of one-hot sequences ``(n, 4, length)``.
 
     ``length`` is ``step * (windows - 1) + 2000``; ``step`` a multiple of the first pool (4).
-    ``trunk`` may be given to use it again. Raises :class:`ValueError` for another length or step.
+    Returns float32 ``(n, windows, strand, unit)``, before the ReLU, windows in the order of the
+    sequence, strand 1 being the reverse complement of the same window. The features are
+    ``model.output(hidden).mean(2)``. ``trunk`` may be given to use it again. Raises
+    :class:`ValueError` for another length or step.
     """
     trunk = trunk or Trunk(model)
     forward = sweep_strand(model, trunk, x, step)
     reverse = sweep_strand(model, trunk, flip(x), step).flip(1)
-    features = (model.output(forward) + model.output(reverse)) / 2
-    return Swept(features, torch.stack((forward, reverse), 2))
+    return torch.stack((forward, reverse), 2)
 
 
 def sweep_strand(model: Beluga, trunk: Trunk, x: Tensor, step: int = 200) -> Tensor:

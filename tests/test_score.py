@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
+import torch
 
+from seal_store.delta import Delta, Edit
 from seal_store.errors import HeadsError, InputError, VariantError
 from seal_store.genome import Genome
 from seal_store.heads import load_heads
@@ -35,8 +37,6 @@ def oracle(store: Store, world: World, genome: dict[str, str]) -> Callable[..., 
         | {"layers.2.bias": s.b2}
         for s in load_heads(world.heads)
     ]
-    import torch
-
     tensors = [{k: torch.from_numpy(v) for k, v in head.items()} for head in heads]
     table = store.table
 
@@ -268,10 +268,13 @@ def test_duplicates_are_computed_once(
 ) -> None:
     alleles = list(read_variants(world.variants))
     evaluated: list[int] = []
-    whole = Scorer._features
-    monkeypatch.setattr(
-        Scorer, "_features", lambda self, s: (evaluated.append(len(s)), whole(self, s))[1]
-    )
+    whole = Delta.hidden_change
+
+    def counting(self: Delta, frames: list[bytes], edits: list[Edit]) -> torch.Tensor:
+        evaluated.append(len(edits))
+        return whole(self, frames, edits)
+
+    monkeypatch.setattr(Delta, "hidden_change", counting)
     once, _ = score(store, alleles)
     computed = sum(evaluated)
     twice, scorer = score(store, alleles + alleles)
