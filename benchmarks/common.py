@@ -164,37 +164,42 @@ def world(args: argparse.Namespace, genes: int, **changes: Any) -> BenchWorld:
 
 
 def published(
-    model: Beluga, head_set: HeadSet, store: Store, gene: int, pos: int, alt: str
+    model: Beluga, head_set: HeadSet, store: Store, variants: Sequence[tuple[int, int, str]]
 ) -> np.ndarray:
-    """One SNV, one model set, the way that the published command works; effect ``(contexts,)``.
+    """SNVs (gene, pos, alt) for one model set, the way that the published command works.
 
-    Nine shifts, both alleles, both strands, whole windows; the gene's profile is aggregated
-    anew for each and the heads run twice. The scripts' start-up and reloading is left out.
+    Nine shifts, both alleles, both strands, whole windows, all variants in one batch a shift;
+    the gene's profile is aggregated anew for each and the heads run twice. The scripts' start-up
+    and reloading of weights is left out. Returns effects ``(variants, contexts)``.
     """
-    tss = int(store.table.tss[store.table.row(str(store.gene_id[gene]))])
-    strand = int(store.table.strand[store.table.row(str(store.gene_id[gene]))])
-    bases = store.sequence(gene).tobytes()
-    start = sequence_start(tss)
-    changed = bases[: pos - 1 - start] + alt.encode() + bases[pos - start :]
     grid = Grid()
-    profile = store.features(gene)
-    total = np.zeros(len(head_set.contexts))
+    total = np.zeros((len(variants), len(head_set.contexts)))
     for shift in SHIFTS:
-        low = pos + int(shift) - 1000 - start
-        pair = [torch.from_numpy(one_hot(s[low : low + 2000])) for s in (bases, changed)]
-        ref, alt_row = model(torch.stack(pair)).numpy()
-        offset = (pos - tss + int(shift)) * strand
-        row = int(grid.nearest_bin(np.array(offset)))
-        offsets = grid.offsets.copy()
-        offsets[row] = offset
+        windows = []
+        for gene, pos, alt in variants:
+            bases, start = store.sequence(gene).tobytes(), sequence_start(_tss(store, gene))
+            changed = bases[: pos - 1 - start] + alt.encode() + bases[pos - start :]
+            low = pos + int(shift) - 1000 - start
+            windows += [one_hot(s[low : low + 2000]) for s in (bases, changed)]
+        rows = model(torch.from_numpy(np.stack(windows))).numpy()
         sums = []
-        for features in (ref, alt_row):
-            placed = profile.copy()
-            placed[row] = features
-            sums.append(aggregate(decay_weights(offsets), placed).ravel())
+        for i, (gene, pos, _) in enumerate(variants):
+            strand = int(store.array("strand")[gene])  # type: ignore[arg-type]
+            offset = (pos - _tss(store, gene) + int(shift)) * strand
+            row = int(grid.nearest_bin(np.array(offset)))
+            offsets = grid.offsets.copy()
+            offsets[row] = offset
+            for features in rows[2 * i : 2 * i + 2]:
+                placed = store.features(gene)
+                placed[row] = features
+                sums.append(aggregate(decay_weights(offsets), placed).ravel())
         out = _heads(head_set, torch.from_numpy(np.stack(sums))).numpy()
-        total += out[1] - out[0]
+        total += out[1::2] - out[::2]
     return total
+
+
+def _tss(store: Store, gene: int) -> int:
+    return int(store.array("tss")[gene])  # type: ignore[arg-type]
 
 
 def _heads(s: HeadSet, x: Tensor) -> Tensor:

@@ -24,9 +24,10 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
     from seal_store.errors import OutputError
     from seal_store.plan import BuildOptions
     from seal_store.results import Results, export_tsv, write_scores
-    from seal_store.score import ScoreOptions
+    from seal_store.score import ScoreOptions, Scorer
     from seal_store.store import Store
     from seal_store.synthetic import write_world
+    from seal_store.variants import read_variants
 
     store, scores, table = (directory / n for n in ("store.zarr", "scores.zarr", "scores.tsv"))
     if directory.exists() and not overwrite:
@@ -47,10 +48,10 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
             progress=progress,
         )
         counts = write_scores(
-            Store(store),
-            str(world.variants),
+            Scorer(Store(store), ScoreOptions(device="cpu")),
+            read_variants(world.variants),
             scores,
-            ScoreOptions(device="cpu"),
+            source=str(world.variants),
             overwrite=overwrite,
             command=command_line(),
             progress=progress,

@@ -3,14 +3,70 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seal_store.cli import _options, command_line
 from seal_store.cli._progress import Meter
 from seal_store.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from seal_store.score import Scorer
+    from seal_store.variants import Allele
+
+
+def scoring(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of every command that scores."""
+    for option in reversed(
+        (
+            click.option(
+                "--store", type=_options.PATH, required=True, help="The store to score from."
+            ),
+            click.option(
+                "--out",
+                type=_options.PATH,
+                required=True,
+                help="OUT.zarr (results group) or OUT.tsv.",
+            ),
+            click.option(
+                "--scheme",
+                type=click.Choice(["grid", "centered"]),
+                default="grid",
+                show_default=True,
+                help="grid: the gene's own windows that the allele touches. "
+                "centered: Seal's nine windows.",
+            ),
+            click.option(
+                "--heads", multiple=True, help="Only this head set. Repeatable. Default: all."
+            ),
+            click.option(
+                "--contexts",
+                multiple=True,
+                help="Only these contexts: a name, set:name, or a file with one a line. "
+                "Repeatable.",
+            ),
+            click.option(
+                "--batch",
+                default=64,
+                show_default=True,
+                help="Variants at once: speed and memory only.",
+            ),
+            _options.precision,
+            _options.device,
+            _options.tf32,
+            _options.overwrite,
+            _options.quiet,
+            click.option("--verbose", "-v", is_flag=True, help="Say how the engine worked."),
+            _options.as_json,
+        )
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -20,23 +76,7 @@ def score() -> None:
 
 @score.command()
 @click.argument("vcf", type=click.Path(allow_dash=True))
-@click.option("--store", type=_options.PATH, required=True, help="The store to score from.")
-@click.option(
-    "--out", type=_options.PATH, required=True, help="OUT.zarr (results group) or OUT.tsv."
-)
-@click.option(
-    "--scheme",
-    type=click.Choice(["grid", "centered"]),
-    default="grid",
-    show_default=True,
-    help="grid: the gene's own windows that the allele touches. centered: Seal's nine windows.",
-)
-@click.option("--heads", multiple=True, help="Only this head set. Repeatable. Default: all.")
-@click.option(
-    "--contexts",
-    multiple=True,
-    help="Only these contexts: a name, set:name, or a file with one a line. Repeatable.",
-)
+@scoring
 @click.option(
     "--genes",
     type=click.Choice(["nearest", "all"]),
@@ -54,66 +94,73 @@ def score() -> None:
     show_default=True,
     help="What to do where REF differs from the genome.",
 )
-@click.option(
-    "--batch", default=64, show_default=True, help="Variants at once: speed and memory only."
-)
-@_options.precision
-@_options.device
-@_options.tf32
-@_options.overwrite
-@_options.quiet
-@_options.as_json
 def vcf(
-    vcf: str,
-    store: Path,
-    out: Path,
-    scheme: str,
-    heads: tuple[str, ...],
-    contexts: tuple[str, ...],
-    genes: str,
-    max_distance: int,
-    ref_mismatch: str,
-    batch: int,
-    precision: int,
-    device: str,
-    tf32: bool,
-    overwrite: bool,
-    quiet: bool,
-    as_json: bool,
+    vcf: str, store: Path, genes: str, max_distance: int, ref_mismatch: str, **common: Any
 ) -> None:
     """Score every allele of VCF: text, .gz, Seal's headerless five columns, or - for stdin.
 
     Positions are 1-based. Each allele gives one row (one per gene with --genes all) or is
     counted with the reason why not.
     """
-    from seal_store.results import write_scores
-    from seal_store.score import ScoreOptions
+    from seal_store.score import Scorer
+    from seal_store.store import Store
+    from seal_store.variants import read_variants
+
+    options = _score_options(
+        common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
+    )
+    _run(Scorer(Store(store), options), read_variants(vcf), vcf, common)
+
+
+@score.command()
+@click.argument("gene")
+@scoring
+@click.option(
+    "--span",
+    default=1_000,
+    show_default=True,
+    type=click.IntRange(0, 20_000),
+    help="Bases to either side of the TSS.",
+)
+def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
+    """Score every SNV around the TSS of GENE, against that gene."""
+    from seal_store.saturate import saturation
+    from seal_store.score import Scorer
     from seal_store.store import Store
 
-    options = ScoreOptions(
-        scheme=scheme,
-        heads=heads,
-        contexts=_context_names(contexts),
-        genes=genes,
-        max_distance=max_distance,
-        ref_mismatch=ref_mismatch,
-        batch=batch,
-        device=device,
-        tf32=tf32,
-    )
-    with Meter(quiet=quiet) as progress:
+    opened = Store(store)
+    scorer = Scorer(opened, _score_options(common), gene=gene)
+    _run(scorer, saturation(opened, gene, span), f"saturation of {gene}", common)
+
+
+def _score_options(common: dict[str, Any], **more: Any) -> Any:
+    from seal_store.score import ScoreOptions
+
+    names = ("scheme", "heads", "batch", "device", "tf32")
+    contexts = _context_names(common["contexts"])
+    return ScoreOptions(contexts=contexts, **{n: common[n] for n in names}, **more)
+
+
+def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[str, Any]) -> None:
+    from seal_store.results import write_scores
+
+    out = common["out"]
+    with Meter(quiet=common["quiet"]) as progress:
         counts = write_scores(
-            Store(store),
-            vcf,
+            scorer,
+            alleles,
             out,
-            options,
-            precision=precision,
-            overwrite=overwrite,
+            source=source,
+            precision=common["precision"],
+            overwrite=common["overwrite"],
             command=command_line(),
             progress=progress,
         )
-    facts = {"out": str(out), "scheme": scheme, **counts.to_dict()}
-    click.echo(json.dumps(facts) if as_json else summary(facts))
+    facts = {"out": str(out), "scheme": common["scheme"], **counts.to_dict()}
+    if common["verbose"]:
+        delta = scorer.evaluator.delta
+        facts["engine"] = {"shared_stretches": delta.shared, "cones": delta.alone}
+    click.echo(json.dumps(facts) if common["as_json"] else summary(facts))
 
 
 def _context_names(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -150,4 +197,10 @@ def summary(facts: dict[str, Any]) -> str:
         lines.append(f"  REF differs from the genome in {facts['ref_mismatches']} rows (flagged)")
     if facts["genes_not_computed"]:
         lines.append(f"  {facts['genes_not_computed']} genes in range were not computed")
+    if "engine" in facts:
+        engine = facts["engine"]
+        lines.append(
+            f"  reference activations: {engine['shared_stretches']} stretches shared by "
+            f"neighbouring variants, {engine['cones']} cones of single positions"
+        )
     return "\n".join(lines)

@@ -83,11 +83,14 @@ class Assigner:
     """Finds an allele's genes in a store.
 
     ``all_genes`` gives every gene with ``|pos - TSS| <= max_distance``, otherwise the nearest
-    TSS, decided on the whole gene table.
+    TSS, decided on the whole gene table. ``gene`` gives that one alone.
     """
 
-    def __init__(self, store: Store, max_distance: int, *, all_genes: bool) -> None:
+    def __init__(
+        self, store: Store, max_distance: int, *, all_genes: bool, gene: str | None = None
+    ) -> None:
         self.table = store.table
+        self.only = None if gene is None else self.table.row(gene)
         self.computed = {str(gene): i for i, gene in enumerate(store.gene_id)}
         self.lengths: dict[str, int] = store.attributes["genome"]["contigs"]
         self.max_distance = max_distance
@@ -117,6 +120,9 @@ class Assigner:
         return tasks or self._reject(allele, "gene_not_computed", counts)
 
     def _rows(self, contig: str, pos: int) -> list[int]:
+        if self.only is not None:
+            near = abs(pos - int(self.table.tss[self.only])) <= self.max_distance
+            return [self.only] if near and contig == self.table.contig[self.only] else []
         if self.all_genes:
             return self.table.within(contig, pos, self.max_distance)
         row = self.table.nearest(contig, pos)

@@ -7,6 +7,7 @@ into the change of the features without cancellation, and evaluate the heads in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,6 +29,20 @@ SWEEP_BATCH = 16
 """Stretches of ten windows swept at once: activations of 5 MB a layer and kilobase."""
 
 
+@dataclass(frozen=True)
+class Genes:
+    """Genes of a batch: stored sequences by position in the store, and on the device.
+
+    ``row`` places a gene in ``sums`` ``(genes, decay, feature)``, its reference decay sums, and
+    in ``first`` ``(genes, units)``, the heads' hidden units on them.
+    """
+
+    sequence: Mapping[int, bytes]
+    row: Mapping[int, int]
+    sums: Tensor
+    first: Tensor
+
+
 class Evaluator:
     """What both schemes need: the store, the CNN and the heads on ``device``."""
 
@@ -38,38 +53,36 @@ class Evaluator:
         self.delta = Delta(self.model, self.trunk)
         self.weights = torch.from_numpy(store.grid.decay_weights).float().to(device)
 
-    def grid(
-        self,
-        tasks: Sequence[Task],
-        stretches: Sequence[Stretch],
-        sequences: Mapping[int, bytes],
-        sums: Tensor,
-    ) -> Tensor:
-        """Effects ``(n, contexts)``, scheme ``grid``.
+    def genes(self, sequence: Mapping[int, bytes], aggregated: np.ndarray) -> Genes:
+        """Genes to evaluate against; ``aggregated`` has them in the order of ``sequence``."""
+        sums = torch.from_numpy(aggregated).to(self.device)
+        row = {gene: i for i, gene in enumerate(sequence)}
+        return Genes(sequence, row, sums, self.heads.first(sums.flatten(1)))
 
-        All stretches have the same number of windows; ``sums`` ``(n, decay, feature)`` are the
-        genes' reference decay sums.
-        """
+    def grid(self, tasks: Sequence[Task], stretches: Sequence[Stretch], genes: Genes) -> Tensor:
+        """Effects ``(n, contexts)``, scheme ``grid``; stretches have the same number of windows."""
         grid = self.store.grid
-        genes = {task.gene: task for task in tasks}
-        frame_of = {gene: i for i, gene in enumerate(genes)}
+        own = {task.gene: task for task in tasks}
+        frame_of = {gene: i for i, gene in enumerate(own)}
         frames = [
-            sequences[gene][grid_slice(grid, task.tss, task.strand)] for gene, task in genes.items()
+            genes.sequence[gene][grid_slice(grid, task.tss, task.strand)]
+            for gene, task in own.items()
         ]
         edits = [
             Edit(frame_of[t.gene], int(grid.index_of(s.windows[0], t.strand)), s.count, s.alt)
             for t, s in zip(tasks, stretches, strict=True)
         ]
         change = self.delta.hidden_change(frames, edits)
-        base, rows = self._reference(genes, frames, edits)
+        base, rows = self._reference(own, frames, edits)
         features = feature_change(self.model, base, rows, change)
         windows = torch.from_numpy(np.stack([s.windows for s in stretches])).to(self.device)
         weights = self.weights[:, windows].transpose(0, 1)
         delta = self.heads.first_delta((weights @ features).flatten(1))
-        return self.heads.effect(self.heads.first(sums.flatten(1)), delta)
+        return self.heads.effect(genes.first[[genes.row[t.gene] for t in tasks]], delta)
 
-    def centered(self, tasks: Sequence[Task], stretches: Sequence[Stretch], sums: Tensor) -> Tensor:
+    def centered(self, tasks: Sequence[Task], stretches: Sequence[Stretch], genes: Genes) -> Tensor:
         """Effects ``(n, contexts)``, scheme ``centered``: nine replaced windows, summed."""
+        sums = genes.sums[[genes.row[t.gene] for t in tasks]]
         grid, model = self.store.grid, self.model
         base = self._swept([s.ref for s in stretches])
         edits = [Edit(i, 0, s.count, s.alt) for i, s in enumerate(stretches)]

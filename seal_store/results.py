@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -19,9 +20,9 @@ from seal_store.assign import Counts
 from seal_store.errors import FormatError, OutputError
 from seal_store.layout import RESULTS, RESULTS_VERSION, VARIANTS_PER_CHUNK, ArraySpec, create, get
 from seal_store.progress import Progress, silent
-from seal_store.score import Rows, ScoreOptions, Scorer
-from seal_store.store import Store, check_attributes, consolidate, software
-from seal_store.variants import read_variants
+from seal_store.score import Rows, Scorer
+from seal_store.store import check_attributes, consolidate, software
+from seal_store.variants import Allele
 
 ATTRIBUTE = "seal_store_results"
 COLUMNS = tuple(entry.name for entry in RESULTS if entry.dims == ("variant",))
@@ -61,28 +62,34 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
 
 
 def write_scores(
-    store: Store,
-    variants: str,
+    scorer: Scorer,
+    alleles: Iterable[Allele],
     out: Path,
-    options: ScoreOptions,
     *,
+    source: str,
     precision: int = 6,
     overwrite: bool = False,
     command: str = "",
     progress: Progress = silent,
 ) -> Counts:
-    """Score a variant file into ``out`` (``.zarr`` or ``.tsv``); says where its alleles went.
+    """Score ``alleles`` into ``out`` (``.zarr`` or ``.tsv``); says where they went.
 
-    ``out`` appears only once it is whole.
+    ``out`` appears only once it is whole. Rows are written while the next ones are computed.
+    ``source`` names the input in messages and in the results' attributes.
     """
-    if out.resolve() == store.path.resolve():
+    if out.resolve() == scorer.store.path.resolve():
         raise OutputError(f"{out} is the store itself", "choose another --out")
-    scorer = Scorer(store, options)
-    with publishing(open_writer(out, scorer, precision=precision, overwrite=overwrite)) as writer:
-        for rows in scorer.score(read_variants(variants), variants, progress):
-            writer.write(rows)
-        attributes = describe(scorer, variants, command)
-        writer.publish({**attributes, "counts": scorer.counts.to_dict()})
+    writer = open_writer(out, scorer, precision=precision, overwrite=overwrite)
+    with publishing(writer), ThreadPoolExecutor(1) as pool:
+        pending: Future[None] | None = None
+        for rows in scorer.score(alleles, source, progress):
+            if pending is not None:
+                pending.result()
+            pending = pool.submit(writer.write, rows)
+        if pending is not None:
+            pending.result()
+        counts = scorer.counts.to_dict()
+        writer.publish({**describe(scorer, source, command), "counts": counts})
     return scorer.counts
 
 

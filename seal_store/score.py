@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import torch
 
 from seal_store.assign import Assigner, Counts, Task, mismatch_error, reference_matches
 from seal_store.device import inference, resolve_device
@@ -82,10 +82,30 @@ class Rows:
         return len(self.effect)
 
 
-class Scorer:
-    """Scores alleles against one store; ``counts`` says where the input went."""
+@dataclass
+class _Chunk:
+    """Alleles read and assigned, with what their evaluation needs on the CPU."""
 
-    def __init__(self, store: Store, options: ScoreOptions = ScoreOptions()) -> None:
+    tasks: list[Task]
+    matches: list[bool]
+    stretches: list[Stretch]
+    sequences: dict[int, bytes]
+    aggregated: np.ndarray
+
+
+class Scorer:
+    """Scores alleles against one store; ``counts`` says where the input went.
+
+    ``gene`` names the one gene to score against, whatever is nearest; by default an allele's
+    genes are found as ``options`` say.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        options: ScoreOptions = ScoreOptions(),
+        gene: str | None = None,
+    ) -> None:
         self.store, self.options = store, options
         self.device = resolve_device(options.device)
         sets = store.heads(list(options.heads))
@@ -93,24 +113,37 @@ class Scorer:
         keep = select_contexts(names, options.contexts)
         self.context_set = [names[i][0] for i in keep]
         self.context_name = [names[i][1] for i in keep]
-        self.heads = Heads(sets, self.device, keep)
-        self.evaluator = Evaluator(store, self.heads, self.device)
-        self.assign = Assigner(store, options.max_distance, all_genes=options.genes == "all")
+        self.assign = Assigner(
+            store, options.max_distance, all_genes=options.genes == "all", gene=gene
+        )
+        self.evaluator = Evaluator(store, Heads(sets, self.device, keep), self.device)
         self.counts = Counts()
 
     def score(
         self, alleles: Iterable[Allele], where: str = "input", progress: Progress = silent
     ) -> Iterator[Rows]:
-        """Rows in the order of the input. Memory does not grow with its length."""
-        stream = iter(alleles)
-        while chunk := list(islice(stream, ALLELES_PER_CHUNK)):
-            rows = self._chunk(chunk, where)
-            self.counts.rows += len(rows)
-            progress("alleles", self.counts.alleles, None)
-            if len(rows):
-                yield rows
+        """Rows in the order of the input. Memory does not grow with its length.
 
-    def _chunk(self, alleles: Sequence[Allele], where: str) -> Rows:
+        The next alleles are read and assigned while the last ones are computed.
+        """
+        stream = iter(alleles)
+        done = 0
+        with ThreadPoolExecutor(1) as reader:
+            pending = reader.submit(self._read, stream, where)
+            while (chunk := pending.result()) is not None:
+                seen = self.counts.alleles
+                pending = reader.submit(self._read, stream, where)
+                rows = Rows(self._columns(chunk), self._effects(chunk))
+                done += len(rows)
+                self.counts.rows = done
+                progress("alleles", seen, None)
+                if len(rows):
+                    yield rows
+
+    def _read(self, stream: Iterator[Allele], where: str) -> _Chunk | None:
+        alleles = list(islice(stream, ALLELES_PER_CHUNK))
+        if not alleles:
+            return None
         assigned = [self.assign(allele, self.counts) for allele in alleles]
         self.counts.alleles += len(alleles)
         genes = sorted({task.gene for tasks in assigned for task in tasks})
@@ -140,8 +173,9 @@ class Scorer:
             elif group:
                 self.counts.reject(group[0].allele, reason)
         self.counts.ref_mismatches += matches.count(False)
-        effect = self._effects(tasks, stretches, genes, sequences)
-        return Rows(self._columns(tasks, matches, stretches), effect)
+        aggregated = self.store.array("aggregated")
+        sums = np.asarray(aggregated.oindex[np.array(genes, np.int64)]) if genes else np.empty(0)
+        return _Chunk(tasks, matches, stretches, sequences, sums)
 
     def _stretch(self, task: Task, sequence: bytes) -> Stretch | None:
         if self.options.scheme == "grid":
@@ -154,15 +188,10 @@ class Scorer:
         block = np.asarray(self.store.array("sequence").oindex[np.array(genes)])
         return {gene: row.tobytes() for gene, row in zip(genes, block, strict=True)}
 
-    def _effects(
-        self,
-        tasks: Sequence[Task],
-        stretches: Sequence[Stretch],
-        genes: list[int],
-        sequences: dict[int, bytes],
-    ) -> np.ndarray:
+    def _effects(self, chunk: _Chunk) -> np.ndarray:
         """Effects float32 ``(tasks, contexts)``; equal tasks are computed once."""
-        effect = np.zeros((len(tasks), self.heads.contexts), np.float32)
+        tasks, stretches = chunk.tasks, chunk.stretches
+        effect = np.zeros((len(tasks), len(self.context_name)), np.float32)
         first: dict[tuple[int, int, bytes, bytes], int] = {}
         by_count: dict[int, list[int]] = defaultdict(list)
         source = np.arange(len(tasks))
@@ -174,27 +203,20 @@ class Scorer:
         if not by_count:
             return effect
         with inference(tf32=self.options.tf32):
-            aggregated = torch.from_numpy(
-                np.asarray(self.store.array("aggregated").oindex[np.array(genes)])
-            ).to(self.device)
-            position = {gene: i for i, gene in enumerate(genes)}
+            genes = self.evaluator.genes(chunk.sequences, chunk.aggregated)
             for members in by_count.values():
                 members.sort(key=lambda i: (tasks[i].gene, tasks[i].allele.pos))
                 for begin in range(0, len(members), self.options.batch):
                     batch = members[begin : begin + self.options.batch]
-                    chosen = [tasks[i] for i in batch]
-                    part = [stretches[i] for i in batch]
-                    sums = aggregated[[position[task.gene] for task in chosen]]
-                    if self.options.scheme == "grid":
-                        values = self.evaluator.grid(chosen, part, sequences, sums)
-                    else:
-                        values = self.evaluator.centered(chosen, part, sums)
+                    evaluate = getattr(self.evaluator, self.options.scheme)
+                    values = evaluate(
+                        [tasks[i] for i in batch], [stretches[i] for i in batch], genes
+                    )
                     effect[batch] = values.cpu().numpy()
         return effect[source]
 
-    def _columns(
-        self, tasks: Sequence[Task], matches: Sequence[bool], stretches: Sequence[Stretch]
-    ) -> dict[str, np.ndarray]:
+    def _columns(self, chunk: _Chunk) -> dict[str, np.ndarray]:
+        tasks, matches, stretches = chunk.tasks, chunk.matches, chunk.stretches
         alleles = [task.allele for task in tasks]
         status = ["scored" if s.count else "outside_grid" for s in stretches]
         return {

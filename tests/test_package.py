@@ -12,7 +12,7 @@ ROOT = Path(seal_store.__file__).parent
 
 ORDER = (
     "errors progress device genome genes grid cnn trunk sweep delta heads labels layout manifest "
-    "store plan build variants assign haplotype evaluate score results describe synthetic"
+    "store plan build variants assign haplotype evaluate score saturate results describe synthetic"
 ).split()
 
 

@@ -339,7 +339,8 @@ def test_a_variant_that_touches_no_window_has_no_effect(
 
 def test_results_are_written_in_large_chunks(store: Store, world: World, tmp_path: Path) -> None:
     out = tmp_path / "r.zarr"
-    write_scores(store, str(world.variants), out, ScoreOptions(device="cpu"))
+    scorer = Scorer(store, ScoreOptions(device="cpu"))
+    write_scores(scorer, read_variants(world.variants), out, source="test")
     results = Results(out)
     assert get(results.group, "effect").chunks == (VARIANTS_PER_CHUNK, 802)
     assert get(results.group, "pos").chunks == (VARIANTS_PER_CHUNK,)
