@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 @click.option("--plan", is_flag=True, help="Only check inputs and prepare the shards.")
 @click.option("--shard", type=int, multiple=True, help="Only compute this shard of a plan.")
 @click.option("--finalize", is_flag=True, help="Only finish a store whose shards are done.")
+@click.option("--add-hidden", is_flag=True, help="Only add what --no-hidden left out of OUT.")
 @click.option("--resume", is_flag=True, help="Go on with an unfinished store.")
 @_options.overwrite
 @_options.quiet
@@ -79,6 +80,7 @@ def build(
     plan: bool,
     shard: tuple[int, ...],
     finalize: bool,
+    add_hidden: bool,
     resume: bool,
     overwrite: bool,
     quiet: bool,
@@ -94,8 +96,8 @@ def build(
     from seal_store.plan import BuildOptions
     from seal_store.plan import plan as plan_store
 
-    if sum((plan, bool(shard), finalize)) > 1:
-        raise click.UsageError("--plan, --shard and --finalize exclude each other")
+    if sum((plan, bool(shard), finalize, add_hidden)) > 1:
+        raise click.UsageError("--plan, --shard, --finalize and --add-hidden exclude each other")
     with Meter(quiet=quiet) as progress:
         if shard:
             library.run_shards(
@@ -110,6 +112,9 @@ def build(
             return
         if finalize:
             _summary(library.finalize(out, overwrite=overwrite, progress=progress), as_json)
+            return
+        if add_hidden:
+            _summary(library.add_hidden(out, device, progress), as_json)
             return
         if genome is None or genes is None or cnn is None:
             raise click.UsageError("--genome, --genes and --cnn are needed to build")

@@ -122,6 +122,9 @@ def finalize(out: Path, *, overwrite: bool = False, progress: Progress = silent)
         raise OutputError(f"{out} exists already", "choose another --out or add --overwrite")
     group = _open_planned(partial)
     known = _finished_files(partial, group)
+    attributes: Any = group.attrs[ATTRIBUTE]
+    if "hidden" in group and not attributes["hidden"]:
+        del group["hidden"]  # an interrupted add_hidden
     _write_expression(group, progress)
     consolidate(partial)
     manifest.publish(partial, out, known)
@@ -149,6 +152,41 @@ def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list
     group.attrs[ATTRIBUTE] = attributes
     finalize(path, progress=progress)
     return added
+
+
+def add_hidden(path: Path, device: str = "auto", progress: Progress = silent) -> Store:
+    """Add ``hidden`` to a store that was built without it; scoring is faster with it.
+
+    While it works, the store stands under its ``.partial`` name. Interrupted, the call is
+    repeated; or :func:`finalize` publishes the store without ``hidden``, as it was.
+    """
+    partial = manifest.partial_path(path)
+    if path.exists():
+        store = Store(path)
+        if store.has_hidden:
+            return store
+        if partial.exists():
+            raise OutputError(f"{partial} exists", "another run is writing; remove it if none is")
+        path.replace(partial)
+    group = _open_planned(partial)
+    if not (partial / manifest.MANIFEST).exists():
+        raise UnfinishedError(f"{path}: unfinished store", "finish it with --resume first")
+    attributes: Any = group.attrs[ATTRIBUTE]
+    work = _Shards(group, {**attributes, "source": "cnn"}, resolve_device(device), False, None)
+    genes = get(group, "gene_id").shape[0]
+    if "hidden" in group:
+        del group["hidden"]
+    sizes = {"gene": genes, "window": work.grid.bins, "strand_read": 2, "unit": work.config.hidden}
+    array = create(group, spec(STORE, "hidden"), sizes)
+    for first in range(0, genes, GENES_PER_SHARD):
+        rows = [
+            work.sweep(gene)[1].astype(np.float16)
+            for gene in range(first, min(first + GENES_PER_SHARD, genes))
+        ]
+        array[first : first + len(rows)] = np.stack(rows)
+        progress("genes", first + len(rows), genes)
+    group.attrs[ATTRIBUTE] = {**attributes, "hidden": True}
+    return finalize(path, progress=progress)
 
 
 class _Shards:
@@ -200,7 +238,7 @@ class _Shards:
         if self.profiles is not None:
             features = read_profile(self.profiles, name, (self.grid.bins, self.config.features))
         else:
-            features, hidden = self._sweep(gene)
+            features, hidden = self.sweep(gene)
             if self.hidden:
                 out["hidden"][...] = hidden
         if not np.isfinite(features).all():
@@ -210,7 +248,8 @@ class _Shards:
             features = numcodecs.BitRound(self.keep_bits).encode(features)
         out["features"][...] = np.asarray(features).view(np.float32).reshape(out["features"].shape)
 
-    def _sweep(self, gene: int) -> tuple[np.ndarray, np.ndarray]:
+    def sweep(self, gene: int) -> tuple[np.ndarray, np.ndarray]:
+        """Features and hidden of a gene's windows, by window index."""
         assert self.model is not None
         strand = int(self.strand[gene])
         bases = np.asarray(self.sequence[gene, grid_slice(self.grid, int(self.tss[gene]), strand)])

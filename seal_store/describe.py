@@ -32,7 +32,7 @@ def _is_results(path: Path) -> bool:
 
 def _store(store: Store) -> dict[str, Any]:
     attributes = store.attributes
-    missing = [] if store.has_hidden else ["hidden (scoring evaluates the reference's CNN too)"]
+    missing = [] if store.has_hidden else [_hidden_note(store)]
     return {
         "kind": "store",
         "path": str(store.path),
@@ -51,6 +51,14 @@ def _store(store: Store) -> dict[str, Any]:
         "software": attributes["software"],
         "command": attributes["command"],
     }
+
+
+def _hidden_note(store: Store) -> str:
+    size = len(store) * store.grid.bins * 2 * store.config.hidden * 2
+    return (
+        f"hidden: with it (up to {size / 1e9:.2g} GB more) scheme grid need not evaluate the "
+        f"reference's windows; add it with `seal-store build --add-hidden --out {store.path}`"
+    )
 
 
 def _results(results: Results) -> dict[str, Any]:

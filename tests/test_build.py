@@ -14,7 +14,7 @@ import zarr
 
 from seal_store import build as building
 from seal_store import manifest
-from seal_store.build import add_heads, build, finalize, run_shards
+from seal_store.build import add_heads, add_hidden, build, finalize, run_shards
 from seal_store.errors import (
     FormatError,
     GeneTableError,
@@ -436,3 +436,28 @@ def test_a_store_moves_and_needs_nothing_else(
     moved = store.path.rename(tmp_path / "elsewhere.zarr")
     assert zarr.open_group(str(moved), mode="r")["features"].shape == (11, 200, 16)  # type: ignore[union-attr]
     assert Store(moved).sha256
+
+
+def test_hidden_can_be_added_later(
+    make_store: Callable[..., Store], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = make_store(hidden=False)
+    before = contents(bare.path)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building._Shards, "sweep", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            add_hidden(bare.path, "cpu")
+    with pytest.raises(UnfinishedError):
+        Store(bare.path)
+    assert not finalize(bare.path).has_hidden
+    assert contents(bare.path) == before
+    whole = add_hidden(bare.path, "cpu")
+    assert whole.has_hidden
+    for gene in range(len(store)):
+        found, expected = (np.asarray(s.array("hidden")[gene]) for s in (whole, store))
+        assert (found == expected).all()
+    assert add_hidden(bare.path, "cpu").sha256 == whole.sha256

@@ -8,6 +8,9 @@ from test_cnn import encode, random_sequence
 from seal_store import delta
 from seal_store.cnn import Beluga
 from seal_store.delta import Delta, Edit
+from seal_store.evaluate import feature_change
+from seal_store.genome import reverse_complement
+from seal_store.sweep import sweep
 
 BASES = np.frombuffer(b"ACGT", np.uint8)
 
@@ -108,3 +111,26 @@ def test_no_change_is_exactly_zero(tiny: Beluga, rng: np.random.Generator) -> No
     with torch.inference_mode():
         change = Delta(tiny).hidden_change([frame], [Edit(0, 3, 2, frame[600:2800])])
     assert not change.any()
+
+
+@pytest.mark.parametrize("strand", [1, -1])
+def test_features_with_exact_hidden_equal_whole_windows(
+    tiny: Beluga, rng: np.random.Generator, strand: int
+) -> None:
+    frame = random_sequence(rng, 2000 + 200 * 19).encode()
+    if strand < 0:
+        frame = reverse_complement(frame)
+    edits = [snv_edit(frame, int(p), 0, rng) for p in rng.integers(2000, 3800, 200)]
+    edits = [e for e in edits if e.count == 10]
+    with torch.inference_mode():
+        change = Delta(tiny).hidden_change([frame], edits)
+        base = sweep(tiny, encode(frame.decode()))[0]
+        rows = torch.tensor([[e.first + i for i in range(10)] for e in edits])
+        found = feature_change(tiny, base, rows, change)
+        for edit, delta_features in zip(edits, found, strict=True):
+            ref = frame[200 * edit.first :][:3800].decode()
+            windows = [
+                tiny(encode(*(s[200 * i : 200 * i + 2000] for i in range(10))))
+                for s in (edit.alt.decode(), ref)
+            ]
+            assert (delta_features - (windows[0] - windows[1])).abs().max() <= 1e-6
