@@ -32,6 +32,8 @@ parity: $(READY)  ## full-size check against Seal's own numbers (needs ../shared
 bench: $(READY)  ## measure building and scoring
 	$(BIN)/python -m benchmarks.build
 	$(BIN)/python -m benchmarks.score
+	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.memory --tiny
 
 clean:  ## remove what make wrote
 	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache
