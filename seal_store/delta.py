@@ -2,9 +2,9 @@
 
 A base reaches few positions of each layer, and the first linear layer is linear: its output on
 the alt allele is the reference's plus ``W[changed positions] @ change``. So an allele needs the
-reference activations of a *cone* of about 640 bp, the alt activations of the changed positions
-patched into them, and one slice of the linear layer's weights per changed position. Exact: the
-products left out are the same for both alleles.
+reference activations of a *cone* of about 640 bp, the change of the positions that differ, layer
+by layer, and one slice of the linear layer's weights per changed position. Exact: a convolution
+is linear, so before its ReLU it is applied to the change alone; what is left out is zero.
 
 Coordinates are those of a *frame*: consecutive windows a step apart, read on either strand; its
 windows start at multiples of the step. One position of the last convolution spans 16 bp
@@ -103,7 +103,7 @@ class Delta:
         return change
 
     def _tails(self, frames: Sequence[bytes], jobs: Sequence[_Job], m: int) -> Tensor:
-        """Change of conv 6, ``(phase, job, 20 + m, channel)``."""
+        """Change of conv 6, ``(phase, 20 + m, job, channel)``."""
         starts, spans = _tiles(jobs)
         order: list[int] = []
         outputs = []
@@ -121,63 +121,60 @@ class Delta:
             inside = [i for tile in tiles for i in members[tile]]
             tile_of = [t for t, tile in enumerate(tiles) for _ in members[tile]]
             shift = [jobs[i].block - starts[i] for i in inside]
-            alt = [_alt_bases(frames, jobs[i], m) for i in inside]
+            old = [_block_bases(frames, jobs[i], m) for i in inside]
+            alt = [_with_alt(bases, jobs[i]) for bases, i in zip(old, inside, strict=True)]
             outputs.append(
-                self._patch(
+                self._change(
                     self._encode(bases),
-                    self._encode(alt),
+                    self._encode(alt).sub_(self._encode(old)).transpose(0, 1),
                     torch.tensor(tile_of, device=self.device),
                     torch.tensor(shift, device=self.device),
                     m,
                 )
             )
             order += inside
-        tails = torch.cat(outputs, 1)
+        if order == sorted(order):
+            return outputs[0]
         back = torch.from_numpy(np.argsort(order)).to(self.device)
-        return tails if len(outputs) == 1 and order == sorted(order) else tails[:, back]
+        return torch.cat(outputs, 2)[:, :, back]
 
-    def _patch(self, ref: Tensor, alt: Tensor, tile: Tensor, shift: Tensor, m: int) -> Tensor:
-        """Alt activations where they change, in the reference's; the change of conv 6.
+    def _change(self, ref: Tensor, bases: Tensor, tile: Tensor, shift: Tensor, m: int) -> Tensor:
+        """Change of conv 6, ``(phase, 20 + m, job, channel)``.
 
-        ``ref`` holds reference stretches, ``alt`` the bases that the changed positions of
-        conv 1 see, one row a job; ``shift`` is the job's first block within its ``tile``.
+        ``ref`` holds reference stretches; ``bases`` the change of the jobs' bases, position-major
+        ``(16 + 16 m, job, 4)``; ``shift`` is a job's first block within its ``tile``.
         """
         trunk = self.trunk
 
         def take(x: Tensor, scale: int, start: int, length: int) -> Tensor:
-            """Positions ``start ..`` of each job's cone, out of its tile's stretch."""
-            rows = (shift * scale + start)[:, None] + torch.arange(length, device=x.device)
-            return x[tile[:, None], rows]
+            """Positions ``start ..`` of each job's cone out of its stretch, position-major."""
+            rows = torch.arange(start, start + length, device=x.device)[:, None] + shift * scale
+            return x[tile, rows]
 
-        c1 = trunk.conv(1, ref)
-        c2 = trunk.conv(2, c1)
-        p1 = trunk.pool(c2)
-        c3 = trunk.conv(3, p1)
-        c4 = trunk.conv(4, c3)
-        a = take(c1, 16, 290, 37 + 16 * m)
-        a[:, 7 : 30 + 16 * m] = trunk.conv(1, alt)
-        a = torch.cat((take(c2, 16, 288, 2), trunk.conv(2, a)), 1)
-        pooled = trunk.pool(a)
-        a = take(p1, 4, 65, 22 + 4 * m)
-        a[:, 7 : 15 + 4 * m] = pooled
-        third = trunk.conv(3, a)
-        a = take(c3, 4, 58, 29 + 4 * m)
-        a[:, 7 : 22 + 4 * m] = third
-        fourth = trunk.conv(4, a)
-        around = take(c4, 4, 56, 26 + 4 * m)
-        around[:, 2 : 24 + 4 * m] = fourth
-        changes = []
+        x = trunk.before_relu(1, ref)
+        old = take(x, 16, 297, 23 + 16 * m)
+        change = _relu_change(old, trunk.spread(1, bases))
+        x = trunk.before_relu(2, x.relu_())
+        old = take(x, 16, 288, 32 + 16 * m)
+        # two unchanged positions before the changed ones complete the first pool
+        new = old + trunk.spread(2, change, margin=2)[: len(old)]
+        change = trunk.pool(new.relu_(), 0) - trunk.pool(old.relu_(), 0)
+        x = trunk.before_relu(3, trunk.pool(x.relu_()))
+        old = take(x, 4, 65, 15 + 4 * m)
+        change = _relu_change(old, trunk.spread(3, change))
+        x = trunk.before_relu(4, x.relu_())
+        old = take(x, 4, 56, 26 + 4 * m)
+        new = (old + trunk.spread(4, change, margin=2)).relu_()
+        old, x = old.relu_(), x.relu_()
+        phases = []
         for phase in (0, 1):
-            p2 = trunk.pool(c4[:, 2 * phase :])
-            c5 = trunk.conv(5, p2)
-            c6 = trunk.conv(6, c5)
-            a = take(p2, 1, 7, 20 + m)
-            a[:, 7 : 13 + m] = trunk.pool(around[:, 2 * phase : 24 + 2 * phase + 4 * m])
-            fifth = trunk.conv(5, a)
-            a = take(c5, 1, 0, 27 + m)
-            a[:, 7 : 20 + m] = fifth
-            changes.append(trunk.conv(6, a) - take(c6, 1, 0, 20 + m))
-        return torch.stack(changes)
+            part = slice(2 * phase, 24 + 2 * phase + 4 * m)
+            change = trunk.pool(new[part], 0) - trunk.pool(old[part], 0)
+            tail = trunk.before_relu(5, trunk.pool(x[:, 2 * phase :]))
+            change = _relu_change(take(tail, 1, 7, 13 + m), trunk.spread(5, change))
+            tail = trunk.before_relu(6, tail.relu_())
+            phases.append(_relu_change(take(tail, 1, 0, 20 + m), trunk.spread(6, change)))
+        return torch.stack(phases)
 
     def _add_linear(
         self, tails: Tensor, jobs: Sequence[_Job], count: int, m: int, change: Tensor
@@ -203,7 +200,7 @@ class Delta:
         if not len(keep):
             return
         begin = begin[keep]
-        rows = torch.from_numpy((phase[keep] * len(jobs) + job[keep]) * length - begin)
+        rows = torch.from_numpy((phase[keep] * length - begin) * len(jobs) + job[keep])
         rows = rows.to(self.device)
         flat = tails.flatten(0, 2)
         out = tails.new_zeros((len(keep), self.model.config.hidden))
@@ -213,7 +210,7 @@ class Delta:
         for position in range(positions):
             a, b = int(low[position]), int(high[position])
             if a < b:
-                out[a:b].addmm_(flat[rows[a:b] + position], weight[position])
+                out[a:b].addmm_(flat[rows[a:b] + position * len(jobs)], weight[position])
         edit = np.array([j.edit for j in jobs])[job[keep]]
         target = (edit * count + slot[keep]) * 2 + strand[keep]
         change.view(-1, out.shape[1])[torch.from_numpy(target).to(self.device)] = out
@@ -288,11 +285,19 @@ def _window(frame: bytes, strand: int, start: int, length: int) -> bytes:
     return reverse_complement(bases) if strand else bases
 
 
-def _alt_bases(frames: Sequence[bytes], job: _Job, m: int) -> bytes:
-    """What the changed positions of conv 1 see on the alt allele."""
-    start, length = BLOCK * job.block - 7, 30 + BLOCK * m
-    bases = bytearray(_window(frames[job.frame], job.strand, start, length))
+def _block_bases(frames: Sequence[bytes], job: _Job, m: int) -> bytes:
+    """The frame's bases of a job's blocks."""
+    return _window(frames[job.frame], job.strand, BLOCK * job.block, BLOCK * (m + 1))
+
+
+def _with_alt(bases: bytes, job: _Job) -> bytes:
+    """The same with the edit's bases in their place."""
+    start, length = BLOCK * job.block, len(bases)
     offset = STEP * job.first - start
     low, high = max(offset, 0), min(offset + len(job.alt), length)
-    bases[low:high] = job.alt[low - offset : high - offset]
-    return bytes(bases)
+    return bases[:low] + job.alt[low - offset : high - offset] + bases[high:]
+
+
+def _relu_change(old: Tensor, change: Tensor) -> Tensor:
+    """``relu(old + change) - relu(old)``; overwrites both."""
+    return change.add_(old).relu_().sub_(old.relu_())

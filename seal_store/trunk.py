@@ -18,30 +18,44 @@ class Trunk:
 
     def __init__(self, model: Beluga) -> None:
         self.config = model.config
-        self._first = model.get_buffer("conv1_weight").permute(2, 1, 0).flatten(0, 1).contiguous()
+        weights = [model.get_buffer(f"conv{i}_weight") for i in range(1, 7)]
         self._bias = [model.get_buffer(f"conv{i}_bias") for i in range(1, 7)]
+        self._taps = [weight.permute(2, 1, 0).contiguous() for weight in weights]
         self._weight = [
-            model.get_buffer(f"conv{i}_weight")
-            .unsqueeze(2)
-            .contiguous(memory_format=torch.channels_last)
-            for i in range(1, 7)
+            weight.unsqueeze(2).contiguous(memory_format=torch.channels_last) for weight in weights
         ]
 
-    def conv(self, layer: int, x: Tensor) -> Tensor:
-        """Convolution ``layer`` (1..6) and its ReLU: ``(n, L, in)`` to ``(n, L - 7, out)``."""
-        if layer == 1:
+    def before_relu(self, layer: int, x: Tensor) -> Tensor:
+        """Convolution ``layer`` (1..6) without its ReLU: ``(n, L, in)`` to ``(n, L - 7, out)``."""
+        weight, bias = self._weight[layer - 1], self._bias[layer - 1]
+        if layer == 1:  # four channels: one product of 32 columns is faster than a convolution
             rows = x.contiguous().unfold(1, self.config.kernel, 1).transpose(2, 3).flatten(2)
-            return (
-                torch.addmm(self._bias[0], rows.flatten(0, 1), self._first)
-                .relu_()
-                .unflatten(0, rows.shape[:2])
-            )
+            out = torch.addmm(bias, rows.flatten(0, 1), self._taps[0].flatten(0, 1))
+            return out.unflatten(0, rows.shape[:2])
         image = x.contiguous().transpose(1, 2).unsqueeze(2)
-        out = F.conv2d(image, self._weight[layer - 1], self._bias[layer - 1])
-        return out.squeeze(2).transpose(1, 2).relu_()
+        return F.conv2d(image, weight, bias).squeeze(2).transpose(1, 2)
 
-    def pool(self, x: Tensor) -> Tensor:
-        """Max-pooling: ``(n, L, c)`` to ``(n, L // 4, c)``."""
+    def conv(self, layer: int, x: Tensor) -> Tensor:
+        """Convolution ``layer`` and its ReLU."""
+        return self.before_relu(layer, x).relu_()
+
+    def spread(self, layer: int, change: Tensor, margin: int = 0) -> Tensor:
+        """What a change of some input positions changes before the ReLU, without the bias.
+
+        ``change`` is position-major, ``(L, n, in)``; the result ``(L + 7 + 2 * margin, n, out)``
+        begins 7 + ``margin`` positions before it. Positions that do not change cost nothing.
+        """
+        length, n = change.shape[:2]
+        taps = self._taps[layer - 1]
+        out = change.new_zeros((length + len(taps) - 1 + 2 * margin, n, taps.shape[2]))
+        flat, rows = out.flatten(0, 1), change.flatten(0, 1)
+        for tap, weight in enumerate(taps):
+            first = (margin + len(taps) - 1 - tap) * n
+            flat[first : first + len(rows)].addmm_(rows, weight)
+        return out
+
+    def pool(self, x: Tensor, dim: int = 1) -> Tensor:
+        """Max-pooling of neighbouring positions along ``dim``: ``L`` to ``L // 4``."""
         size = self.config.pool
-        whole = x[:, : x.shape[1] // size * size]
-        return whole.unflatten(1, (-1, size)).amax(2)
+        whole = x.narrow(dim, 0, x.shape[dim] // size * size)
+        return whole.unflatten(dim, (-1, size)).amax(dim + 1)
