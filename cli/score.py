@@ -52,7 +52,7 @@ def scoring(command: Callable[..., None]) -> Callable[..., None]:
             ),
             click.option(
                 "--batch",
-                default=64,
+                default=128,
                 show_default=True,
                 help="Variants at once: speed and memory only.",
             ),

@@ -49,7 +49,7 @@ class ScoreOptions:
     contexts: tuple[str, ...] = ()
     device: str = "auto"
     tf32: bool = False
-    batch: int = 64
+    batch: int = 128
 
     def __post_init__(self) -> None:
         for value, choices, flag in (

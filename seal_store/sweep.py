@@ -27,14 +27,14 @@ def sweep(model: Beluga, x: Tensor, step: int = 200, trunk: Trunk | None = None)
     :class:`ValueError` for another length or step.
     """
     trunk = trunk or Trunk(model)
-    forward = sweep_strand(model, trunk, x, step)
-    reverse = sweep_strand(model, trunk, flip(x), step).flip(1)
-    return torch.stack((forward, reverse), 2)
+    windows = torch.cat([_windows(trunk, x, step), _windows(trunk, flip(x), step).flip(1)])
+    hidden = model.first_linear(windows.flatten(0, 1))  # one pass over its large weights
+    return hidden.unflatten(0, (2, len(x), -1)).permute(1, 2, 0, 3)
 
 
-def sweep_strand(model: Beluga, trunk: Trunk, x: Tensor, step: int = 200) -> Tensor:
-    """``hidden`` ``(n, windows, unit)`` of one strand, windows in the order of the sequence."""
-    config = model.config
+def _windows(trunk: Trunk, x: Tensor, step: int) -> Tensor:
+    """Last convolution of every window ``(n, windows, position, channel)``, one strand."""
+    config = trunk.config
     rest = x.shape[-1] - config.window
     if rest < 0 or rest % step or step % config.pool:
         raise ValueError(f"{x.shape[-1]} bases are not windows of {config.window} every {step}")
@@ -43,11 +43,9 @@ def sweep_strand(model: Beluga, trunk: Trunk, x: Tensor, step: int = 200) -> Ten
     phases = config.pool // math.gcd(stride, config.pool)
     x = trunk.pool(trunk.conv(2, trunk.conv(1, x.transpose(1, 2))))
     x = trunk.conv(4, trunk.conv(3, x))
-    hidden = x.new_empty((len(x), count, config.hidden))
+    out = x.new_empty((len(x), count, config.positions, config.channels[-1]))
     for phase in range(min(phases, count)):
         tail = trunk.conv(6, trunk.conv(5, trunk.pool(x[:, stride * phase :])))
         windows = tail.unfold(1, config.positions, stride * phases // config.pool)
-        windows = windows[:, : len(range(phase, count, phases))].transpose(2, 3)
-        rows = model.first_linear(windows.flatten(0, 1))
-        hidden[:, phase::phases] = rows.view(len(x), -1, config.hidden)
-    return hidden
+        out[:, phase::phases] = windows[:, : len(range(phase, count, phases))].transpose(2, 3)
+    return out
