@@ -83,8 +83,12 @@ class Root(click.Group):
             raise Failure(
                 f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
             ) from error
-        except MemoryError as error:
-            raise Failure("out of memory; try a smaller --batch") from error
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "memory" not in str(error):
+                raise
+            raise Failure(
+                "out of memory; score with a smaller --batch, or on another device"
+            ) from error
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})

@@ -196,7 +196,9 @@ def summary(facts: dict[str, Any]) -> str:
     if facts["ref_mismatches"]:
         lines.append(f"  REF differs from the genome in {facts['ref_mismatches']} rows (flagged)")
     if facts["genes_not_computed"]:
-        lines.append(f"  {facts['genes_not_computed']} genes in range were not computed")
+        lines.append(f"  pairs of allele and gene not computed: {facts['genes_not_computed']}")
+    if facts["genes_too_long"]:
+        lines.append(f"  pairs of allele and gene too long: {facts['genes_too_long']}")
     if "engine" in facts:
         engine = facts["engine"]
         lines.append(

@@ -49,13 +49,18 @@ class Task:
 
 @dataclass
 class Counts:
-    """Where the input went. ``examples`` keeps the first few alleles of each reason."""
+    """Where the input went. ``examples`` keeps the first few alleles of each reason.
+
+    ``genes_not_computed`` and ``genes_too_long`` count pairs of allele and gene that gave no row,
+    also where the allele has a row for another gene.
+    """
 
     alleles: int = 0
     alleles_scored: int = 0
     rows: int = 0
     ref_mismatches: int = 0
     genes_not_computed: int = 0
+    genes_too_long: int = 0
     not_scored: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
@@ -74,6 +79,7 @@ class Counts:
             "rows": self.rows,
             "ref_mismatches": self.ref_mismatches,
             "genes_not_computed": self.genes_not_computed,
+            "genes_too_long": self.genes_too_long,
             "not_scored": dict(sorted(self.not_scored.items())),
             "examples": self.examples,
         }

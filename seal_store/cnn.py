@@ -33,7 +33,7 @@ LAYERS = {f"conv{n}": f"model.0.{i}" for n, i in enumerate((0, 2, 6, 8, 12, 14),
 }
 """Our layer names and the keys of a weights file."""
 
-BLOCK = 16
+SUMMED_AT_ONCE = 16
 """Positions summed at once in the first linear layer."""
 
 
@@ -121,7 +121,7 @@ class Beluga(nn.Module):
         two decimal digits.
         """
         weight = self.get_buffer("linear1_weight")
-        blocks = zip(x.split(BLOCK, 1), weight.split(BLOCK), strict=True)
+        blocks = zip(x.split(SUMMED_AT_ONCE, 1), weight.split(SUMMED_AT_ONCE), strict=True)
         hidden = sum(rows.flatten(1) @ part.flatten(0, 1) for rows, part in blocks)
         return hidden + self.get_buffer("linear1_bias")
 

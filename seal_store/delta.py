@@ -39,6 +39,9 @@ CONE_BEFORE = 304
 CONE = 622
 STEP = 200
 
+BASES_AT_ONCE = 160_000
+"""Bases whose activations are held at once: 200 MB for each of the first two layers."""
+
 TILE = 64
 """Blocks of a shared reference stretch."""
 
@@ -98,8 +101,11 @@ class Delta:
         for job in _jobs(frames, edits):
             by_extra[job.extra].append(job)
         for extra, jobs in by_extra.items():
-            tails = self._tails(frames, jobs, extra)
-            self._add_linear(tails, jobs, count, extra, change)
+            at_once = max(1, BASES_AT_ONCE // (CONE + BLOCK * extra))
+            for begin in range(0, len(jobs), at_once):
+                part = jobs[begin : begin + at_once]
+                tails = self._tails(frames, part, extra)
+                self._add_linear(tails, part, count, extra, change)
         return change
 
     def _tails(self, frames: Sequence[bytes], jobs: Sequence[_Job], m: int) -> Tensor:
@@ -133,8 +139,6 @@ class Delta:
                 )
             )
             order += inside
-        if order == sorted(order):
-            return outputs[0]
         back = torch.from_numpy(np.argsort(order)).to(self.device)
         return torch.cat(outputs, 2)[:, :, back]
 

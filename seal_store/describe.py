@@ -66,7 +66,7 @@ def _results(results: Results) -> dict[str, Any]:
         "kind": "results",
         "path": str(results.path),
         "rows": len(results),
-        **{k: v for k, v in results.attributes.items() if k not in ("complete", "command")},
+        **{k: v for k, v in results.attributes.items() if k != "command"},
         "arrays": _arrays(results.path, results.group, [entry.name for entry in RESULTS]),
         "command": results.attributes["command"],
     }

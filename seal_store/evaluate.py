@@ -21,6 +21,7 @@ from seal_store.genome import one_hot
 from seal_store.grid import decay_weights
 from seal_store.haplotype import SHIFTS, Stretch
 from seal_store.heads import Heads
+from seal_store.layout import read
 from seal_store.store import Store, grid_slice
 from seal_store.sweep import sweep
 from seal_store.trunk import Trunk
@@ -120,7 +121,7 @@ class Evaluator:
             if self.store.has_hidden:
                 order = self.store.grid.index_of(np.arange(low, high), task.strand)
                 part = slice(int(order.min()), int(order.max()) + 1)
-                stored = np.asarray(self.store.array("hidden")[gene, part])
+                stored = read(self.store.array("hidden"), (gene, part))
                 ordered = np.ascontiguousarray(stored[order - part.start])
                 blocks.append(torch.from_numpy(ordered).to(self.device).float())
             else:

@@ -6,7 +6,7 @@ Coordinates here are 0-based and half-open.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -137,7 +137,3 @@ class Genome:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-Fetch = Callable[[str, int, int], bytes]
-"""What the build needs of a genome: :meth:`Genome.fetch`."""

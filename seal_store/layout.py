@@ -175,6 +175,17 @@ def get(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return found
 
 
+def read(array: zarr.Array[Any], key: Any = ..., *, orthogonal: bool = False) -> np.ndarray:
+    """Values of an array. Raises :class:`FormatError` if a chunk is damaged or unreadable."""
+    try:
+        return np.asarray(array.oindex[key] if orthogonal else array[key])
+    except (ValueError, RuntimeError, OSError) as error:
+        raise FormatError(
+            f"{str(array.store_path).removeprefix('file://')}: damaged data ({str(error).splitlines()[0][:120]})",
+            "copy it again or build it again",
+        ) from error
+
+
 def create(group: zarr.Group, entry: ArraySpec, sizes: Mapping[str, int]) -> zarr.Array[Any]:
     """Create ``entry`` in ``group``; ``sizes`` gives the length of each dimension."""
     shape = tuple(sizes[dim] for dim in entry.dims)

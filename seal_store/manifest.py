@@ -1,8 +1,8 @@
 """What makes a directory whole: a list of its files with size and SHA-256, written last.
 
 Everything is written to ``NAME.partial``; publishing writes the manifest there and renames the
-folder to ``NAME``. A folder under its own name without a manifest, or whose files do not match
-it, is not opened.
+folder to ``NAME``. A folder under its own name without a manifest, or whose files do not have the
+sizes it says, is not opened; contents are guarded by each chunk's crc32c.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ def partial_path(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
-def claim(path: Path, *, overwrite: bool, resume_hint: str = "") -> Path:
+def claim(path: Path, *, overwrite: bool, kind: str = "", resume_hint: str = "") -> Path:
     """An empty ``path.partial`` to write to.
 
     Raises :class:`OutputError` if ``path`` or an unfinished ``path.partial`` exists and
-    ``overwrite`` is false. The finished output stays in place until the new one is published.
+    ``overwrite`` is false, or ``path`` is a folder of another ``kind``: that is the attribute
+    by which a group is known. The finished output stays in place until the new one is published.
     """
     partial = partial_path(path)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already", "choose another --out or add --overwrite")
-    for folder in (path, partial):
-        if folder.is_dir() and not (folder / "zarr.json").exists() and any(folder.iterdir()):
-            raise OutputError(
-                f"{folder} is a folder that seal-store did not write", "choose another --out"
-            )
+    foreign = path.is_dir() and any(path.iterdir()) and kind not in _attributes(path)
+    if foreign or (partial.is_dir() and any(partial.iterdir()) and not _attributes(partial)):
+        raise OutputError(
+            f"{path if foreign else partial} is a folder with other content", "choose another --out"
+        )
     if partial.exists() and not overwrite:
         raise OutputError(
             f"{partial} exists: an earlier run did not finish, or is still running",
@@ -54,6 +55,15 @@ def claim(path: Path, *, overwrite: bool, resume_hint: str = "") -> Path:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}", "check --out") from error
     return partial
+
+
+def _attributes(folder: Path) -> set[str]:
+    """Names of a Zarr group's attributes and of its metadata; empty if it is none."""
+    try:
+        metadata = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+        return {*metadata, *metadata["attributes"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def entry(path: Path) -> Entry:

@@ -127,6 +127,7 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
         manifest.claim(
             options.out,
             overwrite=options.overwrite,
+            kind=ATTRIBUTE,
             resume_hint="add --resume to go on with it, or --overwrite to start again",
         )
         group = zarr.create_group(str(partial), zarr_format=3, attributes={ATTRIBUTE: attributes})

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,15 @@ import zarr
 from seal_store import manifest
 from seal_store.assign import Counts
 from seal_store.errors import FormatError, OutputError
-from seal_store.layout import RESULTS, RESULTS_VERSION, VARIANTS_PER_CHUNK, ArraySpec, create, get
+from seal_store.layout import (
+    RESULTS,
+    RESULTS_VERSION,
+    VARIANTS_PER_CHUNK,
+    ArraySpec,
+    create,
+    get,
+    read,
+)
 from seal_store.progress import Progress, silent
 from seal_store.score import Rows, Scorer
 from seal_store.store import check_attributes, consolidate, software
@@ -48,6 +56,9 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
         "genes": options.genes,
         "max_distance": options.max_distance,
         "ref_mismatch": options.ref_mismatch,
+        "gene": scorer.gene,
+        "device": str(scorer.device),
+        "tf32": options.tf32,
         "variants": variants,
         "store": {
             "path": str(store.path),
@@ -111,7 +122,7 @@ class ZarrWriter:
 
     def __init__(self, out: Path, scorer: Scorer, *, overwrite: bool = False) -> None:
         self.out = out
-        self.partial = manifest.claim(out, overwrite=overwrite)
+        self.partial = manifest.claim(out, overwrite=overwrite, kind=ATTRIBUTE)
         self.group = zarr.create_group(str(self.partial), zarr_format=3)
         sizes = {"variant": 0, "context": len(scorer.context_name)}
         for entry in RESULTS:
@@ -142,7 +153,7 @@ class ZarrWriter:
         """Write what is held, the attributes and the manifest; rename into place."""
         if self._held:
             self._append(_concatenate(self._held))
-        self.group.attrs[ATTRIBUTE] = {**attributes, "complete": True}
+        self.group.attrs[ATTRIBUTE] = attributes
         consolidate(self.partial)
         manifest.publish(self.partial, self.out, {})
 
@@ -176,10 +187,10 @@ class TsvWriter:
     ) -> None:
         self.out = out
         self.partial = manifest.claim(out, overwrite=overwrite)
-        self._handle = self.partial.open("w", encoding="utf-8", newline="\n")
         labels = context_columns(context_set, context_name)
-        self._handle.write("\t".join((*TSV_COLUMNS, *labels)) + "\n")
         self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
+        self._handle = self.partial.open("w", encoding="utf-8", newline="\n")
+        self._handle.write("\t".join((*TSV_COLUMNS, *labels)) + "\n")
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
@@ -207,7 +218,8 @@ class TsvWriter:
 
     def discard(self) -> None:
         """Remove what was written."""
-        self._handle.close()
+        with suppress(OSError):  # what is buffered may not fit on the disk
+            self._handle.close()
         manifest.remove(self.partial)
 
 
@@ -241,9 +253,9 @@ class Results:
             array = get(self.group, name)
             is_text = array.dtype.kind not in "bif"
             columns[name] = (
-                np.array(self._strings(name, part), np.str_) if is_text else np.asarray(array[part])
+                np.array(self._strings(name, part), np.str_) if is_text else read(array, part)
             )
-        return Rows(columns, np.asarray(get(self.group, "effect")[part]))
+        return Rows(columns, read(get(self.group, "effect"), part))
 
     def batches(self) -> Iterator[Rows]:
         """All rows, one chunk at a time."""
@@ -251,7 +263,7 @@ class Results:
             yield self.rows(start, min(start + VARIANTS_PER_CHUNK, len(self)))
 
     def _strings(self, name: str, part: slice) -> list[str]:
-        return [str(value) for value in np.asarray(get(self.group, name)[part])]
+        return [str(value) for value in read(get(self.group, name), part)]
 
 
 def export_tsv(results: Results, out: Path, *, precision: int = 6, overwrite: bool = False) -> None:
@@ -264,23 +276,14 @@ def export_tsv(results: Results, out: Path, *, precision: int = 6, overwrite: bo
         writer.publish(results.attributes)
 
 
-class publishing:  # noqa: N801
-    """Context manager: an output that was not published when the block fails is removed."""
-
-    def __init__(self, writer: Writer) -> None:
-        self.writer = writer
-
-    def __enter__(self) -> Writer:
-        return self.writer
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is not None:
-            self.writer.discard()
+@contextmanager
+def publishing(writer: Writer) -> Iterator[None]:
+    """Remove an output that was not published when the block fails."""
+    try:
+        yield
+    except BaseException:
+        writer.discard()
+        raise
 
 
 def open_writer(out: Path, scorer: Scorer, *, precision: int, overwrite: bool) -> Writer:

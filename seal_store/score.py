@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -22,6 +21,8 @@ from seal_store.errors import HeadsError, InputError
 from seal_store.evaluate import Evaluator
 from seal_store.haplotype import Stretch, centered_stretch, grid_stretch
 from seal_store.heads import Heads
+from seal_store.layout import read
+from seal_store.prefetch import ahead
 from seal_store.progress import Progress, silent
 from seal_store.store import Store
 from seal_store.variants import Allele
@@ -30,6 +31,7 @@ SCHEMES = ("grid", "centered")
 GENE_CHOICES = ("nearest", "all")
 MISMATCH_POLICIES = ("flag", "skip", "error")
 ALLELES_PER_CHUNK = 1_024
+TEXT = np.dtypes.StringDType()
 MAX_DISTANCE = 20_000
 
 
@@ -86,6 +88,7 @@ class Rows:
 class _Chunk:
     """Alleles read and assigned, with what their evaluation needs on the CPU."""
 
+    alleles: int
     tasks: list[Task]
     matches: list[bool]
     stretches: list[Stretch]
@@ -117,6 +120,7 @@ class Scorer:
             store, options.max_distance, all_genes=options.genes == "all", gene=gene
         )
         self.evaluator = Evaluator(store, Heads(sets, self.device, keep), self.device)
+        self.gene = gene
         self.counts = Counts()
 
     def score(
@@ -126,24 +130,21 @@ class Scorer:
 
         The next alleles are read and assigned while the last ones are computed.
         """
-        stream = iter(alleles)
         done = 0
-        with ThreadPoolExecutor(1) as reader:
-            pending = reader.submit(self._read, stream, where)
-            while (chunk := pending.result()) is not None:
-                seen = self.counts.alleles
-                pending = reader.submit(self._read, stream, where)
-                rows = Rows(self._columns(chunk), self._effects(chunk))
-                done += len(rows)
-                self.counts.rows = done
-                progress("alleles", seen, None)
-                if len(rows):
-                    yield rows
+        for chunk in ahead(self._chunks(iter(alleles), where)):
+            rows = Rows(self._columns(chunk), self._effects(chunk))
+            self.counts.rows += len(rows)
+            done += chunk.alleles
+            progress("alleles", done, None)
+            if len(rows):
+                yield rows
 
-    def _read(self, stream: Iterator[Allele], where: str) -> _Chunk | None:
-        alleles = list(islice(stream, ALLELES_PER_CHUNK))
-        if not alleles:
-            return None
+    def _chunks(self, stream: Iterator[Allele], where: str) -> Iterator[_Chunk]:
+        size = max(ALLELES_PER_CHUNK, 4 * self.options.batch)
+        while alleles := list(islice(stream, size)):
+            yield self._read(alleles, where)
+
+    def _read(self, alleles: Sequence[Allele], where: str) -> _Chunk:
         assigned = [self.assign(allele, self.counts) for allele in alleles]
         self.counts.alleles += len(alleles)
         genes = sorted({task.gene for tasks in assigned for task in tasks})
@@ -152,7 +153,7 @@ class Scorer:
         matches: list[bool] = []
         stretches: list[Stretch] = []
         for group in assigned:
-            kept = 0
+            kept, reason = 0, ""
             for task in group:
                 sequence = sequences[task.gene]
                 match = reference_matches(task, sequence)
@@ -163,6 +164,7 @@ class Scorer:
                     reason = "ref_mismatch"
                 elif match is None or stretch is None:
                     reason = "too_long"
+                    self.counts.genes_too_long += 1
                 else:
                     tasks.append(task)
                     matches.append(match)
@@ -173,9 +175,10 @@ class Scorer:
             elif group:
                 self.counts.reject(group[0].allele, reason)
         self.counts.ref_mismatches += matches.count(False)
-        aggregated = self.store.array("aggregated")
-        sums = np.asarray(aggregated.oindex[np.array(genes, np.int64)]) if genes else np.empty(0)
-        return _Chunk(tasks, matches, stretches, sequences, sums)
+        sums = np.empty(0, np.float32)
+        if genes:
+            sums = read(self.store.array("aggregated"), np.array(genes), orthogonal=True)
+        return _Chunk(len(alleles), tasks, matches, stretches, sequences, sums)
 
     def _stretch(self, task: Task, sequence: bytes) -> Stretch | None:
         if self.options.scheme == "grid":
@@ -185,18 +188,19 @@ class Scorer:
     def _sequences(self, genes: list[int]) -> dict[int, bytes]:
         if not genes:
             return {}
-        block = np.asarray(self.store.array("sequence").oindex[np.array(genes)])
+        block = read(self.store.array("sequence"), np.array(genes), orthogonal=True)
         return {gene: row.tobytes() for gene, row in zip(genes, block, strict=True)}
 
     def _effects(self, chunk: _Chunk) -> np.ndarray:
         """Effects float32 ``(tasks, contexts)``; equal tasks are computed once."""
         tasks, stretches = chunk.tasks, chunk.stretches
         effect = np.zeros((len(tasks), len(self.context_name)), np.float32)
-        first: dict[tuple[int, int, bytes, bytes], int] = {}
+        first: dict[tuple[int, int, int, bytes, bytes], int] = {}
         by_count: dict[int, list[int]] = defaultdict(list)
         source = np.arange(len(tasks))
         for i, (task, stretch) in enumerate(zip(tasks, stretches, strict=True)):
-            key = (task.gene, task.allele.pos, stretch.ref, stretch.alt)
+            begin = int(stretch.windows[0]) if stretch.count else -1
+            key = (task.gene, task.allele.pos, begin, stretch.ref, stretch.alt)
             source[i] = first.setdefault(key, i)
             if source[i] == i and stretch.count:
                 by_count[stretch.count].append(i)
@@ -206,8 +210,8 @@ class Scorer:
             genes = self.evaluator.genes(chunk.sequences, chunk.aggregated)
             for members in by_count.values():
                 members.sort(key=lambda i: (tasks[i].gene, tasks[i].allele.pos))
-                for begin in range(0, len(members), self.options.batch):
-                    batch = members[begin : begin + self.options.batch]
+                for start in range(0, len(members), self.options.batch):
+                    batch = members[start : start + self.options.batch]
                     evaluate = getattr(self.evaluator, self.options.scheme)
                     values = evaluate(
                         [tasks[i] for i in batch], [stretches[i] for i in batch], genes
@@ -222,9 +226,9 @@ class Scorer:
         return {
             "contig": np.array([t.contig for t in tasks], np.str_),
             "pos": np.array([a.pos for a in alleles], np.int64),
-            "id": np.array([a.id for a in alleles], np.str_),
-            "ref": np.array([a.ref for a in alleles], np.str_),
-            "alt": np.array([a.alt for a in alleles], np.str_),
+            "id": np.array([a.id for a in alleles], TEXT),
+            "ref": np.array([a.ref for a in alleles], TEXT),
+            "alt": np.array([a.alt for a in alleles], TEXT),
             "kind": np.array([a.kind for a in alleles], np.str_),
             "gene_id": self.store.gene_id[np.array([t.gene for t in tasks], np.int64)],
             "strand": np.array([t.strand for t in tasks], np.int8),

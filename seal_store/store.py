@@ -25,7 +25,7 @@ from seal_store.genes import GeneTable
 from seal_store.genome import file_sha256
 from seal_store.grid import Grid
 from seal_store.heads import ARRAYS, HeadSet
-from seal_store.layout import FORMAT_VERSION, SEQUENCE_LENGTH, SEQUENCE_OFFSET, STORE, get
+from seal_store.layout import FORMAT_VERSION, SEQUENCE_LENGTH, SEQUENCE_OFFSET, STORE, get, read
 
 ATTRIBUTE = "seal_store"
 UNFINISHED_HINT = "finish it with `seal-store build ... --resume` (same options as before)"
@@ -117,7 +117,7 @@ class Store:
 
     def column(self, name: str) -> np.ndarray:
         """A whole one-dimensional array; strings as numpy ``U``."""
-        values = np.asarray(self.array(name)[:])
+        values = read(self.array(name))
         return np.array(values.tolist(), dtype=np.str_) if values.dtype.kind == "T" else values
 
     @cached_property
@@ -154,15 +154,15 @@ class Store:
 
     def sequence(self, gene: int) -> np.ndarray:
         """ASCII bases uint8 ``(45000,)``: 1-based TSS-22500 to TSS+22499 of the + strand."""
-        return np.asarray(self.array("sequence")[gene])
+        return read(self.array("sequence"), gene)
 
     def features(self, gene: int, windows: slice | int = slice(None)) -> np.ndarray:
         """Reference features float32 ``(windows, feature)``, window 0 most upstream."""
-        return np.asarray(self.array("features")[gene, windows])
+        return read(self.array("features"), (gene, windows))
 
     def aggregated(self, gene: int | slice) -> np.ndarray:
         """Decay sums float32 ``(decay, feature)``."""
-        return np.asarray(self.array("aggregated")[gene])
+        return read(self.array("aggregated"), gene)
 
     def cnn(self) -> Beluga:
         """The CNN, on CPU."""
@@ -210,7 +210,7 @@ def grid_slice(grid: Grid, tss: int, strand: int) -> slice:
 def read_cnn(group: zarr.Group, config: CnnConfig) -> Beluga:
     """The CNN of a store, finished or not."""
     keys = [f"{name}_{part}" for name in LAYERS for part in ("weight", "bias")]
-    arrays = {key: np.asarray(get(group, f"cnn/{key}")[...]) for key in keys}
+    arrays = {key: read(get(group, f"cnn/{key}")) for key in keys}
     return Beluga(config, {key: torch.from_numpy(value) for key, value in arrays.items()})
 
 
@@ -222,7 +222,7 @@ def read_heads(group: zarr.Group, names: list[str]) -> list[HeadSet]:
         name = entry["name"]
         if name not in names:
             continue
-        arrays = {key: np.asarray(get(group, f"heads/{name}/{key}")[...]) for key in ARRAYS}
-        contexts = tuple(str(c) for c in np.asarray(get(group, f"heads/{name}/context")[:]))
+        arrays = {key: read(get(group, f"heads/{name}/{key}")) for key in ARRAYS}
+        contexts = tuple(str(c) for c in read(get(group, f"heads/{name}/context")))
         sets.append(HeadSet(name, contexts, **arrays, summary=entry.get("summary", {})))
     return sets

@@ -145,7 +145,8 @@ def _short(text: str) -> str:
 @contextmanager
 def _open(path: str | Path) -> Iterator[io.BufferedReader[Any]]:
     if str(path) == "-":
-        yield from _decompressed(_Source(sys.stdin.buffer), "stdin")
+        stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+        yield from _decompressed(_Source(stdin), "stdin")
         return
     if not Path(path).exists() or Path(path).is_dir():
         raise VariantError(f"variant file not found: {path}", "check the path; '-' reads stdin")

@@ -28,8 +28,10 @@ from seal_store.genome import Genome, one_hot
 from seal_store.heads import load_heads
 from seal_store.layout import STORE
 from seal_store.plan import BuildOptions, plan
+from seal_store.score import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import DECAYS, TINY, World, write_head_set
+from seal_store.variants import read_variants
 
 
 def windows_of(store: Store, world: World, gene: int, indices: list[int]) -> torch.Tensor:
@@ -272,14 +274,30 @@ def test_a_store_whose_files_changed_size_does_not_open(make_store: Callable[...
         Store(store.path)
 
 
-def test_a_flipped_bit_is_an_error_not_a_number(make_store: Callable[..., Store]) -> None:
+@pytest.mark.parametrize(
+    "file",
+    [
+        "features/c/0/0/0",
+        "hidden/c/0/0/0/0",
+        "aggregated/c/0/0/0",
+        "sequence/c/0/0",
+        "cnn/conv2_weight/c/0/0/0",
+        "heads/cell_state_early_fetal/w1/c/0/0",
+    ],
+)
+def test_a_flipped_bit_is_an_error_not_a_number(
+    make_store: Callable[..., Store], world: World, file: str
+) -> None:
     store = make_store()
-    shard = store.path / "features" / "c" / "0" / "0" / "0"
+    shard = store.path / file
     damaged = bytearray(shard.read_bytes())
     damaged[len(damaged) // 3] ^= 4
     shard.write_bytes(damaged)
     opened = Store(store.path)
-    with pytest.raises(ValueError, match=r"(?i)crc32c|checksum"):
+    with pytest.raises(FormatError, match=f"{file.split('/c/')[0]}: damaged data"):
+        for scheme in ("grid", "centered"):
+            scorer = Scorer(opened, ScoreOptions(scheme=scheme, device="cpu"))
+            list(scorer.score(read_variants(world.variants)))
         for gene in range(len(opened)):
             opened.features(gene)
 

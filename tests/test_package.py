@@ -11,8 +11,9 @@ from seal_store.labels import context_labels, feature_labels, table
 ROOT = Path(seal_store.__file__).parent
 
 ORDER = (
-    "errors progress device genome genes grid cnn trunk sweep delta heads labels layout manifest "
-    "store plan build variants assign haplotype evaluate score saturate results describe synthetic"
+    "errors progress prefetch device genome genes grid cnn trunk sweep delta heads labels layout "
+    "manifest store plan build variants assign haplotype evaluate score saturate results "
+    "describe synthetic"
 ).split()
 
 

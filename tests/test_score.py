@@ -297,7 +297,7 @@ def test_input_is_streamed(store: Store, world: World) -> None:
 
     rows = next(Scorer(store, ScoreOptions(device="cpu")).score(endless()))
     assert len(rows)
-    assert taken < 3_000
+    assert taken < 4_000
 
 
 def test_selected_contexts_are_the_same_numbers(store: Store, world: World) -> None:
@@ -377,3 +377,22 @@ def test_saturation_scores_every_snv_against_its_gene(
     for i in (0, 61, 122):
         expected = oracle("grid", alleles[i], store.table.row(gene))
         assert_effects(rows[0].effect[i], expected)
+
+
+def test_alone_and_crowded_mnvs_in_one_batch(
+    store: Store, genome: dict[str, str], rng: np.random.Generator
+) -> None:
+    """One strand's changes cross a 16 bp block and the other's do not: shapes are mixed."""
+    row = store.table.row("GENE02")
+    contig, tss = str(store.table.contig[row]), int(store.table.tss[row])
+    swap = str.maketrans("ACGT", "CGTA")
+    for lone in (-9_000, 9_000):
+        for phase in range(16):
+            alleles = []
+            for offset in (lone, 1_000, 1_048, 1_096, 1_144):
+                pos = tss + offset + phase
+                ref = genome[contig][pos - 1 : pos + 1]
+                alleles.append(allele(contig, pos, ref, ref.translate(swap)))
+            together, _ = score(store, alleles, contexts=("childhood.DFC",))
+            apart, _ = score(store, alleles, batch=1, contexts=("childhood.DFC",))
+            np.testing.assert_allclose(together.effect, apart.effect, rtol=0, atol=1e-6)

@@ -1,0 +1,52 @@
+"""Work ahead: the next item is made while the last one is used."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TypeVar, cast
+
+T = TypeVar("T")
+
+_END = object()
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made in a thread while the one before it is used.
+
+    An exception in ``items`` is raised where its item would have come. The thread is a daemon
+    and is not waited for: a consumer that stops early never hangs on an input that does not end.
+    """
+    ready: queue.Queue[tuple[object, BaseException | None]] = queue.Queue(1)
+    stopped = threading.Event()
+
+    def put(item: object, error: BaseException | None = None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((item, error), timeout=0.2)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stopped.is_set():
+                    return
+        except BaseException as error:
+            put(_END, error)
+        else:
+            put(_END)
+
+    threading.Thread(target=work, daemon=True, name="seal-store-ahead").start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield cast(T, item)
+    finally:
+        stopped.set()
