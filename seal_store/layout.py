@@ -180,8 +180,9 @@ def read(array: zarr.Array[Any], key: Any = ..., *, orthogonal: bool = False) ->
     try:
         return np.asarray(array.oindex[key] if orthogonal else array[key])
     except (ValueError, RuntimeError, OSError) as error:
+        where = str(array.store_path).removeprefix("file://")
         raise FormatError(
-            f"{str(array.store_path).removeprefix('file://')}: damaged data ({str(error).splitlines()[0][:120]})",
+            f"{where}: damaged data ({str(error).splitlines()[0][:120]})",
             "copy it again or build it again",
         ) from error
 
