@@ -45,13 +45,14 @@ if TYPE_CHECKING:
 @click.option(
     "--keep-bits",
     type=click.IntRange(1, 23),
-    help="Round features to this many mantissa bits (smaller store). Default: lossless.",
+    help="Round features to this many mantissa bits: a smaller store. Effects of scheme grid stay "
+    "the same, those of centered move by the rounding. Default: lossless.",
 )
 @click.option(
     "--hidden/--no-hidden",
     default=True,
     show_default=True,
-    help="Store the first linear layer's output: twice the size, faster scoring.",
+    help="Store the first linear layer's output: about twice the size, faster scoring with grid.",
 )
 @_options.device
 @_options.tf32

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from seal_store.cnn import Beluga
+from seal_store.device import to_device
 from seal_store.genome import one_hot, reverse_complement
 from seal_store.trunk import Trunk
 
@@ -133,13 +134,13 @@ class Delta:
                 self._change(
                     self._encode(bases),
                     self._encode(alt).sub_(self._encode(old)).transpose(0, 1),
-                    torch.tensor(tile_of, device=self.device),
-                    torch.tensor(shift, device=self.device),
+                    to_device(np.array(tile_of), self.device),
+                    to_device(np.array(shift), self.device),
                     m,
                 )
             )
             order += inside
-        back = torch.from_numpy(np.argsort(order)).to(self.device)
+        back = to_device(np.argsort(order), self.device)
         return torch.cat(outputs, 2)[:, :, back]
 
     def _change(self, ref: Tensor, bases: Tensor, tile: Tensor, shift: Tensor, m: int) -> Tensor:
@@ -204,8 +205,7 @@ class Delta:
         if not len(keep):
             return
         begin = begin[keep]
-        rows = torch.from_numpy((phase[keep] * length - begin) * len(jobs) + job[keep])
-        rows = rows.to(self.device)
+        rows = to_device((phase[keep] * length - begin) * len(jobs) + job[keep], self.device)
         flat = tails.flatten(0, 2)
         out = tails.new_zeros((len(keep), self.model.config.hidden))
         weight = self.model.get_buffer("linear1_weight")
@@ -217,12 +217,12 @@ class Delta:
                 out[a:b].addmm_(flat[rows[a:b] + position * len(jobs)], weight[position])
         edit = np.array([j.edit for j in jobs])[job[keep]]
         target = (edit * count + slot[keep]) * 2 + strand[keep]
-        change.view(-1, out.shape[1])[torch.from_numpy(target).to(self.device)] = out
+        change.view(-1, out.shape[1])[to_device(target, self.device)] = out
 
     def _encode(self, sequences: Sequence[bytes]) -> Tensor:
         """One-hot ``(n, length, 4)``."""
         codes = np.frombuffer(b"".join(sequences), np.uint8).reshape(len(sequences), -1)
-        return torch.from_numpy(one_hot(codes)).to(self.device).transpose(1, 2)
+        return to_device(one_hot(codes), self.device).transpose(1, 2)
 
 
 def _jobs(frames: Sequence[bytes], edits: Sequence[Edit]) -> list[_Job]:

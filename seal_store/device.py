@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from seal_store.errors import InputError
 
@@ -30,6 +32,14 @@ def resolve_device(name: str = "auto") -> torch.device:
                 f"device {name!r} is not available: {count} CUDA devices found", "use --device cpu"
             )
     return device
+
+
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array to ``device``; to CUDA from pinned memory, without waiting for the copy."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 @contextmanager

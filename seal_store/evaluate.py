@@ -17,6 +17,7 @@ from torch import Tensor
 from seal_store.assign import Task
 from seal_store.cnn import Beluga
 from seal_store.delta import Delta, Edit
+from seal_store.device import to_device
 from seal_store.genome import one_hot
 from seal_store.grid import decay_weights
 from seal_store.haplotype import SHIFTS, Stretch
@@ -52,11 +53,11 @@ class Evaluator:
         self.model = store.cnn().to(device)
         self.trunk = Trunk(self.model)
         self.delta = Delta(self.model, self.trunk)
-        self.weights = torch.from_numpy(store.grid.decay_weights).float().to(device)
+        self.weights = to_device(store.grid.decay_weights.astype(np.float32), device)
 
     def genes(self, sequence: Mapping[int, bytes], aggregated: np.ndarray) -> Genes:
         """Genes to evaluate against; ``aggregated`` has them in the order of ``sequence``."""
-        sums = torch.from_numpy(aggregated).to(self.device)
+        sums = to_device(aggregated, self.device)
         row = {gene: i for i, gene in enumerate(sequence)}
         return Genes(sequence, row, sums, self.heads.first(sums.flatten(1)))
 
@@ -76,14 +77,14 @@ class Evaluator:
         change = self.delta.hidden_change(frames, edits)
         base, rows = self._reference(own, frames, edits)
         features = feature_change(self.model, base, rows, change)
-        windows = torch.from_numpy(np.stack([s.windows for s in stretches])).to(self.device)
+        windows = to_device(np.stack([s.windows for s in stretches]), self.device)
         weights = self.weights[:, windows].transpose(0, 1)
         delta = self.heads.first_delta((weights @ features).flatten(1))
-        return self.heads.effect(genes.first[[genes.row[t.gene] for t in tasks]], delta)
+        return self.heads.effect(genes.first[self._rows(tasks, genes)], delta)
 
     def centered(self, tasks: Sequence[Task], stretches: Sequence[Stretch], genes: Genes) -> Tensor:
         """Effects ``(n, contexts)``, scheme ``centered``: nine replaced windows, summed."""
-        sums = genes.sums[[genes.row[t.gene] for t in tasks]]
+        sums = genes.sums[self._rows(tasks, genes)]
         grid, model = self.store.grid, self.model
         base = self._swept([s.ref for s in stretches])
         edits = [Edit(i, 0, s.count, s.alt) for i, s in enumerate(stretches)]
@@ -94,10 +95,10 @@ class Evaluator:
         offsets = np.array([(t.allele.pos - t.tss + SHIFTS) * t.strand for t in tasks])
         bins = grid.nearest_bin(offsets)
         stored = np.stack([self._profile(t.gene, b) for t, b in zip(tasks, bins, strict=True)])
-        weights = torch.from_numpy(decay_weights(offsets.ravel(), grid.rates).T).float()
-        placed = weights.to(self.device).reshape(*offsets.shape, -1, 1)
-        gone = self.weights[:, torch.from_numpy(bins).to(self.device)].permute(1, 2, 0)[..., None]
-        removed = gone * torch.from_numpy(stored).to(self.device)[:, :, None]
+        weights = decay_weights(offsets.ravel(), grid.rates).T.astype(np.float32)
+        placed = to_device(weights, self.device).reshape(*offsets.shape, -1, 1)
+        gone = self.weights[:, to_device(bins, self.device)].permute(1, 2, 0)[..., None]
+        removed = gone * to_device(stored, self.device)[:, :, None]
         replaced = sums[:, None] - removed + placed * ref[:, :, None]
         hidden = self.heads.first(replaced.flatten(2).flatten(0, 1))
         delta = self.heads.first_delta((placed * features[:, :, None]).flatten(2).flatten(0, 1))
@@ -123,7 +124,7 @@ class Evaluator:
                 part = slice(int(order.min()), int(order.max()) + 1)
                 stored = read(self.store.array("hidden"), (gene, part))
                 ordered = np.ascontiguousarray(stored[order - part.start])
-                blocks.append(torch.from_numpy(ordered).to(self.device).float())
+                blocks.append(to_device(ordered, self.device).float())
             else:
                 step = self.store.grid.step
                 bases = frames[i][step * low : step * (high - 1) + self.model.config.window]
@@ -131,16 +132,20 @@ class Evaluator:
             origin.append(total - low)
             total += high - low
         rows = [np.arange(e.first, e.first + e.count) + origin[e.frame] for e in edits]
-        return torch.cat(blocks), torch.from_numpy(np.stack(rows)).to(self.device)
+        return torch.cat(blocks), to_device(np.stack(rows), self.device)
 
     def _swept(self, sequences: Sequence[bytes]) -> Tensor:
         """``hidden`` ``(n, windows, strand, unit)`` of stretches of equal length."""
         codes = np.frombuffer(b"".join(sequences), np.uint8).reshape(len(sequences), -1)
-        x = torch.from_numpy(one_hot(codes)).to(self.device)
+        x = to_device(one_hot(codes), self.device)
         step = self.store.grid.step
         return torch.cat(
             [sweep(self.model, part, step, self.trunk) for part in x.split(SWEEP_BATCH)]
         )
+
+    def _rows(self, tasks: Sequence[Task], genes: Genes) -> Tensor:
+        """Each task's row in ``genes``."""
+        return to_device(np.array([genes.row[task.gene] for task in tasks]), self.device)
 
     def _profile(self, gene: int, bins: np.ndarray) -> np.ndarray:
         """The gene's reference features at ``bins``, ``(bins, feature)``."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+from torch import Tensor
 
 from seal_store.assign import Assigner, Counts, Task, mismatch_error, reference_matches
 from seal_store.device import inference, resolve_device
@@ -206,6 +207,7 @@ class Scorer:
                 by_count[stretch.count].append(i)
         if not by_count:
             return effect
+        found: list[tuple[list[int], Tensor]] = []
         with inference(tf32=self.options.tf32):
             genes = self.evaluator.genes(chunk.sequences, chunk.aggregated)
             for members in by_count.values():
@@ -216,7 +218,12 @@ class Scorer:
                     values = evaluate(
                         [tasks[i] for i in batch], [stretches[i] for i in batch], genes
                     )
-                    effect[batch] = values.cpu().numpy()
+                    found.append((batch, values))
+            for (
+                batch,
+                values,
+            ) in found:  # copied only now: no waiting for the device between batches
+                effect[batch] = values.cpu().numpy()
         return effect[source]
 
     def _columns(self, chunk: _Chunk) -> dict[str, np.ndarray]:
