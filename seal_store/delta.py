@@ -43,11 +43,11 @@ STEP = 200
 BASES_AT_ONCE = 160_000
 """Bases whose activations are held at once: 200 MB for each of the first two layers."""
 
-TILE = 64
-"""Blocks of a shared reference stretch."""
+GAP = (CONE - BLOCK) // BLOCK
+"""Blocks to the next change up to which going on costs less than a cone of its own."""
 
-TILE_PAYS = 3
-"""A shared stretch costs about as much as this many cones of their own."""
+LONGEST = 256
+"""Blocks of the longest shared reference stretch."""
 
 
 @dataclass(frozen=True)
@@ -249,9 +249,9 @@ def _jobs(frames: Sequence[bytes], edits: Sequence[Edit]) -> list[_Job]:
     return jobs
 
 
-def _rounded(extra: int) -> int:
-    """``extra`` blocks rounded up, so that few different shapes occur."""
-    return extra if extra < 2 else -(-extra // BLOCK) * BLOCK
+def _rounded(blocks: int) -> int:
+    """``blocks`` rounded up, so that few different shapes occur."""
+    return blocks if blocks < 2 else -(-blocks // BLOCK) * BLOCK
 
 
 _Tile = tuple[int, int, int]
@@ -261,21 +261,27 @@ _Tile = tuple[int, int, int]
 def _tiles(jobs: Sequence[_Job]) -> tuple[list[int], dict[int, dict[_Tile, list[int]]]]:
     """First block of each job's reference stretch; the stretches by their span in blocks.
 
-    Where at least :data:`TILE_PAYS` different blocks of a tile are needed, the whole tile is
-    evaluated once; elsewhere each block has its own cone.
+    Neighbouring blocks share a stretch where that is cheaper than a cone for each.
     """
-    blocks: dict[_Tile, set[int]] = defaultdict(set)
-    for job in jobs:
-        blocks[(job.frame, job.strand, job.block // TILE)].add(job.block)
-    starts: list[int] = []
-    spans: dict[int, dict[_Tile, list[int]]] = {}
+    by_strand: dict[tuple[int, int], dict[int, list[int]]] = defaultdict(dict)
     for i, job in enumerate(jobs):
-        tile = job.block // TILE
-        whole = len(blocks[(job.frame, job.strand, tile)]) >= TILE_PAYS
-        start = tile * TILE if whole else job.block
-        starts.append(start)
-        members = spans.setdefault(TILE if whole else 1, {})
-        members.setdefault((job.frame, job.strand, start), []).append(i)
+        by_strand[(job.frame, job.strand)].setdefault(job.block, []).append(i)
+    starts = [0] * len(jobs)
+    spans: dict[int, dict[_Tile, list[int]]] = defaultdict(dict)
+    for (frame, strand), members in by_strand.items():
+        chain: list[int] = []
+        for block in [*sorted(members), None]:
+            ends = block is None or (
+                chain and (block - chain[-1] > GAP or block - chain[0] >= LONGEST)
+            )
+            if chain and ends:
+                inside = [i for b in chain for i in members[b]]
+                for i in inside:
+                    starts[i] = chain[0]
+                spans[_rounded(chain[-1] - chain[0] + 1)][(frame, strand, chain[0])] = inside
+                chain = []
+            if block is not None:
+                chain.append(block)
     return starts, spans
 
 
