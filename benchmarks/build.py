@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import resource
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from benchmarks.common import arguments, matmul_peak, report, seconds, world
 from seal_store.build import run_shards
@@ -17,6 +19,7 @@ from seal_store.layout import get
 from seal_store.plan import plan
 from seal_store.store import grid_slice
 from seal_store.sweep import sweep
+from seal_store.trunk import Trunk
 
 
 def multiply_adds(model: Beluga, bases: int, windows: int, *, shared: bool) -> float:
@@ -36,6 +39,37 @@ def multiply_adds(model: Beluga, bases: int, windows: int, *, shared: bool) -> f
     return total + windows * config.hidden * config.features
 
 
+class Timed(Trunk):
+    """Adds up the time of each step of the trunk."""
+
+    def __init__(self, model: Beluga, device: str) -> None:
+        super().__init__(model)
+        self.device, self.times = device, dict[str, float]()
+
+    def before_relu(self, layer: int, x: Tensor) -> Tensor:
+        return self._add(f"conv {layer}", lambda: super(Timed, self).before_relu(layer, x))
+
+    def pool(self, x: Tensor, dim: int = 1) -> Tensor:
+        return self._add("pools", lambda: super(Timed, self).pool(x, dim))
+
+    def _add(self, name: str, work: Callable[[], Tensor]) -> Tensor:
+        found: list[Tensor] = []
+        time = seconds(lambda: found.append(work()), device=self.device)
+        self.times[name] = self.times.get(name, 0.0) + time
+        return found[0]
+
+
+def layers(model: Beluga, x: Tensor, device: str) -> list[dict[str, object]]:
+    """Share of the sweep's time of each layer."""
+    trunk, found = Timed(model, device), list[Tensor]()
+    total = seconds(lambda: found.append(sweep(model, x, trunk=trunk)), device=device)
+    times = dict(sorted(trunk.times.items()))
+    times["second linear layer"] = seconds(lambda: model.output(found[0]), device=device)
+    total += times["second linear layer"]
+    times["first linear layer, ReLU and copies"] = total - sum(times.values())
+    return [{"layer": name, "s": t, "share": t / total} for name, t in times.items()]
+
+
 def main() -> None:
     args = arguments(
         __doc__ or "",
@@ -53,6 +87,7 @@ def main() -> None:
         model(windows[:2])
         plain = seconds(lambda: model(windows), 2, args.device) * grid.bins / args.windows
         swept = seconds(lambda: sweep(model, x), 2, args.device)
+        shares = layers(model, x, args.device)
     out = store.path.with_name("again.zarr")
     shutil.rmtree(out, ignore_errors=True)
     planned = plan(replace(setup.options, out=out))
@@ -78,6 +113,7 @@ def main() -> None:
         ],
         args,
     )
+    report("build-layers", "Share of the layers in a sweep of one gene", shares, args)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ sets the CNN part beside what else one could use.
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -107,8 +108,19 @@ def alternatives(store: Store, count: int) -> list[dict[str, object]]:
         ref = frame[200 * edit.first :][: len(edit.alt)]
         return torch.from_numpy(np.stack([one_hot(ref), one_hot(edit.alt)]))
 
+    def tangermeme() -> None:
+        from tangermeme.variant_effect import substitution_effect
+
+        for edit in edits:
+            x, base = stretch(edit)
+            place = int((x != base).any(0).nonzero()[0])
+            row = int(base[:, place].argmax())
+            windows = torch.stack([x[:, 200 * i : 200 * i + 2000] for i in range(10)])
+            table = torch.tensor([[i, place - 200 * i, row] for i in range(10)])
+            substitution_effect(model, windows, table, device="cpu")
+
     def whole_windows() -> None:
-        """What tangermeme's substitution effects or a fastism-style call per window evaluate."""
+        """Both alleles in one batch."""
         for edit in edits:
             x = stretch(edit)
             model(torch.cat([x[..., 200 * i : 200 * i + 2000] for i in range(10)]))
@@ -119,7 +131,8 @@ def alternatives(store: Store, count: int) -> list[dict[str, object]]:
 
     rows: list[dict[str, object]] = []
     for name, work in (
-        ("whole windows, both alleles (tangermeme-style)", whole_windows),
+        *([("tangermeme, substitution_effect", tangermeme)] if find_spec("tangermeme") else []),
+        ("whole windows, both alleles", whole_windows),
         ("shared trunk, both alleles (sweep)", swept),
         ("delta engine", lambda: delta.hidden_change([frame], edits)),
     ):

@@ -41,7 +41,10 @@ CONE = 622
 STEP = 200
 
 BASES_AT_ONCE = 160_000
-"""Bases whose activations are held at once: 200 MB for each of the first two layers."""
+"""Bases whose activations are held at once on a CPU."""
+
+BYTES_PER_BASE = 5 * 4 * 320
+"""About five activations of 320 float32 channels are alive at a base of the first layers."""
 
 GAP = (CONE - BLOCK) // BLOCK
 """Blocks to the next change up to which going on costs less than a cone of its own."""
@@ -102,12 +105,19 @@ class Delta:
         for job in _jobs(frames, edits):
             by_extra[job.extra].append(job)
         for extra, jobs in by_extra.items():
-            at_once = max(1, BASES_AT_ONCE // (CONE + BLOCK * extra))
+            at_once = max(1, self._bases_at_once() // (CONE + BLOCK * extra))
             for begin in range(0, len(jobs), at_once):
                 part = jobs[begin : begin + at_once]
                 tails = self._tails(frames, part, extra)
                 self._add_linear(tails, part, count, extra, change)
         return change
+
+    def _bases_at_once(self) -> int:
+        """Bases whose activations fit: a quarter of what is free on a CUDA device."""
+        if self.device.type != "cuda":
+            return BASES_AT_ONCE
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return max(BASES_AT_ONCE, free // (4 * BYTES_PER_BASE))
 
     def _tails(self, frames: Sequence[bytes], jobs: Sequence[_Job], m: int) -> Tensor:
         """Change of conv 6, ``(phase, 20 + m, job, channel)``."""
