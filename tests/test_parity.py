@@ -64,9 +64,10 @@ def full_store(
 
 
 def test_features_equal_seals_profiles(full_store: Store, full: Path) -> None:
+    """At this size float32 alone puts any evaluation 1e-6 from a float64 one."""
     for gene, name in enumerate(full_store.gene_id):
         profile = np.load(full / "resource" / "chromatin_tss" / f"{name}.npy")
-        assert np.abs(full_store.features(gene) - profile).max() <= 1e-6
+        assert np.abs(full_store.features(gene) - profile).max() <= 3e-6
 
 
 @pytest.mark.parametrize("scheme", ["grid", "centered"])
