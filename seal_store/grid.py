@@ -16,6 +16,9 @@ RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 RATE_UNIT = 200.0
 
+MAX_DISTANCE = 20_000
+"""Largest distance of a variant to a TSS, bp: what the published grid covers."""
+
 
 @dataclass(frozen=True)
 class Run:

@@ -100,8 +100,8 @@ def replace(partial: Path, path: Path) -> None:
         os.replace(partial, path)
 
 
-def check(path: Path, what: str, command: str) -> dict[str, Entry]:
-    """The manifest's files of a published folder, each present with its size.
+def check(path: Path, what: str, command: str) -> None:
+    """Check that a published folder has every file of its manifest, with its size.
 
     Raises :class:`UnfinishedError` if it was never published, :class:`FormatError` if it is not
     a seal-store folder or a file is missing or of another size.
@@ -135,7 +135,6 @@ def check(path: Path, what: str, command: str) -> dict[str, Entry]:
                 f"{path}: {name} is {'missing' if found < 0 else f'{found} bytes, not {size}'}",
                 f"the {what} is damaged: copy or make it again",
             )
-    return files
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -27,7 +27,7 @@ from seal_store.errors import (
 )
 from seal_store.genes import GeneTable, read_genes
 from seal_store.genome import Genome, file_sha256
-from seal_store.grid import Grid
+from seal_store.grid import MAX_DISTANCE, Grid
 from seal_store.heads import HeadSet, load_heads
 from seal_store.labels import feature_labels
 from seal_store.layout import (
@@ -61,7 +61,7 @@ class BuildOptions:
     from_profiles: Path | None = None
     gene: tuple[str, ...] = ()
     near: Iterable[tuple[str, int]] | None = None
-    max_distance: int = 20_000
+    max_distance: int = MAX_DISTANCE
     first_offset: int = -19_900
     keep_bits: int | None = None
     hidden: bool = True

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,6 @@ from seal_store.layout import (
     RESULTS,
     RESULTS_VERSION,
     VARIANTS_PER_CHUNK,
-    ArraySpec,
     create,
     get,
     read,
@@ -126,15 +126,7 @@ class ZarrWriter:
         self.group = zarr.create_group(str(self.partial), zarr_format=3)
         sizes = {"variant": 0, "context": len(scorer.context_name)}
         for entry in RESULTS:
-            chunked = ArraySpec(
-                entry.name,
-                entry.dtype,
-                entry.dims,
-                entry.meaning,
-                entry.unit,
-                entry.coordinates,
-                {"variant": VARIANTS_PER_CHUNK},
-            )
+            chunked = replace(entry, chunks={"variant": VARIANTS_PER_CHUNK})
             create(self.group, chunked, sizes)
         get(self.group, "context_name")[...] = np.array(scorer.context_name)
         get(self.group, "context_set")[...] = np.array(scorer.context_set)

@@ -20,6 +20,7 @@ from seal_store.assign import Assigner, Counts, Task, mismatch_error, reference_
 from seal_store.device import inference, resolve_device
 from seal_store.errors import HeadsError, InputError
 from seal_store.evaluate import Evaluator
+from seal_store.grid import MAX_DISTANCE
 from seal_store.haplotype import Stretch, centered_stretch, grid_stretch
 from seal_store.heads import Heads
 from seal_store.layout import read
@@ -33,7 +34,6 @@ GENE_CHOICES = ("nearest", "all")
 MISMATCH_POLICIES = ("flag", "skip", "error")
 ALLELES_PER_CHUNK = 1_024
 TEXT = np.dtypes.StringDType()
-MAX_DISTANCE = 20_000
 
 
 @dataclass(frozen=True)
