@@ -1,7 +1,8 @@
-"""Effects of a batch of alleles, for both schemes, on one device.
+"""What a batch of alleles changes in the heads' input, for both schemes, on one device.
 
-Both take the change of the first linear layer's output from :mod:`seal_store.delta`, turn it
-into the change of the features without cancellation, and evaluate the heads in delta form.
+Both take the change of the first linear layer's output from :mod:`seal_store.delta` and turn it
+into the change of the features without cancellation, then of the decay sums and of the heads'
+hidden units.
 """
 
 from __future__ import annotations
@@ -45,11 +46,39 @@ class Genes:
     first: Tensor
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Tasks evaluated together: their stretches have the same number of windows.
+
+    ``stored`` is what the store holds of them, read ahead of the evaluation: for ``grid`` each
+    gene's reference ``hidden`` ``(windows, strand_read, unit)`` (none without ``hidden``), for
+    ``centered`` each task's reference features at the nine bins ``(shift, feature)``.
+    """
+
+    tasks: Sequence[Task]
+    stretches: Sequence[Stretch]
+    stored: Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What ``n`` alleles change: ``effect`` is the sum over shifts of the heads' differences.
+
+    ``sums`` ``(n, shifts, decay, feature)`` is the change of the decay sums, ``first``
+    ``(n, shifts, units)`` the heads' hidden units before ReLU on the reference and
+    ``first_change`` what the allele adds to them. ``grid`` has one shift, ``centered`` nine.
+    """
+
+    sums: Tensor
+    first: Tensor
+    first_change: Tensor
+
+
 class Evaluator:
     """What both schemes need: the store, the CNN and the heads on ``device``."""
 
-    def __init__(self, store: Store, heads: Heads, device: torch.device) -> None:
-        self.store, self.heads, self.device = store, heads, device
+    def __init__(self, store: Store, heads: Heads, device: torch.device, scheme: str) -> None:
+        self.store, self.heads, self.device, self.scheme = store, heads, device, scheme
         self.model = store.cnn().to(device)
         self.trunk = Trunk(self.model)
         self.delta = Delta(self.model, self.trunk)
@@ -61,9 +90,34 @@ class Evaluator:
         row = {gene: i for i, gene in enumerate(sequence)}
         return Genes(sequence, row, sums, self.heads.first(sums.flatten(1)))
 
-    def grid(self, tasks: Sequence[Task], stretches: Sequence[Stretch], genes: Genes) -> Tensor:
-        """Effects ``(n, contexts)``, scheme ``grid``; stretches have the same number of windows."""
+    def read(self, tasks: Sequence[Task], stretches: Sequence[Stretch]) -> Batch:
+        """A batch with what the store holds of it. Needs no device: runs ahead in a thread."""
         grid = self.store.grid
+        stored: list[np.ndarray] = []
+        if self.scheme == "centered":
+            for task in tasks:
+                bins = grid.nearest_bin(_offsets(task))
+                low, high = int(bins.min()), int(bins.max())
+                stored.append(self.store.features(task.gene, slice(low, high + 1))[bins - low])
+        elif self.store.has_hidden:
+            own = {task.gene: task.strand for task in tasks}
+            for (gene, strand), (low, high) in zip(
+                own.items(), self._spans(tasks, stretches), strict=True
+            ):
+                order = grid.index_of(np.arange(low, high), strand)
+                first = int(order.min())
+                block = read(self.store.array("hidden"), (gene, slice(first, int(order.max()) + 1)))
+                stored.append(np.ascontiguousarray(block[order - first]))
+        return Batch(tasks, stretches, stored)
+
+    def change(self, batch: Batch, genes: Genes) -> Change:
+        """What the batch's alleles change."""
+        return (
+            self._centered(batch, genes) if self.scheme == "centered" else self._grid(batch, genes)
+        )
+
+    def _grid(self, batch: Batch, genes: Genes) -> Change:
+        grid, tasks, stretches = self.store.grid, batch.tasks, batch.stretches
         own = {task.gene: task for task in tasks}
         frame_of = {gene: i for i, gene in enumerate(own)}
         frames = [
@@ -71,68 +125,65 @@ class Evaluator:
             for gene, task in own.items()
         ]
         edits = [
-            Edit(frame_of[t.gene], int(grid.index_of(s.windows[0], t.strand)), s.count, s.alt)
+            Edit(frame_of[t.gene], self._first_window(t, s), s.count, s.alt)
             for t, s in zip(tasks, stretches, strict=True)
         ]
         change = self.delta.hidden_change(frames, edits)
-        base, rows = self._reference(own, frames, edits)
-        features = feature_change(self.model, base, rows, change)
+        spans = self._spans(tasks, stretches)
+        if self.store.has_hidden:
+            blocks = [to_device(block, self.device).float() for block in batch.stored]
+        else:
+            step, window = grid.step, self.model.config.window
+            blocks = [
+                self._swept([frame[step * low : step * (high - 1) + window]])[0]
+                for frame, (low, high) in zip(frames, spans, strict=True)
+            ]
+        lengths = [high - low for low, high in spans]
+        origin = np.cumsum([0, *lengths[:-1]]) - [low for low, _ in spans]
+        rows = np.stack([np.arange(e.first, e.first + e.count) + origin[e.frame] for e in edits])
+        features = feature_change(
+            self.model, torch.cat(blocks), to_device(rows, self.device), change
+        )
         windows = to_device(np.stack([s.windows for s in stretches]), self.device)
-        weights = self.weights[:, windows].transpose(0, 1)
-        delta = self.heads.first_delta((weights @ features).flatten(1))
-        return self.heads.effect(genes.first[self._rows(tasks, genes)], delta)
+        sums = (self.weights[:, windows].transpose(0, 1) @ features)[:, None]
+        first = genes.first[self._rows(tasks, genes)][:, None]
+        return Change(sums, first, self.heads.first_delta(sums.flatten(2)))
 
-    def centered(self, tasks: Sequence[Task], stretches: Sequence[Stretch], genes: Genes) -> Tensor:
-        """Effects ``(n, contexts)``, scheme ``centered``: nine replaced windows, summed."""
-        sums = genes.sums[self._rows(tasks, genes)]
-        grid, model = self.store.grid, self.model
+    def _centered(self, batch: Batch, genes: Genes) -> Change:
+        grid, model, stretches = self.store.grid, self.model, batch.stretches
         base = self._swept([s.ref for s in stretches])
         edits = [Edit(i, 0, s.count, s.alt) for i, s in enumerate(stretches)]
         change = self.delta.hidden_change([s.ref for s in stretches], edits)
         rows = torch.arange(base.shape[0] * base.shape[1], device=self.device)
         features = feature_change(model, base.flatten(0, 1), rows.view(base.shape[:2]), change)
         ref = model.output(base).mean(2)
-        offsets = np.array([(t.allele.pos - t.tss + SHIFTS) * t.strand for t in tasks])
+        offsets = np.stack([_offsets(task) for task in batch.tasks])
         bins = grid.nearest_bin(offsets)
-        stored = np.stack([self._profile(t.gene, b) for t, b in zip(tasks, bins, strict=True)])
         weights = decay_weights(offsets.ravel(), grid.rates).T.astype(np.float32)
         placed = to_device(weights, self.device).reshape(*offsets.shape, -1, 1)
         gone = self.weights[:, to_device(bins, self.device)].permute(1, 2, 0)[..., None]
-        removed = gone * to_device(stored, self.device)[:, :, None]
-        replaced = sums[:, None] - removed + placed * ref[:, :, None]
-        hidden = self.heads.first(replaced.flatten(2).flatten(0, 1))
-        delta = self.heads.first_delta((placed * features[:, :, None]).flatten(2).flatten(0, 1))
-        return self.heads.effect(hidden, delta).unflatten(0, offsets.shape).sum(1)
+        removed = gone * to_device(np.stack(batch.stored), self.device)[:, :, None]
+        reference = genes.sums[self._rows(batch.tasks, genes)]
+        replaced = reference[:, None] - removed + placed * ref[:, :, None]
+        sums = placed * features[:, :, None]
+        first, delta = (
+            self.heads.first(replaced.flatten(2)),
+            self.heads.first_delta(sums.flatten(2)),
+        )
+        return Change(sums, first, delta)
 
-    def _reference(
-        self, genes: Mapping[int, Task], frames: Sequence[bytes], edits: Sequence[Edit]
-    ) -> tuple[Tensor, Tensor]:
-        """Reference ``hidden`` of all windows needed, and each edit's rows of it.
+    def _first_window(self, task: Task, stretch: Stretch) -> int:
+        """First window of a stretch, counted along the + strand."""
+        return int(self.store.grid.index_of(stretch.windows[0], task.strand))
 
-        ``(rows, strand, unit)`` float32 and int64 ``(edits, windows)``. Taken from the store
-        where it has ``hidden``, else computed.
-        """
-        blocks: list[Tensor] = []
-        origin: list[int] = []
-        total = 0
-        for i, (gene, task) in enumerate(genes.items()):
-            own = [e for e in edits if e.frame == i]
-            low = min(e.first for e in own)
-            high = max(e.first + e.count for e in own)
-            if self.store.has_hidden:
-                order = self.store.grid.index_of(np.arange(low, high), task.strand)
-                part = slice(int(order.min()), int(order.max()) + 1)
-                stored = read(self.store.array("hidden"), (gene, part))
-                ordered = np.ascontiguousarray(stored[order - part.start])
-                blocks.append(to_device(ordered, self.device).float())
-            else:
-                step = self.store.grid.step
-                bases = frames[i][step * low : step * (high - 1) + self.model.config.window]
-                blocks.append(self._swept([bases])[0])
-            origin.append(total - low)
-            total += high - low
-        rows = [np.arange(e.first, e.first + e.count) + origin[e.frame] for e in edits]
-        return torch.cat(blocks), to_device(np.stack(rows), self.device)
+    def _spans(self, tasks: Sequence[Task], stretches: Sequence[Stretch]) -> list[tuple[int, int]]:
+        """Windows ``[low, high)`` along the + strand that each gene's tasks touch."""
+        spans: dict[int, tuple[int, int]] = {}
+        for task, stretch in zip(tasks, stretches, strict=True):
+            first = self._first_window(task, stretch)
+            low, high = spans.get(task.gene, (first, first))
+            spans[task.gene] = min(low, first), max(high, first + stretch.count)
+        return list(spans.values())
 
     def _swept(self, sequences: Sequence[bytes]) -> Tensor:
         """``hidden`` ``(n, windows, strand, unit)`` of stretches of equal length."""
@@ -147,10 +198,10 @@ class Evaluator:
         """Each task's row in ``genes``."""
         return to_device(np.array([genes.row[task.gene] for task in tasks]), self.device)
 
-    def _profile(self, gene: int, bins: np.ndarray) -> np.ndarray:
-        """The gene's reference features at ``bins``, ``(bins, feature)``."""
-        low, high = int(bins.min()), int(bins.max())
-        return self.store.features(gene, slice(low, high + 1))[bins - low]
+
+def _offsets(task: Task) -> np.ndarray:
+    """Of the nine windows of ``centered``: bp from the TSS, downstream positive."""
+    return (task.allele.pos - task.tss + SHIFTS) * task.strand
 
 
 def feature_change(model: Beluga, base: Tensor, rows: Tensor, change: Tensor) -> Tensor:

@@ -119,9 +119,10 @@ class Heads:
 
     def _second(self, active: Tensor, *, bias: bool) -> Tensor:
         parts = [
-            F.linear(active[:, units], w2, b2 if bias else None) for units, w2, b2 in self._outputs
+            F.linear(active[..., units], w2, b2 if bias else None)
+            for units, w2, b2 in self._outputs
         ]
-        return torch.cat(parts, 1)
+        return torch.cat(parts, -1)
 
 
 def find_summaries(path: str | Path) -> list[Path]:

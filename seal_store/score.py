@@ -19,7 +19,7 @@ from torch import Tensor
 from seal_store.assign import Assigner, Counts, Task, mismatch_error, reference_matches
 from seal_store.device import inference, resolve_device
 from seal_store.errors import HeadsError, InputError
-from seal_store.evaluate import Evaluator
+from seal_store.evaluate import Batch, Evaluator
 from seal_store.grid import MAX_DISTANCE
 from seal_store.haplotype import Stretch, centered_stretch, grid_stretch
 from seal_store.heads import Heads
@@ -120,7 +120,8 @@ class Scorer:
         self.assign = Assigner(
             store, options.max_distance, all_genes=options.genes == "all", gene=gene
         )
-        self.evaluator = Evaluator(store, Heads(sets, self.device, keep), self.device)
+        heads = Heads(sets, self.device, keep)
+        self.evaluator = Evaluator(store, heads, self.device, options.scheme)
         self.gene = gene
         self.counts = Counts()
 
@@ -210,21 +211,26 @@ class Scorer:
         found: list[tuple[list[int], Tensor]] = []
         with inference(tf32=self.options.tf32):
             genes = self.evaluator.genes(chunk.sequences, chunk.aggregated)
-            for members in by_count.values():
-                members.sort(key=lambda i: (tasks[i].gene, tasks[i].allele.pos))
-                for start in range(0, len(members), self.options.batch):
-                    batch = members[start : start + self.options.batch]
-                    evaluate = getattr(self.evaluator, self.options.scheme)
-                    values = evaluate(
-                        [tasks[i] for i in batch], [stretches[i] for i in batch], genes
-                    )
-                    found.append((batch, values))
-            for (
-                batch,
-                values,
-            ) in found:  # copied only now: no waiting for the device between batches
-                effect[batch] = values.cpu().numpy()
+            for members, batch in ahead(self._batches(chunk, by_count.values())):
+                change = self.evaluator.change(batch, genes)
+                found.append(
+                    (members, self.evaluator.heads.effect(change.first, change.first_change).sum(1))
+                )
+            for members, values in found:  # only now: no waiting for the device between batches
+                effect[members] = values.cpu().numpy()
         return effect[source]
+
+    def _batches(
+        self, chunk: _Chunk, groups: Iterable[list[int]]
+    ) -> Iterator[tuple[list[int], Batch]]:
+        """Tasks of a chunk, by position, in batches of neighbours; read from the store."""
+        tasks, stretches = chunk.tasks, chunk.stretches
+        for group in groups:
+            group.sort(key=lambda i: (tasks[i].gene, tasks[i].allele.pos))
+            for start in range(0, len(group), self.options.batch):
+                members = group[start : start + self.options.batch]
+                batch = [tasks[i] for i in members], [stretches[i] for i in members]
+                yield members, self.evaluator.read(*batch)
 
     def _columns(self, chunk: _Chunk) -> dict[str, np.ndarray]:
         tasks, matches, stretches = chunk.tasks, chunk.matches, chunk.stretches
