@@ -32,6 +32,7 @@ parity: $(READY)  ## full-size check against Seal's own numbers (needs ../shared
 bench: $(READY)  ## measure building and scoring
 	$(BIN)/python -m benchmarks.build
 	$(BIN)/python -m benchmarks.score
+	$(BIN)/python -m benchmarks.attribution
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.memory --tiny
 

@@ -17,6 +17,8 @@ from seal_store.errors import SealStoreError
 COMMANDS = {
     "build": "build:build",
     "score": "score:score",
+    "attribute": "attribute:attribute",
+    "expression": "expression:expression",
     "export": "export:export",
     "heads": "heads:heads",
     "inspect": "inspect:inspect",

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from seal_store.errors import InputError
+
 PATH = click.Path(path_type=Path)
 
 device = click.option(
@@ -17,6 +19,14 @@ tf32 = click.option(
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 quiet = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON summary on stdout.")
+batch = click.option(
+    "--batch", default=128, show_default=True, help="Variants at once: speed and memory only."
+)
+contexts = click.option(
+    "--contexts",
+    multiple=True,
+    help="Only these contexts: a name, set:name, or a file with one a line. Repeatable.",
+)
 precision = click.option(
     "--precision",
     default=6,
@@ -24,3 +34,22 @@ precision = click.option(
     type=click.IntRange(1, 17),
     help="Significant digits in text output.",
 )
+
+
+def names(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Names given on the command line; one that is a file stands for the names in it."""
+    found: list[str] = []
+    for value in values:
+        path = Path(value)
+        if not path.is_file():
+            found.append(value)
+            continue
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: not a text file", "give one name a line") from None
+        own = [line.strip() for line in lines if line.strip()]
+        if not own:
+            raise InputError(f"{path}: names nothing", "give one name a line")
+        found += own
+    return tuple(found)

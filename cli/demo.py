@@ -23,11 +23,13 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
     from seal_store.build import build
     from seal_store.errors import OutputError
     from seal_store.plan import BuildOptions
-    from seal_store.results import Results, export_tsv, write_scores
+    from seal_store.results import Results
     from seal_store.score import ScoreOptions, Scorer
     from seal_store.store import Store
     from seal_store.synthetic import write_world
+    from seal_store.tables import export_tsv
     from seal_store.variants import read_variants
+    from seal_store.write import write_scores
 
     store, scores, table = (directory / n for n in ("store.zarr", "scores.zarr", "scores.tsv"))
     if directory.exists() and not overwrite:

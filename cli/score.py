@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seal_store.cli import _options, command_line
+from seal_store.cli._attribution import announce, attributing, take
 from seal_store.cli._progress import Meter
-from seal_store.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,18 +44,9 @@ def scoring(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--heads", multiple=True, help="Only this head set. Repeatable. Default: all."
             ),
-            click.option(
-                "--contexts",
-                multiple=True,
-                help="Only these contexts: a name, set:name, or a file with one a line. "
-                "Repeatable.",
-            ),
-            click.option(
-                "--batch",
-                default=128,
-                show_default=True,
-                help="Variants at once: speed and memory only.",
-            ),
+            _options.contexts,
+            attributing,
+            _options.batch,
             _options.precision,
             _options.device,
             _options.tf32,
@@ -109,7 +100,8 @@ def vcf(
     options = _score_options(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
     )
-    _run(Scorer(Store(store), options), read_variants(vcf), vcf, common)
+    scorer = Scorer(Store(store), options, attribution=take(common))
+    _run(scorer, read_variants(vcf), vcf, common)
 
 
 @score.command()
@@ -129,7 +121,7 @@ def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
     from seal_store.store import Store
 
     opened = Store(store)
-    scorer = Scorer(opened, _score_options(common), gene=gene)
+    scorer = Scorer(opened, _score_options(common), gene, take(common))
     _run(scorer, saturation(opened, gene, span), f"saturation of {gene}", common)
 
 
@@ -137,14 +129,16 @@ def _score_options(common: dict[str, Any], **more: Any) -> Any:
     from seal_store.score import ScoreOptions
 
     names = ("scheme", "heads", "batch", "device", "tf32")
-    contexts = _context_names(common["contexts"])
+    contexts = _options.names(common["contexts"])
     return ScoreOptions(contexts=contexts, **{n: common[n] for n in names}, **more)
 
 
 def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[str, Any]) -> None:
-    from seal_store.results import write_scores
+    from seal_store.results import attribution_attributes
+    from seal_store.write import write_scores
 
     out = common["out"]
+    announce(scorer.attributor, None, quiet=common["quiet"])
     with Meter(quiet=common["quiet"]) as progress:
         counts = write_scores(
             scorer,
@@ -157,28 +151,13 @@ def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[st
             progress=progress,
         )
     facts = {"out": str(out), "scheme": common["scheme"], **counts.to_dict()}
+    if scorer.attributor is not None:
+        facts["attribution"] = attribution_attributes(scorer)
+        facts["attribution"]["completeness"] = scorer.completeness
     if common["verbose"]:
         delta = scorer.evaluator.delta
         facts["engine"] = {"shared_stretches": delta.shared, "cones": delta.alone}
     click.echo(json.dumps(facts) if common["as_json"] else summary(facts))
-
-
-def _context_names(values: tuple[str, ...]) -> tuple[str, ...]:
-    names: list[str] = []
-    for value in values:
-        path = Path(value)
-        if not path.is_file():
-            names.append(value)
-            continue
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: not a text file", "give one context a line") from None
-        found = [line.strip() for line in lines if line.strip()]
-        if not found:
-            raise InputError(f"{path}: names no context", "give one context a line")
-        names += found
-    return tuple(names)
 
 
 def summary(facts: dict[str, Any]) -> str:
@@ -199,6 +178,11 @@ def summary(facts: dict[str, Any]) -> str:
         lines.append(f"  pairs of allele and gene not computed: {facts['genes_not_computed']}")
     if facts["genes_too_long"]:
         lines.append(f"  pairs of allele and gene too long: {facts['genes_too_long']}")
+    if "attribution" in facts:
+        kind = facts["attribution"]
+        lines.append(f"  attributions: {kind['method']} of {kind['targets']} targets")
+        if kind["completeness"] is not None:
+            lines[-1] += f", their sums within {kind['completeness']:.2g} of the effects"
     if "engine" in facts:
         engine = facts["engine"]
         lines.append(

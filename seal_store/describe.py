@@ -7,7 +7,7 @@ from typing import Any
 
 import zarr
 
-from seal_store.layout import RESULTS, STORE
+from seal_store.layout import ATTRIBUTION, RESULTS, STORE
 from seal_store.results import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results import Results
 from seal_store.store import Store
@@ -67,7 +67,9 @@ def _results(results: Results) -> dict[str, Any]:
         "path": str(results.path),
         "rows": len(results),
         **{k: v for k, v in results.attributes.items() if k != "command"},
-        "arrays": _arrays(results.path, results.group, [entry.name for entry in RESULTS]),
+        "arrays": _arrays(
+            results.path, results.group, [entry.name for entry in (*RESULTS, *ATTRIBUTION)]
+        ),
         "command": results.attributes["command"],
     }
 

@@ -63,12 +63,25 @@ class HeadSet:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """Second layer of one head set, of the contexts kept.
+
+    ``units`` and ``contexts`` are its places among all sets' hidden units and kept contexts;
+    ``w2`` ``(contexts, units)`` and ``b2`` ``(contexts,)``.
+    """
+
+    units: slice
+    contexts: slice
+    w2: Tensor
+    b2: Tensor
+
+
 class Heads:
     """Several head sets evaluated together on one device.
 
-    ``first`` and ``second`` are the two layers; all sets' hidden units stand side by side
-    (``units`` of them), then all sets' contexts. ``select`` keeps some contexts: positions among
-    all of them, ascending.
+    All sets' hidden units stand side by side, then all sets' contexts. ``select`` keeps some
+    contexts: positions among all of them, ascending.
     """
 
     def __init__(
@@ -84,18 +97,19 @@ class Heads:
         total = sum(len(s.contexts) for s in sets)
         keep = np.arange(total) if select is None else np.asarray(select)
         self.contexts = len(keep)
-        self._outputs: list[tuple[slice, Tensor, Tensor]] = []
-        unit, context = 0, 0
+        self.outputs: list[Outputs] = []
+        unit, context, kept = 0, 0, 0
         for s in sets:
             local = keep[(keep >= context) & (keep < context + len(s.contexts))] - context
-            self._outputs.append(
-                (
+            self.outputs.append(
+                Outputs(
                     slice(unit, unit + len(s.w1)),
+                    slice(kept, kept + len(local)),
                     torch.from_numpy(s.w2[local]).to(device),
                     torch.from_numpy(s.b2[local]).to(device),
                 )
             )
-            unit, context = unit + len(s.w1), context + len(s.contexts)
+            unit, context, kept = unit + len(s.w1), context + len(s.contexts), kept + len(local)
 
     def first(self, aggregated: Tensor) -> Tensor:
         """Hidden units before ReLU, with bias: ``(n, inputs)`` to ``(n, units)``."""
@@ -118,10 +132,7 @@ class Heads:
         return self._second((hidden + change).relu_() - hidden.relu(), bias=False)
 
     def _second(self, active: Tensor, *, bias: bool) -> Tensor:
-        parts = [
-            F.linear(active[..., units], w2, b2 if bias else None)
-            for units, w2, b2 in self._outputs
-        ]
+        parts = [F.linear(active[..., o.units], o.w2, o.b2 if bias else None) for o in self.outputs]
         return torch.cat(parts, -1)
 
 

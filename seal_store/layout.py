@@ -28,7 +28,7 @@ SEQUENCE_OFFSET = -22_500
 SEQUENCE_LENGTH = 45_000
 """``sequence`` holds 1-based TSS - 22500 ... TSS + 22499 of the + strand."""
 
-_CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,66 @@ RESULTS = (
     ArraySpec("context_set", "str", ("context",), "head set"),
 )
 
+_TARGET = "contig pos ref alt gene_id target_name target_set"
+
+ATTRIBUTION = (
+    ArraySpec(
+        "attribution",
+        "float32",
+        ("variant", "target", "feature"),
+        "share of each feature in the effect on the target context, ten decay rows added up",
+        "ln(expression + pseudocount)",
+        f"{_TARGET} {_FEATURE}",
+    ),
+    ArraySpec(
+        "attribution_feature",
+        "int32",
+        ("variant", "target", "rank"),
+        "index of the feature that each attribution belongs to, strongest first; -1: none",
+        "",
+        _TARGET,
+    ),
+    ArraySpec(
+        "attribution_scale",
+        "float32",
+        ("variant", "target"),
+        "number to multiply a float16 attribution with",
+        "",
+        _TARGET,
+    ),
+    ArraySpec(
+        "completeness",
+        "float32",
+        ("variant", "target"),
+        "sum of all attributions minus effect",
+        "ln(expression + pseudocount)",
+        _TARGET,
+    ),
+    *(
+        ArraySpec(
+            f"attribution_{by}",
+            "float32",
+            ("variant", "target", by),
+            f"attributions added up by {by} of the feature",
+            "ln(expression + pseudocount)",
+            f"{_TARGET} {by}",
+        )
+        for by in ("assay", "factor", "cell_type")
+    ),
+    ArraySpec("target_name", "str", ("target",), "context attributed"),
+    ArraySpec("target_set", "str", ("target",), "its head set"),
+    *(
+        entry
+        for entry in STORE
+        if entry.name
+        in ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
+    ),
+    ArraySpec("assay", "str", ("assay",), "assay type of features"),
+    ArraySpec("factor", "str", ("factor",), "protein, mark or DNase of features"),
+    ArraySpec("cell_type", "str", ("cell_type",), "cell type of features"),
+)
+"""Beside the effects in a results group that has attributions; some are there by option."""
+
 
 def spec(table: Iterable[ArraySpec], name: str) -> ArraySpec:
     """The entry of a table by name."""
@@ -185,6 +245,13 @@ def read(array: zarr.Array[Any], key: Any = ..., *, orthogonal: bool = False) ->
             f"{where}: damaged data ({str(error).splitlines()[0][:120]})",
             "copy it again or build it again",
         ) from error
+
+
+def rows_per_chunk(entry: ArraySpec, sizes: Mapping[str, int]) -> int:
+    """Variants in a chunk of an array of a results group: about ``CHUNK_BYTES``, bounded."""
+    itemsize = 16 if entry.dtype == "str" else np.dtype(entry.dtype).itemsize
+    row = itemsize * int(np.prod([sizes[dim] for dim in entry.dims[1:]]))
+    return max(1, min(VARIANTS_PER_CHUNK, CHUNK_BYTES // max(1, row)))
 
 
 def create(group: zarr.Group, entry: ArraySpec, sizes: Mapping[str, int]) -> zarr.Array[Any]:
@@ -238,7 +305,7 @@ def create_array(
 def put_weight(group: zarr.Group, path: str, values: np.ndarray, dims: tuple[str, ...]) -> None:
     """Write a float32 weight array, chunked along its first dimension."""
     row = max(1, values[:1].nbytes)
-    rows = max(1, min(len(values), _CHUNK_BYTES // row))
+    rows = max(1, min(len(values), CHUNK_BYTES // row))
     entry = ArraySpec(path, "float32", dims, "weights")
     array = create_array(group, path, values.shape, entry, (rows, *values.shape[1:]))
     array[...] = values

@@ -1,14 +1,12 @@
-"""Results: a Zarr group written batch by batch, and tables made from it.
+"""Results: a Zarr group written batch by batch.
 
-A results group stands under its name only once it is whole, like a store.
+It stands under its name only once it is whole, like a store.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,34 +15,25 @@ import numpy as np
 import zarr
 
 from seal_store import manifest
-from seal_store.assign import Counts
-from seal_store.errors import FormatError, OutputError
+from seal_store.attribute import CLOSED
+from seal_store.errors import FormatError
 from seal_store.layout import (
+    ATTRIBUTION,
     RESULTS,
     RESULTS_VERSION,
     VARIANTS_PER_CHUNK,
+    ArraySpec,
     create,
     get,
     read,
+    rows_per_chunk,
+    spec,
 )
-from seal_store.progress import Progress, silent
 from seal_store.score import Rows, Scorer
 from seal_store.store import check_attributes, consolidate, software
-from seal_store.variants import Allele
 
 ATTRIBUTE = "seal_store_results"
 COLUMNS = tuple(entry.name for entry in RESULTS if entry.dims == ("variant",))
-TSV_COLUMNS = (
-    "chrom",
-    "pos",
-    "ref",
-    "alt",
-    "gene_strand",
-    "gene_id",
-    "dist_to_tss",
-    "reference_genome_match",
-)
-"""The leading columns of a TSV, as Seal writes them."""
 
 
 def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
@@ -59,6 +48,7 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
         "gene": scorer.gene,
         "device": str(scorer.device),
         "tf32": options.tf32,
+        "attribution": attribution_attributes(scorer),
         "variants": variants,
         "store": {
             "path": str(store.path),
@@ -72,36 +62,21 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
     }
 
 
-def write_scores(
-    scorer: Scorer,
-    alleles: Iterable[Allele],
-    out: Path,
-    *,
-    source: str,
-    precision: int = 6,
-    overwrite: bool = False,
-    command: str = "",
-    progress: Progress = silent,
-) -> Counts:
-    """Score ``alleles`` into ``out`` (``.zarr`` or ``.tsv``); says where they went.
-
-    ``out`` appears only once it is whole. Rows are written while the next ones are computed.
-    ``source`` names the input in messages and in the results' attributes.
-    """
-    if out.resolve() == scorer.store.path.resolve():
-        raise OutputError(f"{out} is the store itself", "choose another --out")
-    writer = open_writer(out, scorer, precision=precision, overwrite=overwrite)
-    with publishing(writer), ThreadPoolExecutor(1) as pool:
-        pending: Future[None] | None = None
-        for rows in scorer.score(alleles, source, progress):
-            if pending is not None:
-                pending.result()
-            pending = pool.submit(writer.write, rows)
-        if pending is not None:
-            pending.result()
-        counts = scorer.counts.to_dict()
-        writer.publish({**describe(scorer, source, command), "counts": counts})
-    return scorer.counts
+def attribution_attributes(scorer: Scorer) -> dict[str, Any] | None:
+    """How attributions are made; None without any."""
+    if scorer.attributor is None:
+        return None
+    options = scorer.attributor.options
+    sampled = options.method not in CLOSED
+    return {
+        "method": options.method,
+        "targets": len(scorer.attributor.targets),
+        "samples": options.sample_count(scorer.attributor.features) if sampled else None,
+        "seed": options.seed if sampled else None,
+        "top_features": options.top_features,
+        "by": list(options.by),
+        "dtype": options.dtype,
+    }
 
 
 class Writer(Protocol):
@@ -117,101 +92,88 @@ class Writer(Protocol):
         """Remove what was written."""
 
 
+class Appender:
+    """Grows arrays along ``variant`` by whole chunks; holds less than one chunk of each."""
+
+    def __init__(self, group: zarr.Group, specs: Sequence[ArraySpec], sizes: dict[str, int]):
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._held: dict[str, list[np.ndarray]] = {}
+        for entry in specs:
+            entry = replace(entry, chunks={"variant": rows_per_chunk(entry, sizes)})
+            self._arrays[entry.name] = create(group, entry, {**sizes, "variant": 0})
+            self._held[entry.name] = []
+
+    def append(self, values: dict[str, np.ndarray]) -> None:
+        """Add rows; ``values`` has every array by name."""
+        for name, array in self._arrays.items():
+            held, chunk = self._held[name], array.chunks[0]
+            held.append(values[name])
+            length = sum(map(len, held))
+            if length >= chunk:
+                merged = np.concatenate(held)
+                whole = length - length % chunk
+                self._write(array, merged[:whole])
+                self._held[name] = [merged[whole:].copy()]
+
+    def flush(self) -> None:
+        """Write what is held."""
+        for name, held in self._held.items():
+            if held:
+                self._write(self._arrays[name], np.concatenate(held))
+        self._held = {name: [] for name in self._held}
+
+    @staticmethod
+    def _write(array: zarr.Array[Any], values: np.ndarray) -> None:
+        start = array.shape[0]
+        if len(values):
+            array.resize((start + len(values), *array.shape[1:]))
+            array[start:] = values
+
+
+def write_labels(group: zarr.Group, scorer: Scorer) -> None:
+    """Labels of the attributions' dimensions."""
+    attributor = scorer.attributor
+    assert attributor is not None
+    names, sets = np.array(scorer.context_name), np.array(scorer.context_set)
+    labels: dict[str, np.ndarray] = dict(attributor.groups)
+    labels |= {"target_name": names[attributor.targets], "target_set": sets[attributor.targets]}
+    features = (e.name for e in ATTRIBUTION if e.dims == ("feature",))
+    labels |= {name: scorer.store.column(name) for name in features}
+    for name, values in labels.items():
+        entry = spec(ATTRIBUTION, name)
+        create(group, entry, {entry.dims[0]: len(values)})[...] = values
+
+
 class ZarrWriter:
-    """Writes a results group; whole chunks only, so at most one chunk is held in memory."""
+    """Writes a results group."""
 
     def __init__(self, out: Path, scorer: Scorer, *, overwrite: bool = False) -> None:
         self.out = out
         self.partial = manifest.claim(out, overwrite=overwrite, kind=ATTRIBUTE)
         self.group = zarr.create_group(str(self.partial), zarr_format=3)
-        sizes = {"variant": 0, "context": len(scorer.context_name)}
-        for entry in RESULTS:
-            chunked = replace(entry, chunks={"variant": VARIANTS_PER_CHUNK})
-            create(self.group, chunked, sizes)
-        get(self.group, "context_name")[...] = np.array(scorer.context_name)
-        get(self.group, "context_set")[...] = np.array(scorer.context_set)
-        self._held: list[Rows] = []
-        self._length = 0
+        sizes = {"context": len(scorer.context_name)}
+        for name in ("context_name", "context_set"):
+            create(self.group, spec(RESULTS, name), sizes)[...] = np.array(getattr(scorer, name))
+        specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
+        if scorer.attributor is not None:
+            write_labels(self.group, scorer)
+            specs += scorer.attributor.specs()
+            sizes |= scorer.attributor.sizes()
+        self._rows = Appender(self.group, specs, sizes)
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
-        self._held.append(rows)
-        while sum(map(len, self._held)) >= VARIANTS_PER_CHUNK:
-            merged = _concatenate(self._held)
-            self._append(_slice(merged, slice(VARIANTS_PER_CHUNK)))
-            self._held = [_slice(merged, slice(VARIANTS_PER_CHUNK, None))]
+        self._rows.append({**rows.columns, "effect": rows.effect, **rows.attribution})
 
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write what is held, the attributes and the manifest; rename into place."""
-        if self._held:
-            self._append(_concatenate(self._held))
+        self._rows.flush()
         self.group.attrs[ATTRIBUTE] = attributes
         consolidate(self.partial)
         manifest.publish(self.partial, self.out, {})
 
     def discard(self) -> None:
         """Remove what was written."""
-        manifest.remove(self.partial)
-
-    def _append(self, rows: Rows) -> None:
-        if not len(rows):
-            return
-        values = {**rows.columns, "effect": rows.effect}
-        end = self._length + len(rows)
-        for name, value in values.items():
-            array = get(self.group, name)
-            array.resize((end, *array.shape[1:]))
-            array[self._length : end] = value
-        self._length = end
-
-
-class TsvWriter:
-    """Writes Seal's table: eight columns and one per context, ``precision`` significant digits."""
-
-    def __init__(
-        self,
-        out: Path,
-        context_set: Sequence[str],
-        context_name: Sequence[str],
-        *,
-        precision: int = 6,
-        overwrite: bool = False,
-    ) -> None:
-        self.out = out
-        self.partial = manifest.claim(out, overwrite=overwrite)
-        labels = context_columns(context_set, context_name)
-        self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
-        self._handle = self.partial.open("w", encoding="utf-8", newline="\n")
-        self._handle.write("\t".join((*TSV_COLUMNS, *labels)) + "\n")
-
-    def write(self, rows: Rows) -> None:
-        """Append rows."""
-        c = rows.columns
-        signs = np.where(c["strand"] > 0, "+", "-")
-        leading = zip(
-            c["contig"],
-            c["pos"].tolist(),
-            c["ref"],
-            c["alt"],
-            signs,
-            c["gene_id"],
-            c["dist_to_tss"].tolist(),
-            c["ref_match"].tolist(),
-            strict=True,
-        )
-        for fields, effect in zip(leading, rows.effect, strict=True):
-            self._handle.write("\t".join(map(str, fields)) + "\t")
-            self._handle.write(self._format % tuple(effect.tolist()))
-
-    def publish(self, attributes: dict[str, Any]) -> None:
-        """Close and rename into place (a TSV has no room for ``attributes``)."""
-        self._handle.close()
-        manifest.replace(self.partial, self.out)
-
-    def discard(self) -> None:
-        """Remove what was written."""
-        with suppress(OSError):  # what is buffered may not fit on the disk
-            self._handle.close()
         manifest.remove(self.partial)
 
 
@@ -249,23 +211,35 @@ class Results:
             )
         return Rows(columns, read(get(self.group, "effect"), part))
 
+    def attribution(self, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray]:
+        """Attribution arrays of rows ``[start, stop)``, float16 scaled back to float32.
+
+        Empty without attributions; the arrays are those of
+        :data:`seal_store.layout.ATTRIBUTION` with a dimension ``variant``.
+        """
+        part = slice(start, len(self) if stop is None else stop)
+        names = [e.name for e in ATTRIBUTION if e.dims[0] == "variant" and e.name in self.group]
+        found = {name: read(get(self.group, name), part) for name in names}
+        scale = found.pop("attribution_scale", None)
+        if scale is not None:
+            found["attribution"] = found["attribution"].astype(np.float32) * scale[..., None]
+        return found
+
+    def labels(self, name: str) -> np.ndarray:
+        """A label array: ``target_name``, ``feature_name``, ``assay`` ..."""
+        return np.array(self._strings(name, slice(None)), np.str_)
+
     def batches(self) -> Iterator[Rows]:
         """All rows, one chunk at a time."""
+        return (rows for _, rows in self.numbered_batches())
+
+    def numbered_batches(self) -> Iterator[tuple[int, Rows]]:
+        """:meth:`batches`, each with the number of its first row."""
         for start in range(0, len(self), VARIANTS_PER_CHUNK):
-            yield self.rows(start, min(start + VARIANTS_PER_CHUNK, len(self)))
+            yield start, self.rows(start, min(start + VARIANTS_PER_CHUNK, len(self)))
 
     def _strings(self, name: str, part: slice) -> list[str]:
         return [str(value) for value in read(get(self.group, name), part)]
-
-
-def export_tsv(results: Results, out: Path, *, precision: int = 6, overwrite: bool = False) -> None:
-    """Write a results group as TSV."""
-    names, sets = results.contexts()
-    writer = TsvWriter(out, sets, names, precision=precision, overwrite=overwrite)
-    with publishing(writer):
-        for rows in results.batches():
-            writer.write(rows)
-        writer.publish(results.attributes)
 
 
 @contextmanager
@@ -276,34 +250,3 @@ def publishing(writer: Writer) -> Iterator[None]:
     except BaseException:
         writer.discard()
         raise
-
-
-def open_writer(out: Path, scorer: Scorer, *, precision: int, overwrite: bool) -> Writer:
-    """The writer for ``out`` by its ending: ``.zarr`` or ``.tsv``."""
-    if out.suffix == ".zarr":
-        return ZarrWriter(out, scorer, overwrite=overwrite)
-    if out.suffix == ".tsv":
-        return TsvWriter(
-            out, scorer.context_set, scorer.context_name, precision=precision, overwrite=overwrite
-        )
-    raise OutputError(f"{out}: unknown kind of output", "name it .zarr or .tsv")
-
-
-def context_columns(context_set: Sequence[str], context_name: Sequence[str]) -> list[str]:
-    """Column names: the context, or ``set:context`` where several sets have that name."""
-    times = Counter(context_name)
-    return [
-        name if times[name] == 1 else f"{head_set}:{name}"
-        for head_set, name in zip(context_set, context_name, strict=True)
-    ]
-
-
-def _concatenate(parts: Iterable[Rows]) -> Rows:
-    parts = list(parts)
-    columns = {name: np.concatenate([p.columns[name] for p in parts]) for name in COLUMNS}
-    return Rows(columns, np.concatenate([p.effect for p in parts]))
-
-
-def _slice(rows: Rows, part: slice) -> Rows:
-    columns = {name: value[part] for name, value in rows.columns.items()}
-    return Rows(columns, rows.effect[part])

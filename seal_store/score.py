@@ -9,17 +9,18 @@ variant, the sum of nine such differences. The heads are evaluated in delta form
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 from torch import Tensor
 
 from seal_store.assign import Assigner, Counts, Task, mismatch_error, reference_matches
+from seal_store.attribute import GROUPS, AttributionOptions, Attributor
 from seal_store.device import inference, resolve_device
 from seal_store.errors import HeadsError, InputError
-from seal_store.evaluate import Batch, Evaluator
+from seal_store.evaluate import Batch, Change, Evaluator
 from seal_store.grid import MAX_DISTANCE
 from seal_store.haplotype import Stretch, centered_stretch, grid_stretch
 from seal_store.heads import Heads
@@ -33,6 +34,7 @@ SCHEMES = ("grid", "centered")
 GENE_CHOICES = ("nearest", "all")
 MISMATCH_POLICIES = ("flag", "skip", "error")
 ALLELES_PER_CHUNK = 1_024
+CHUNK_BYTES = 256 << 20
 TEXT = np.dtypes.StringDType()
 
 
@@ -75,11 +77,13 @@ class ScoreOptions:
 class Rows:
     """Scored rows: ``columns`` by name and ``effect`` float32 ``(rows, contexts)``.
 
-    The columns are those of :data:`seal_store.layout.RESULTS`, one entry a row.
+    The columns are those of :data:`seal_store.layout.RESULTS`, one entry a row; ``attribution``
+    has arrays of :data:`seal_store.layout.ATTRIBUTION`, if any were asked for.
     """
 
     columns: dict[str, np.ndarray]
     effect: np.ndarray
+    attribution: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.effect)
@@ -100,8 +104,11 @@ class _Chunk:
 class Scorer:
     """Scores alleles against one store; ``counts`` says where the input went.
 
+    ``completeness`` is the largest ``|sum of attributions - effect|`` so far, None where the
+    method promises none.
+
     ``gene`` names the one gene to score against, whatever is nearest; by default an allele's
-    genes are found as ``options`` say.
+    genes are found as ``options`` say. ``attribution`` adds attributions to every row.
     """
 
     def __init__(
@@ -109,6 +116,7 @@ class Scorer:
         store: Store,
         options: ScoreOptions = ScoreOptions(),
         gene: str | None = None,
+        attribution: AttributionOptions | None = None,
     ) -> None:
         self.store, self.options = store, options
         self.device = resolve_device(options.device)
@@ -117,11 +125,13 @@ class Scorer:
         keep = select_contexts(names, options.contexts)
         self.context_set = [names[i][0] for i in keep]
         self.context_name = [names[i][1] for i in keep]
-        self.assign = Assigner(
+        self.assign: Callable[[Allele, Counts], list[Task]] = Assigner(
             store, options.max_distance, all_genes=options.genes == "all", gene=gene
         )
         heads = Heads(sets, self.device, keep)
         self.evaluator = Evaluator(store, heads, self.device, options.scheme)
+        self.attributor = self._attributor(attribution, heads) if attribution else None
+        self.completeness: float | None = None
         self.gene = gene
         self.counts = Counts()
 
@@ -134,7 +144,8 @@ class Scorer:
         """
         done = 0
         for chunk in ahead(self._chunks(iter(alleles), where)):
-            rows = Rows(self._columns(chunk), self._effects(chunk))
+            values = self._evaluated(chunk)
+            rows = Rows(self._columns(chunk), values.pop("effect"), values)
             self.counts.rows += len(rows)
             done += chunk.alleles
             progress("alleles", done, None)
@@ -143,6 +154,8 @@ class Scorer:
 
     def _chunks(self, stream: Iterator[Allele], where: str) -> Iterator[_Chunk]:
         size = max(ALLELES_PER_CHUNK, 4 * self.options.batch)
+        if self.attributor is not None:
+            size = max(1, min(size, CHUNK_BYTES // self.attributor.row_bytes()))
         while alleles := list(islice(stream, size)):
             yield self._read(alleles, where)
 
@@ -193,10 +206,10 @@ class Scorer:
         block = read(self.store.array("sequence"), np.array(genes), orthogonal=True)
         return {gene: row.tobytes() for gene, row in zip(genes, block, strict=True)}
 
-    def _effects(self, chunk: _Chunk) -> np.ndarray:
-        """Effects float32 ``(tasks, contexts)``; equal tasks are computed once."""
+    def _evaluated(self, chunk: _Chunk) -> dict[str, np.ndarray]:
+        """``effect`` and attributions, one entry a task; equal tasks are computed once."""
         tasks, stretches = chunk.tasks, chunk.stretches
-        effect = np.zeros((len(tasks), len(self.context_name)), np.float32)
+        values = self._empty(len(tasks))
         first: dict[tuple[int, int, int, bytes, bytes], int] = {}
         by_count: dict[int, list[int]] = defaultdict(list)
         source = np.arange(len(tasks))
@@ -207,18 +220,45 @@ class Scorer:
             if source[i] == i and stretch.count:
                 by_count[stretch.count].append(i)
         if not by_count:
-            return effect
-        found: list[tuple[list[int], Tensor]] = []
+            return values
+        found: list[tuple[list[int], dict[str, Tensor]]] = []
         with inference(tf32=self.options.tf32):
             genes = self.evaluator.genes(chunk.sequences, chunk.aggregated)
             for members, batch in ahead(self._batches(chunk, by_count.values())):
-                change = self.evaluator.change(batch, genes)
-                found.append(
-                    (members, self.evaluator.heads.effect(change.first, change.first_change).sum(1))
-                )
-            for members, values in found:  # only now: no waiting for the device between batches
-                effect[members] = values.cpu().numpy()
-        return effect[source]
+                found.append((members, self._outputs(self.evaluator.change(batch, genes))))
+            for members, outputs in found:  # only now: no waiting for the device between batches
+                for name, value in outputs.items():
+                    values[name][members] = value.cpu().numpy()
+        if "completeness" in values:
+            largest = float(np.abs(values["completeness"]).max(initial=0))
+            self.completeness = max(largest, self.completeness or 0)
+        return {name: value[source] for name, value in values.items()}
+
+    def _outputs(self, change: Change) -> dict[str, Tensor]:
+        effect = self.evaluator.heads.effect(change.first, change.first_change).sum(1)
+        if self.attributor is None:
+            return {"effect": effect}
+        attributions = self.attributor(change.sums, change.first, change.first_change, effect)
+        return {"effect": effect, **attributions}
+
+    def _empty(self, rows: int) -> dict[str, np.ndarray]:
+        """Values of rows that change nothing."""
+        values = {"effect": np.zeros((rows, len(self.context_name)), np.float32)}
+        if self.attributor is not None:
+            sizes = self.attributor.sizes()
+            for entry in self.attributor.specs():
+                shape = (rows, *(sizes[dim] for dim in entry.dims[1:]))
+                values[entry.name] = np.zeros(shape, entry.dtype)
+            for name, fill in (("attribution_feature", -1), ("attribution_scale", 1)):
+                if name in values:
+                    values[name][...] = fill
+        return values
+
+    def _attributor(self, options: AttributionOptions, heads: Heads) -> Attributor:
+        names = list(zip(self.context_set, self.context_name, strict=True))
+        targets = select_contexts(names, () if options.targets == ("all",) else options.targets)
+        labels = {name: self.store.column(name) for name in GROUPS.values()}
+        return Attributor(heads, options, targets, self.store.config.features, labels)
 
     def _batches(
         self, chunk: _Chunk, groups: Iterable[list[int]]

@@ -12,8 +12,8 @@ ROOT = Path(seal_store.__file__).parent
 
 ORDER = (
     "errors progress prefetch device genome genes grid cnn trunk sweep delta heads labels layout "
-    "manifest store plan build variants assign haplotype evaluate score saturate results "
-    "describe synthetic"
+    "manifest store plan build variants assign haplotype evaluate attribute score saturate "
+    "results tables write attach describe synthetic"
 ).split()
 
 

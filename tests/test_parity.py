@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seal_store.attribute import AttributionOptions
 from seal_store.build import build
 from seal_store.plan import BuildOptions
-from seal_store.results import Results, write_scores
+from seal_store.results import Results
 from seal_store.score import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.variants import read_variants
+from seal_store.write import write_scores
 
 pytestmark = pytest.mark.parity
 
@@ -95,3 +97,24 @@ def test_effects_equal_seals_own(
     assert wanted.shape == (24, 802)
     assert error.max() < 2e-5
     assert share.max() < (0.001 if scheme == "grid" else 0.02)
+
+
+@pytest.mark.parametrize(
+    ("method", "column"),
+    [("deeplift", "deeplift"), ("integratedGradients", "integrated_gradients")],
+)
+def test_attributions_equal_seals_own(
+    method: str, column: str, full_store: Store, full: Path, expected: dict[str, np.ndarray]
+) -> None:
+    target = str(expected["attribution_context"])
+    options = AttributionOptions(method, (target,))
+    scorer = Scorer(full_store, ScoreOptions(scheme="centered"), attribution=options)
+    alleles = read_variants(full / "variants.vcf")
+    found = [rows.attribution["attribution"][:, 0] for rows in scorer.score(alleles)]
+    wanted = expected[column]
+    error = np.abs(np.concatenate(found) - wanted).max(1) / np.abs(wanted).max(1)
+    print(f"{method}: largest error {error.max():.2%} of the largest attribution")
+    assert wanted.shape == (24, 2002)
+    assert error.max() < 0.02
+    assert scorer.completeness is not None
+    assert scorer.completeness < 1e-6

@@ -15,12 +15,13 @@ from seal_store.errors import HeadsError, InputError, VariantError
 from seal_store.genome import Genome
 from seal_store.heads import load_heads
 from seal_store.layout import VARIANTS_PER_CHUNK, get
-from seal_store.results import Results, write_scores
+from seal_store.results import Results
 from seal_store.saturate import saturation
 from seal_store.score import Rows, ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import Allele, classify, read_variants
+from seal_store.write import write_scores
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,64 @@
+"""``seal-store attribute``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seal_store.cli import _options, command_line
+from seal_store.cli._attribution import announce, attributing, take
+from seal_store.cli._progress import Meter
+
+
+@click.command()
+@click.argument("results", type=_options.PATH)
+@click.option(
+    "--store", type=_options.PATH, help="The store of the results. Default: where it was."
+)
+@attributing
+@_options.batch
+@_options.device
+@_options.tf32
+@_options.overwrite
+@_options.quiet
+@_options.as_json
+def attribute(results: Path, store: Path | None, **common: Any) -> None:
+    """Add attributions to RESULTS (a .zarr of `score`).
+
+    Every row is evaluated again from the store; the results stay as they are until it is done.
+    """
+    from seal_store.attach import add_attributions, scorer_of
+    from seal_store.results import Results
+    from seal_store.store import Store
+
+    options = take(common)
+    if options is None:
+        raise click.UsageError("Missing option '--method'.")
+    opened = Results(results)
+    source = Store(store or opened.attributes["store"]["path"])
+    scorer = scorer_of(
+        opened,
+        source,
+        options,
+        device=common["device"],
+        tf32=common["tf32"],
+        batch=common["batch"],
+    )
+    announce(scorer.attributor, len(opened), quiet=common["quiet"])
+    with Meter(quiet=common["quiet"]) as progress:
+        add_attributions(
+            opened,
+            scorer,
+            overwrite=common["overwrite"],
+            command=command_line(),
+            progress=progress,
+        )
+    facts = {"results": str(results), **Results(results).attributes["attribution"]}
+    facts |= {"rows": len(opened), "completeness": scorer.completeness}
+    text = (
+        f"{results}: {facts['method']} of {facts['targets']} targets added to {facts['rows']} rows"
+    )
+    click.echo(json.dumps(facts) if common["as_json"] else text)

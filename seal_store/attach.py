@@ -1,0 +1,176 @@
+"""Attributions added to finished results: the same rows evaluated again from the same store.
+
+The new arrays are written to a copy that shares the files of the results (hard links), which then
+takes their place; until then the results stand as they were.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from seal_store import manifest
+from seal_store.assign import Counts, Task
+from seal_store.attribute import AttributionOptions
+from seal_store.errors import FormatError, OutputError, StoreError
+from seal_store.layout import ATTRIBUTION
+from seal_store.progress import Progress, silent
+from seal_store.results import (
+    ATTRIBUTE,
+    Appender,
+    Results,
+    attribution_attributes,
+    write_labels,
+)
+from seal_store.score import ScoreOptions, Scorer
+from seal_store.store import Store, consolidate
+from seal_store.variants import Allele
+
+TOLERANCE = 1e-6, 1e-2
+"""How far an effect may be from the stored one: absolute, and of the row's largest."""
+
+
+def scorer_of(
+    results: Results,
+    store: Store,
+    attribution: AttributionOptions,
+    *,
+    device: str = "auto",
+    tf32: bool = False,
+    batch: int = 128,
+) -> Scorer:
+    """A scorer with the options that ``results`` were made with.
+
+    Raises :class:`StoreError` if ``store`` has another CNN, other heads or another grid than the
+    store that they were made from.
+    """
+    made = results.attributes["store"]
+    heads = {entry["name"]: entry["sha256"] for entry in store.attributes["heads"]}
+    found = {"CNN": (made["cnn_sha256"], store.attributes["cnn"]["sha256"])}
+    names, sets = results.contexts()
+    found |= {f"head set {name}": (made["heads"][name], heads.get(name)) for name in set(sets)}
+    for what, (then, now) in found.items():
+        if then != now:
+            raise StoreError(
+                f"{results.path} was made with {what} {then[:12]}, {store.path} has "
+                f"{now[:12] if now else 'none'}",
+                "give the store it was made from with --store",
+            )
+    options = ScoreOptions(
+        scheme=results.attributes["scheme"],
+        heads=tuple(dict.fromkeys(sets)),
+        contexts=tuple(f"{s}:{n}" for s, n in zip(sets, names, strict=True)),
+        device=device,
+        tf32=tf32,
+        batch=batch,
+    )
+    scorer = Scorer(store, options, results.attributes.get("gene"), attribution)
+    scorer.assign = _Rows(results, store)
+    return scorer
+
+
+def add_attributions(
+    results: Results,
+    scorer: Scorer,
+    *,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Progress = silent,
+) -> None:
+    """Evaluate every row of ``results`` again with ``scorer`` and add its attributions.
+
+    Raises :class:`OutputError` if there are attributions already and ``overwrite`` is false,
+    :class:`StoreError` if an effect is not the stored one.
+    """
+    path, attributor = results.path, scorer.attributor
+    assert attributor is not None
+    if results.attributes.get("attribution") and not overwrite:
+        method = results.attributes["attribution"]["method"]
+        raise OutputError(
+            f"{path} has attributions already ({method})", "add --overwrite to replace them"
+        )
+    partial = manifest.claim(path, overwrite=True, kind=ATTRIBUTE)
+    old = {entry.name for entry in ATTRIBUTION}
+    try:
+        known = _link(path, partial, old)
+        group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
+        write_labels(group, scorer)
+        appender = Appender(group, attributor.specs(), attributor.sizes())
+        done = 0
+        for rows in scorer.score(_alleles(results), str(path), progress):
+            stored = results.rows(done, done + len(rows)).effect
+            _same(stored, rows.effect, results, done)
+            appender.append(rows.attribution)
+            done += len(rows)
+        appender.flush()
+        group.attrs[ATTRIBUTE] = {
+            **results.attributes,
+            "attribution": attribution_attributes(scorer),
+            "attribution_command": command,
+        }
+        consolidate(partial)
+        manifest.publish(partial, path, known)
+    except BaseException:
+        manifest.remove(partial)
+        raise
+
+
+class _Rows:
+    """Assigns the alleles of :func:`_alleles` to the genes of their rows."""
+
+    def __init__(self, results: Results, store: Store) -> None:
+        self.store = store
+        self.gene_id = results.labels("gene_id")
+
+    def __call__(self, allele: Allele, counts: Counts) -> list[Task]:
+        gene_id = str(self.gene_id[allele.line])
+        table, row = self.store.table, self.store.table.row(gene_id)
+        tss, strand = int(table.tss[row]), int(table.strand[row])
+        return [Task(allele, allele.contig, self.store.gene(gene_id), row, tss, strand)]
+
+
+def _alleles(results: Results) -> Iterator[Allele]:
+    """The alleles of the rows; ``line`` is the row."""
+    names = ("contig", "pos", "id", "ref", "alt", "kind")
+    row = 0
+    for batch in results.batches():
+        columns = (batch.columns[name].tolist() for name in names)
+        for values in zip(*columns, strict=True):
+            yield Allele(row, *values)
+            row += 1
+
+
+def _same(stored: np.ndarray, found: np.ndarray, results: Results, start: int) -> None:
+    absolute, relative = TOLERANCE
+    allowed = absolute + relative * np.abs(stored).max(1, initial=0)
+    off = np.flatnonzero(np.abs(stored - found).max(1, initial=0) > allowed)
+    if len(off):
+        raise StoreError(
+            f"{results.path}: row {start + off[0]} (0-based) gives another effect when evaluated",
+            "is it the store that the results were made from?",
+        )
+
+
+def _link(path: Path, partial: Path, leave: set[str]) -> dict[str, Any]:
+    """Link all files but the arrays to ``leave`` out; entries of the files linked."""
+    try:
+        files = json.loads((path / manifest.MANIFEST).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError) as error:
+        raise FormatError(f"{path}: no readable manifest", "score again") from error
+    kept = {n: e for n, e in files.items() if n.split("/")[0] not in leave and n != "zarr.json"}
+    for name in kept:
+        target = partial / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path / name, target)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(path / name, target)
+    shutil.copyfile(path / "zarr.json", partial / "zarr.json")
+    return kept

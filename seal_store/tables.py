@@ -1,0 +1,189 @@
+"""Text tables: effects as Seal writes them, attributions one a line, reference expression."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from seal_store import manifest
+from seal_store.errors import HeadsError, OutputError
+from seal_store.layout import read
+from seal_store.results import Results, publishing
+from seal_store.score import Rows, select_contexts
+from seal_store.store import Store
+
+GENES_AT_ONCE = 1_024
+FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
+
+TSV_COLUMNS = (
+    "chrom",
+    "pos",
+    "ref",
+    "alt",
+    "gene_strand",
+    "gene_id",
+    "dist_to_tss",
+    "reference_genome_match",
+)
+"""The leading columns of a TSV, as Seal writes them."""
+
+
+class TsvWriter:
+    """Writes Seal's table: eight columns and one per context, ``precision`` significant digits."""
+
+    def __init__(
+        self,
+        out: Path,
+        context_set: Sequence[str],
+        context_name: Sequence[str],
+        *,
+        precision: int = 6,
+        overwrite: bool = False,
+    ) -> None:
+        self.out = out
+        self.partial = manifest.claim(out, overwrite=overwrite)
+        labels = context_columns(context_set, context_name)
+        self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
+        self._handle = self.partial.open("w", encoding="utf-8", newline="\n")
+        self._handle.write("\t".join((*TSV_COLUMNS, *labels)) + "\n")
+
+    def write(self, rows: Rows) -> None:
+        """Append rows."""
+        for fields, effect in zip(_leading(rows), rows.effect, strict=True):
+            self._handle.write("\t".join(map(str, fields)) + "\t")
+            self._handle.write(self._format % tuple(effect.tolist()))
+
+    def publish(self, attributes: dict[str, Any]) -> None:
+        """Close and rename into place (a TSV has no room for ``attributes``)."""
+        self._handle.close()
+        manifest.replace(self.partial, self.out)
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        with suppress(OSError):  # what is buffered may not fit on the disk
+            self._handle.close()
+        manifest.remove(self.partial)
+
+
+def export_tsv(results: Results, out: Path, *, precision: int = 6, overwrite: bool = False) -> None:
+    """Write a results group as TSV."""
+    names, sets = results.contexts()
+    writer = TsvWriter(out, sets, names, precision=precision, overwrite=overwrite)
+    with publishing(writer):
+        for rows in results.batches():
+            writer.write(rows)
+        writer.publish(results.attributes)
+
+
+def export_attributions(
+    results: Results, out: Path, *, top: int = 20, precision: int = 6, overwrite: bool = False
+) -> int:
+    """Write the ``top`` strongest attributions of each row and target, one a line; their number.
+
+    Raises :class:`OutputError` if ``results`` have no attributions of single features.
+    """
+    if "attribution" not in results.group:
+        raise OutputError(
+            f"{results.path}: no attributions of single features",
+            "add them with `seal-store attribute`",
+        )
+    targets = [results.labels(name) for name in ("target_set", "target_name")]
+    features = [results.labels(name) for name in FEATURE_COLUMNS]
+    count = 0
+    with writing(out, overwrite=overwrite) as handle:
+        header = (*TSV_COLUMNS, "target_set", "target", "feature", *FEATURE_COLUMNS[1:])
+        handle.write("\t".join((*header, "attribution")) + "\n")
+        for start, rows in results.numbered_batches():
+            leading = _leading(rows)
+            found = results.attribution(start, start + len(rows))
+            values, feature = found["attribution"], found.get("attribution_feature")
+            order = np.argsort(-np.abs(values), axis=-1, kind="stable")[..., :top]
+            for row, target, rank in np.ndindex(order.shape):
+                place = order[row, target, rank]
+                value = values[row, target, place]
+                index = place if feature is None else feature[row, target, place]
+                if index < 0 or value == 0:
+                    continue
+                fields = [
+                    *leading[row],
+                    *(t[target] for t in targets),
+                    *(f[index] for f in features),
+                ]
+                handle.write("\t".join(map(str, fields)) + f"\t{value:.{precision}g}\n")
+                count += 1
+    return count
+
+
+def export_expression(
+    store: Store,
+    out: Path,
+    *,
+    genes: Sequence[str] = (),
+    contexts: Sequence[str] = (),
+    precision: int = 6,
+    overwrite: bool = False,
+) -> tuple[int, int]:
+    """Write reference predictions, one gene a line; numbers of genes and contexts.
+
+    ``genes`` are ids, ``contexts`` names as in :func:`seal_store.score.select_contexts`; all by
+    default. Raises :class:`HeadsError` if the store has no heads.
+    """
+    if not store.head_sets:
+        raise HeadsError(f"{store.path} has no heads", "add some with `seal-store heads add`")
+    names, sets = store.contexts()
+    keep = select_contexts(list(zip(sets.tolist(), names.tolist(), strict=True)), contexts)
+    rows = np.array([store.gene(gene) for gene in dict.fromkeys(genes)] or range(len(store)))
+    array = store.array("expression")
+    text = f"%.{precision}g"
+    with writing(out, overwrite=overwrite) as handle:
+        labels = context_columns(sets[keep].tolist(), names[keep].tolist())
+        handle.write("\t".join(("gene_id", *labels)) + "\n")
+        for part in np.array_split(rows, -(-len(rows) // GENES_AT_ONCE)):
+            values = read(array, part, orthogonal=True)[:, keep]
+            for gene, line in zip(store.gene_id[part], values.tolist(), strict=True):
+                handle.write("\t".join((gene, *(text % value for value in line))) + "\n")
+    return len(rows), len(keep)
+
+
+@contextmanager
+def writing(out: Path, *, overwrite: bool) -> Iterator[TextIO]:
+    """A text file that stands under its name only once the block has ended well."""
+    partial = manifest.claim(out, overwrite=overwrite)
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as handle:
+            yield handle
+        manifest.replace(partial, out)
+    except BaseException:
+        manifest.remove(partial)
+        raise
+
+
+def context_columns(context_set: Sequence[str], context_name: Sequence[str]) -> list[str]:
+    """Column names: the context, or ``set:context`` where several sets have that name."""
+    times = Counter(context_name)
+    return [
+        name if times[name] == 1 else f"{head_set}:{name}"
+        for head_set, name in zip(context_set, context_name, strict=True)
+    ]
+
+
+def _leading(rows: Rows) -> list[tuple[object, ...]]:
+    """The values of :data:`TSV_COLUMNS`."""
+    c = rows.columns
+    signs = np.where(c["strand"] > 0, "+", "-")
+    columns = (
+        c["contig"],
+        c["pos"].tolist(),
+        c["ref"],
+        c["alt"],
+        signs,
+        c["gene_id"],
+        c["dist_to_tss"].tolist(),
+        c["ref_match"].tolist(),
+    )
+    return list(zip(*columns, strict=True))
