@@ -25,10 +25,10 @@ from seal_store.cnn import CnnConfig
 from seal_store.layout import RESULTS, VARIANTS_PER_CHUNK
 from seal_store.plan import BuildOptions
 from seal_store.results import Results
-from seal_store.tables import TSV_COLUMNS, TsvWriter
 from seal_store.score import Scorer
 from seal_store.store import Store
 from seal_store.synthetic import random_bases, random_weights, write_fasta, write_head_set
+from seal_store.tables import TSV_COLUMNS, TsvWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = CnnConfig(channels=(4,) * 6, hidden=8, features=3)
