@@ -19,6 +19,7 @@ COMMANDS = {
     "score": "score:score",
     "export": "export:export",
     "heads": "heads:heads",
+    "train": "train:train",
     "inspect": "inspect:inspect",
     "demo": "demo:demo",
 }

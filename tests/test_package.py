@@ -13,6 +13,7 @@ ROOT = Path(seal_store.__file__).parent
 ORDER = (
     "errors progress prefetch device genome genes grid cnn trunk sweep delta heads labels layout "
     "manifest store plan build variants assign haplotype evaluate score saturate results "
+    "extras expression targets inputs outputs fit checkpoint metrics plots summary train compare "
     "describe synthetic"
 ).split()
 
