@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,8 @@ from seal_store.build import add_heads, build
 from seal_store.errors import OutputError
 from seal_store.fit import FitOptions
 from seal_store.heads import Heads, load_head_set, load_heads, read_summary
-from seal_store.inputs import open_source
+from seal_store.genes import GeneTable
+from seal_store.inputs import Source, open_source
 from seal_store.plan import BuildOptions
 from seal_store.store import Store
 from seal_store.train import TrainOptions, finetune, pretrain
@@ -901,6 +903,31 @@ def test_features_are_in_memory_once(tmp_path: Path) -> None:
     small, large = map(int, run.stdout.split())
     batches = 2 * 256 * 30_000 * 4  # what is gathered for the validation loss, and some change
     assert 0.5 * sizes[1] < large - small < sizes[1] + batches
+
+
+class ManyGenes:
+    """Stands for a store with more genes than one wants to build in a test."""
+
+    path = Path("store.zarr")
+
+    def aggregated(self, genes: slice) -> np.ndarray:
+        count = genes.stop - genes.start
+        values = np.repeat(np.arange(genes.start, genes.stop, dtype=np.float32), 2_000)
+        return values.reshape(count, 10, 200)
+
+
+def test_a_store_is_read_into_one_matrix() -> None:
+    rows = np.setdiff1d(np.arange(3_000), np.arange(0, 3_000, 7))
+    table = GeneTable(np.array(gene_ids(3_000)), *[np.zeros(3_000)] * 5)
+    source = Source(table, 2_000, store=ManyGenes())  # type: ignore[arg-type]
+    tracemalloc.start()
+    features = source.read(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    size = features.matrix.numpy().nbytes
+    assert size <= peak < 1.15 * size
+    np.testing.assert_array_equal(features.matrix[:, 0], rows)
+    np.testing.assert_array_equal(features.matrix[:, -1], rows)
 
 
 def test_of_a_store_only_the_genes_asked_for_are_read(store: Store) -> None:
