@@ -24,9 +24,9 @@ from seal_store import train as library
 from seal_store.build import add_heads, build
 from seal_store.errors import OutputError
 from seal_store.fit import FitOptions
-from seal_store.heads import Heads, load_head_set, load_heads, read_summary
 from seal_store.genes import GeneTable
-from seal_store.inputs import Source, open_source
+from seal_store.heads import Heads, load_head_set, load_heads, read_summary
+from seal_store.inputs import Features, Source, open_source
 from seal_store.plan import BuildOptions
 from seal_store.store import Store
 from seal_store.train import TrainOptions, finetune, pretrain
@@ -365,8 +365,38 @@ def test_fine_tuning_on_few_genes_beats_training_from_scratch(
     assert facts["genes"]["training"] < 100
     finetune(replace(scratch, out=tmp_path / "tuned", base=tmp_path / "base"))
     tuned, from_scratch = median_r(tmp_path / "tuned", "ft"), median_r(tmp_path / "scratch", "pt")
-    assert tuned > 0.8
-    assert tuned > from_scratch + 0.05
+    assert tuned > 0.65
+    assert tuned > from_scratch + 0.1
+
+
+def test_hidden_units_are_those_of_the_first_layer(planted: Planted, pretrained: Path) -> None:
+    (base,) = load_heads(pretrained)
+    rows = np.arange(300, 9, -1)
+    features = Features(torch.from_numpy(planted.x), torch.from_numpy(rows), "")
+    hidden = library.hidden_units(features, base, torch.device("cpu"))
+    expected = np.maximum(planted.x[rows].astype(float) @ base.w1.T + base.b1, 0)
+    np.testing.assert_allclose(hidden.matrix[hidden.rows], expected, atol=1e-5)
+
+
+def test_what_is_measured_of_test_genes_does_not_reach_the_weights(
+    planted: Planted, tmp_path: Path
+) -> None:
+    """Each context is a group of its own, since gene weights are ranks among all genes."""
+    (tmp_path / "groups.tsv").write_text("".join(f"g{i}\t{i}\n" for i in range(1, 5)))
+    given = training(planted, tmp_path / "a", groups=tmp_path / "groups.tsv")
+    table = pd.read_table(planted.expression, index_col="gene_id")
+    contigs = pd.read_csv(planted.genes)["seqnames"].to_numpy()
+    changed = table.copy()
+    changed[np.isin(contigs, ("chr8", "chr9"))] *= 1000
+    unlike = table.copy()
+    unlike[contigs == "chr1"] *= 1000
+    for name, values in (("b", changed), ("c", unlike)):
+        values.to_csv(tmp_path / f"{name}.tsv", sep="\t")
+        pretrain(replace(given, expression=tmp_path / f"{name}.tsv", out=tmp_path / name))
+    pretrain(given)
+    a, b, c = (tensors(tmp_path / n / "demo_seal_pt_model.pt") for n in "abc")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not torch.equal(a["layers.0.weight"], c["layers.0.weight"])
 
 
 # --- restarting
