@@ -29,12 +29,13 @@ check: $(READY)  ## lint, formatting, types
 parity: $(READY)  ## full-size check against Seal's own numbers (needs ../shared/parity; minutes)
 	$(BIN)/pytest -m parity -s
 
-bench: $(READY)  ## measure building and scoring
+bench: $(READY)  ## measure building, scoring and training
 	$(BIN)/python -m benchmarks.build
 	$(BIN)/python -m benchmarks.score
 	$(BIN)/python -m benchmarks.attribution
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.memory --tiny
+	$(BIN)/python -m benchmarks.train
 
 clean:  ## remove what make wrote
 	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -21,6 +21,7 @@ COMMANDS = {
     "expression": "expression:expression",
     "export": "export:export",
     "heads": "heads:heads",
+    "train": "train:train",
     "inspect": "inspect:inspect",
     "demo": "demo:demo",
 }

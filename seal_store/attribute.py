@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from seal_store.errors import InputError
-from seal_store.heads import Heads, Outputs
+from seal_store.extras import require
+from seal_store.heads import Heads, OutputLayer
 from seal_store.layout import ATTRIBUTION, ArraySpec, spec
 
 METHODS = (
@@ -140,7 +141,7 @@ class Attributor:
             self.groups[by] = names
             self._members[by] = torch.eye(len(names))[torch.from_numpy(place)].to(device)
         if options.method not in CLOSED:
-            require_captum()
+            require("attribution", f"attribution by {options.method}")
 
     def specs(self) -> list[ArraySpec]:
         """The arrays that :meth:`__call__` gives, first dimension ``variant``."""
@@ -265,7 +266,9 @@ class Attributor:
 class _Part:
     """One head set with at least one target; its first layer by feature for batched products."""
 
-    def __init__(self, heads: Heads, output: Outputs, targets: np.ndarray, features: int) -> None:
+    def __init__(
+        self, heads: Heads, output: OutputLayer, targets: np.ndarray, features: int
+    ) -> None:
         inside = _inside(targets, output.contexts)
         self.rows = np.flatnonzero(inside)
         self.units = output.units
@@ -320,17 +323,6 @@ def to_half(values: Tensor) -> tuple[Tensor, Tensor]:
     largest = values.abs().amax(-1)
     scale = torch.exp2(torch.where(largest > 0, largest.log2().floor() - 14, 0.0))
     return (values / scale[..., None]).half(), scale
-
-
-def require_captum() -> None:
-    """Raise :class:`InputError` if Captum or scikit-learn is not installed."""
-    try:
-        import captum.attr  # noqa: F401
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"this attribution method needs {error.name}", "pip install 'seal-store[attribution]'"
-        ) from error
 
 
 @contextmanager

@@ -9,8 +9,10 @@
     │   ├── VariantError                 VCF
     │   ├── WeightsError                 CNN weights
     │   ├── HeadsError                   head sets
-    │   └── ProfileError                 imported gene profiles
+    │   ├── ProfileError                 imported gene profiles
+    │   └── TrainingError                expression, features or options of training
     ├── OutputError (OSError)            an output exists or cannot be written
+    ├── MissingExtraError (ImportError)  an optional package is not installed
     └── StoreError                       a store or a results group
         ├── FormatError                  not ours, damaged metadata, another format version
         └── UnfinishedError              written in part; never published
@@ -55,8 +57,16 @@ class ProfileError(InputError):
     """An imported gene profile has another shape or type."""
 
 
+class TrainingError(InputError):
+    """Expression, groups, features or options from which nothing can be trained or evaluated."""
+
+
 class OutputError(SealStoreError, OSError):
     """An output exists already or cannot be written."""
+
+
+class MissingExtraError(SealStoreError, ImportError):
+    """A package that only some commands need is not installed."""
 
 
 class StoreError(SealStoreError):

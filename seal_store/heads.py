@@ -29,6 +29,8 @@ ARRAYS = {
     "b2": "layers.2.bias",
 }
 """Our array names and the keys of Seal's ``model_state_dict``."""
+STAGES = {"pretrain": "general", "finetune": "specific"}
+"""The two steps of training, and what a summary calls their contexts."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class HeadSet:
 
 
 @dataclass(frozen=True)
-class Outputs:
+class OutputLayer:
     """Second layer of one head set, of the contexts kept.
 
     ``units`` and ``contexts`` are its places among all sets' hidden units and kept contexts;
@@ -97,12 +99,12 @@ class Heads:
         total = sum(len(s.contexts) for s in sets)
         keep = np.arange(total) if select is None else np.asarray(select)
         self.contexts = len(keep)
-        self.outputs: list[Outputs] = []
+        self.outputs: list[OutputLayer] = []
         unit, context, kept = 0, 0, 0
         for s in sets:
             local = keep[(keep >= context) & (keep < context + len(s.contexts))] - context
             self.outputs.append(
-                Outputs(
+                OutputLayer(
                     slice(unit, unit + len(s.w1)),
                     slice(kept, kept + len(local)),
                     torch.from_numpy(s.w2[local]).to(device),
@@ -159,24 +161,22 @@ def load_heads(path: str | Path) -> list[HeadSet]:
     return [load_head_set(summary) for summary in find_summaries(path)]
 
 
-def load_head_set(summary_path: str | Path) -> HeadSet:
-    """The fine-tuned model that a summary names, or the pre-trained one where it names no other.
+def load_head_set(summary_path: str | Path, stage: str = "") -> HeadSet:
+    """The model of one ``stage`` that a summary names: a key of :data:`STAGES`.
 
-    Raises :class:`HeadsError` if the summary lacks a line, the model file is missing or damaged,
-    or the counts in the summary, its names and the tensors do not agree.
+    By default the fine-tuned model, or the pre-trained one where it names no other. Raises
+    :class:`HeadsError` if the summary lacks a line, the model file is missing or damaged, or the
+    counts in the summary, its names and the tensors do not agree.
     """
     summary_path = Path(summary_path)
     summary = read_summary(summary_path)
-    stage, kind = (
-        ("finetune", "specific")
-        if summary.get("Optimal finetune model")
-        else ("pretrain", "general")
-    )
+    stage = stage or ("finetune" if summary.get("Optimal finetune model") else "pretrain")
+    kind = STAGES[stage]
     names = tuple(
         name.strip()
         for name in _require(summary, f"Name of {kind} contexts", summary_path).split(",")
     )
-    model_path = _locate(_require(summary, f"Optimal {stage} model", summary_path), summary_path)
+    model_path = model_file(summary_path, stage)
     loaded = load_tensors(model_path, HeadsError, f"named by {summary_path}")
     state = loaded.get("model_state_dict")
     if not isinstance(state, dict):
@@ -198,6 +198,12 @@ def load_head_set(summary_path: str | Path) -> HeadSet:
         if summary.get(key, str(found)) != str(found):
             raise HeadsError(f"{summary_path}: '{key}: {summary[key]}', but there are {found}")
     return head_set
+
+
+def model_file(summary_path: Path, stage: str) -> Path:
+    """Where the model of a stage lies. Raises :class:`HeadsError` if none is named or found."""
+    named = _require(read_summary(summary_path), f"Optimal {stage} model", summary_path)
+    return _locate(named, summary_path)
 
 
 def read_summary(path: Path) -> dict[str, str]:

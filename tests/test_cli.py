@@ -196,12 +196,15 @@ def test_help_answers_at_once() -> None:
     assert min(seconds) < 0.4
 
 
-@pytest.mark.parametrize("command", ["", "build", "score vcf", "heads add", "inspect"])
+@pytest.mark.parametrize(
+    "command",
+    ["", "build", "score vcf", "heads add", "train pretrain", "train evaluate", "inspect"],
+)
 def test_help_loads_nothing_heavy(command: str) -> None:
     program = (
         "import sys; from seal_store.cli import main; "
         f"main({[*command.split(), '--help']!r}, standalone_mode=False); "
-        "print(sorted({'torch', 'zarr', 'pandas', 'numpy'} & set(sys.modules)))"
+        "print(sorted({'torch', 'zarr', 'pandas', 'numpy', 'sklearn'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (run.stdout.splitlines()[-1], run.stderr) == ("[]", "")

@@ -11,9 +11,11 @@ from seal_store.labels import context_labels, feature_labels, table
 ROOT = Path(seal_store.__file__).parent
 
 ORDER = (
-    "errors progress prefetch device genome genes grid cnn trunk sweep delta heads labels layout "
-    "manifest store plan build variants assign haplotype evaluate attribute score saturate "
-    "results tables write attach describe synthetic"
+    "errors extras progress prefetch device genome genes grid cnn trunk sweep delta heads labels "
+    "layout manifest store plan build variants assign haplotype evaluate attribute score "
+    "saturate results tables write attach "
+    "expression targets inputs outputs fit checkpoint metrics plots summary train compare "
+    "describe synthetic"
 ).split()
 
 

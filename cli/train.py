@@ -1,0 +1,236 @@
+"""``seal-store train``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seal_store.cli import _options, command_line
+from seal_store.cli._progress import Meter
+
+Command = Callable[..., None]
+
+
+def _stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _chromosomes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    if not names:
+        raise click.BadParameter("names no chromosome")
+    return names
+
+
+inputs = _stack(
+    click.option("--store", type=_options.PATH, help="A store: its `aggregated` and its genes."),
+    click.option(
+        "--features",
+        type=_options.PATH,
+        help="Instead of a store: NPY (genes, inputs), such as all_gene_chromatin_exp.npy.",
+    ),
+    click.option(
+        "--genes", type=_options.PATH, help="With --features: geneanno CSV, in the NPY's order."
+    ),
+    click.option(
+        "--expression",
+        type=_options.PATH,
+        required=True,
+        help="TSV: gene_id and one column a context, on the linear scale.",
+    ),
+    click.option(
+        "--test-chromosomes",
+        default="chr8,chr9",
+        show_default=True,
+        callback=_chromosomes,
+        help="Held out of training, to test on.",
+    ),
+)
+training = _stack(
+    inputs,
+    click.option("--groups", type=_options.PATH, help="TSV: group, its columns (1,2,5)."),
+    click.option("--name", required=True, help="Name of the head set: the files begin with it."),
+    click.option("--out", type=_options.PATH, required=True, help="Folder to write to."),
+    click.option(
+        "--root",
+        type=_options.PATH,
+        default=Path(),
+        help="Folder that paths in the summary are relative to, Seal's root. Default: this one.",
+    ),
+    click.option(
+        "--spec-gene-weight",
+        default=2.0,
+        show_default=True,
+        help="Weight of genes that vary most over a group's contexts; the least: 1 / weight.",
+    ),
+    click.option("--validation-share", default=0.125, show_default=True, help="Of other genes."),
+    click.option("--lr", default=1e-4, show_default=True, help="Learning rate."),
+    click.option("--l2", default=1e-5, show_default=True, help="Weight decay."),
+    click.option("--batch", default=32, show_default=True, help="Genes a step."),
+    click.option("--epochs", default=200, show_default=True, help="At most."),
+    click.option(
+        "--patience",
+        default=20,
+        show_default=True,
+        help="Stop after so many epochs without a better validation loss.",
+    ),
+    click.option("--seed", default=0, show_default=True, help="Of first weights and batches."),
+    _options.device,
+    click.option("--resume", is_flag=True, help="Go on after the last epoch that was finished."),
+    _options.overwrite,
+    _options.quiet,
+    _options.as_json,
+)
+
+
+@click.group()
+def train() -> None:
+    """Train head sets on your own expression data, and evaluate them.
+
+    Needs `pip install 'seal-store[train]'`.
+    """
+
+
+@train.command()
+@training
+@click.option("--latent", default=1000, show_default=True, help="Hidden units.")
+def pretrain(quiet: bool, as_json: bool, **given: Any) -> None:
+    """Train hidden and output layer on general contexts."""
+    from seal_store.train import pretrain as run
+
+    with Meter(quiet=quiet) as progress:
+        facts = run(_train_options(given), progress)
+    click.echo(json.dumps(facts) if as_json else _trained(facts))
+
+
+@train.command()
+@training
+@click.option(
+    "--from",
+    "base",
+    type=_options.PATH,
+    required=True,
+    help="Summary file of the pre-trained model, or its folder.",
+)
+def finetune(quiet: bool, as_json: bool, **given: Any) -> None:
+    """Train a new output layer for specific contexts on a pre-trained hidden layer."""
+    from seal_store.train import finetune as run
+
+    with Meter(quiet=quiet) as progress:
+        facts = run(_train_options(given), progress)
+    click.echo(json.dumps(facts) if as_json else _trained(facts))
+
+
+@train.command()
+@inputs
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="[NAME=]PATH",
+    help="Summary file of a head set, or its folder. Repeatable.",
+)
+@click.option("--heads", multiple=True, help="A head set of the store. Repeatable.")
+@click.option(
+    "--stage",
+    type=click.Choice(["pretrain", "finetune"]),
+    help="Which model of a summary. Default: the fine-tuned one if there is one.",
+)
+@click.option(
+    "--predictions",
+    multiple=True,
+    metavar="NAME=TSV",
+    help="Another model's predictions, gene_id and contexts as --expression. Repeatable.",
+)
+@click.option(
+    "--target-scale",
+    multiple=True,
+    metavar="NAME",
+    help="These predictions are ln(value + pseudocount): give their MSE too. Repeatable.",
+)
+@click.option("--out", type=_options.PATH, required=True, help="Folder to write to.")
+@_options.device
+@_options.overwrite
+@_options.quiet
+@_options.as_json
+def evaluate(quiet: bool, as_json: bool, **given: Any) -> None:
+    """Compare head sets and other models' predictions with expression, on held-out genes."""
+    from seal_store.compare import CompareOptions, compare
+
+    pairs = [_pair("--predictions", value) for value in given.pop("predictions")]
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise click.UsageError("--predictions: a name is given twice")
+    models = tuple(_pair("--model", m) if "=" in m else ("", Path(m)) for m in given.pop("models"))
+    options = CompareOptions(
+        **{**given, "stage": given["stage"] or ""},
+        predictions=dict(pairs),
+        models=models,
+        command=command_line(),
+    )
+    with Meter(quiet=quiet) as progress:
+        facts = compare(options, progress)
+    click.echo(json.dumps(facts) if as_json else _compared(facts))
+
+
+def _pair(option: str, value: str) -> tuple[str, Path]:
+    name, equals, path = value.partition("=")
+    if not (name and equals and path):
+        raise click.UsageError(f"{option} {value!r}: expected NAME=PATH")
+    return name, Path(path)
+
+
+def _train_options(given: dict[str, Any]) -> Any:
+    from seal_store.fit import FitOptions
+    from seal_store.train import TrainOptions
+
+    loop = {key: given.pop(key) for key in FitOptions.__dataclass_fields__}
+    return TrainOptions(**given, fit=FitOptions(**loop), command=command_line())
+
+
+def _trained(facts: dict[str, Any]) -> str:
+    genes = facts["genes"]
+    left_out = ", ".join(f"{reason} {count}" for reason, count in genes["left_out"].items())
+    return "\n".join(
+        (
+            f"{facts['summary']}: {facts['contexts']} contexts, {facts['latent']} hidden units",
+            f"genes: {genes['training']} training, {genes['validation']} validation, "
+            f"{genes['test']} test; left out: {left_out}",
+            f"epoch {facts['best_epoch']} of {facts['epochs']} kept: validation loss "
+            f"{facts['validation_loss']:.4g}",
+            f"test, median of contexts: MSE {_short(facts['test_mse_median'])}, "
+            f"Spearman r {_short(facts['test_spearman_median'])}",
+        )
+    )
+
+
+def _compared(facts: dict[str, Any]) -> str:
+    lines = [
+        f"{facts['out']}: {facts['genes']} genes of {', '.join(facts['test_chromosomes'])}, "
+        f"{facts['contexts']} contexts "
+        f"({facts['test_genes_not_in_every_model']} genes are not in every model)",
+        "medians; r by context is over genes, r by gene is over contexts",
+    ]
+    width = max(5, *(len(row["model"]) for row in facts["medians"]))
+    titles = ("MSE", "r by context", "r by gene", "r by gene, centred")
+    lines.append("  ".join(["model".ljust(width), *titles]))
+    for row in facts["medians"]:
+        keys = ("mse", "spearman", "across_contexts", "across_contexts_centred")
+        cells = [
+            _short(row[key]).rjust(len(title)) for key, title in zip(keys, titles, strict=True)
+        ]
+        lines.append("  ".join([row["model"].ljust(width), *cells]))
+    return "\n".join(lines)
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

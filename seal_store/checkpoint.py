@@ -1,0 +1,50 @@
+"""A training run on disk after each epoch, and the right to go on with it.
+
+A checkpoint is written aside, synced and renamed, so there is always a whole one. It holds the
+fingerprint of inputs and options; a run with another one does not go on from it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from seal_store.cnn import load_tensors
+from seal_store.errors import OutputError
+from seal_store.fit import State
+from seal_store.outputs import CHECKPOINT, save_tensors
+
+
+class Checkpoint:
+    """The checkpoint of a run in ``folder``; ``fingerprint`` names what must be the same."""
+
+    def __init__(self, folder: Path, fingerprint: dict[str, Any]) -> None:
+        self.path = folder / CHECKPOINT
+        self.fingerprint = fingerprint
+
+    def save(self, state: State) -> None:
+        """Write it. Raises :class:`OutputError` if it cannot be written."""
+        save_tensors({"fingerprint": self.fingerprint, "state": state.to_dict()}, self.path)
+
+    def load(self) -> State | None:
+        """The state to go on from; None if no epoch was finished.
+
+        Raises :class:`OutputError` if the file is damaged, or naming the first input or option
+        that differs.
+        """
+        if not self.path.exists():
+            return None
+        hint = "add --overwrite to start again"
+        found = load_tensors(self.path, OutputError, hint)
+        begun = found.get("fingerprint", {})
+        for key in self.fingerprint | begun:
+            if begun.get(key) != self.fingerprint.get(key):
+                raise OutputError(
+                    f"{self.path}: begun with another {key}: {begun.get(key)}, "
+                    f"now {self.fingerprint.get(key)}",
+                    "use the same inputs and options, or --overwrite to start again",
+                )
+        try:
+            return State(**found["state"])
+        except (KeyError, TypeError) as error:
+            raise OutputError(f"{self.path}: not a checkpoint of this version", hint) from error

@@ -1,0 +1,28 @@
+"""Packages that only some commands need, and how to get them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from seal_store.errors import MissingExtraError
+
+EXTRAS = {
+    "attribution": {"captum": "captum", "sklearn": "scikit-learn"},
+    "train": {"matplotlib": "matplotlib", "scipy": "scipy", "sklearn": "scikit-learn"},
+}
+"""Per extra of this package: modules, and the packages they come in."""
+
+
+def require(extra: str, what: str) -> None:
+    """Check that an extra is installed, before an hour's work ends at its lack.
+
+    ``what`` needs it. Raises :class:`MissingExtraError` naming the first package not there.
+    """
+    for module, package in EXTRAS[extra].items():
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise MissingExtraError(
+                f"{what} needs {package}, which is not installed",
+                f"pip install 'seal-store[{extra}]'",
+            ) from error
