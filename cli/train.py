@@ -221,7 +221,7 @@ def _compared(facts: dict[str, Any]) -> str:
         "medians; r by context is over genes, r by gene is over contexts",
     ]
     width = max(5, *(len(row["model"]) for row in facts["medians"]))
-    titles = ("MSE", "r by context", "r by gene", "r by gene, centred")
+    titles = ("     MSE", "r by context", " r by gene", "r by gene, centred")
     lines.append("  ".join(["model".ljust(width), *titles]))
     for row in facts["medians"]:
         keys = ("mse", "spearman", "across_contexts", "across_contexts_centred")

@@ -35,7 +35,10 @@ class Checkpoint:
         if not self.path.exists():
             return None
         hint = "add --overwrite to start again"
-        found = load_tensors(self.path, OutputError, hint)
+        try:
+            found = load_tensors(self.path, OutputError, hint)
+        except OutputError as error:
+            raise OutputError(str(error), hint) from error
         begun = found.get("fingerprint", {})
         for key in self.fingerprint | begun:
             if begun.get(key) != self.fingerprint.get(key):

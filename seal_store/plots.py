@@ -21,9 +21,10 @@ def loss_curves(path: Path, history: Sequence[Sequence[float]], best_epoch: int,
     axes: Axes = figure.subplots()
     epochs = np.arange(1, len(history) + 1)
     for column, label in enumerate(("training", "validation")):
-        axes.plot(epochs, [row[column] for row in history], label=label)
+        axes.plot(epochs, [row[column] for row in history], marker=".", label=label)
     axes.axvline(best_epoch, color="grey", linestyle=":", label=f"kept: epoch {best_epoch}")
     axes.set(xlabel="epoch", ylabel="weighted squared error", title=name)
+    axes.locator_params("x", integer=True)
     axes.legend()
     _save(figure, path)
 
@@ -35,7 +36,7 @@ def agreement(
 
     ``by_gene`` is the centred one; a panel without a value says so.
     """
-    figure = _figure(4 + 1.2 * len(by_context), 4)
+    figure = _figure(6.5 + len(by_context), 4)
     panels = figure.subplots(1, 2)
     titles = ("each context, over genes", "each gene, over contexts (centred)")
     for axes, values, title in zip(panels, (by_context, by_gene), titles, strict=True):
@@ -45,7 +46,8 @@ def agreement(
             axes.axhline(0, color="grey", linewidth=0.5)
         else:
             axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes)
-        axes.set(title=title, ylabel="Spearman r")
+        axes.set_title(title, fontsize="medium")
+        axes.set_ylabel("Spearman r")
         axes.tick_params("x", rotation=30)
     _save(figure, path)
 

@@ -359,7 +359,7 @@ def test_fine_tuning_on_few_genes_beats_training_from_scratch(
         measured=few,
         noise=0.3,
     )
-    fitting = FitOptions(lr=3e-3, epochs=150)
+    fitting = FitOptions(lr=3e-3, epochs=100)
     scratch = training(small, tmp_path / "scratch", latent=48, fit=fitting)
     facts = pretrain(scratch)
     assert facts["genes"]["training"] < 100
@@ -580,8 +580,9 @@ def test_a_damaged_checkpoint_is_refused(
         pretrain(given)
     path = tmp_path / "out" / "demo_seal_pt.partial" / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(OutputError, match=r"checkpoint\.pt: not a readable"):
+    with pytest.raises(OutputError, match=r"checkpoint\.pt: not a readable") as caught:
         pretrain(replace(given, resume=True))
+    assert caught.value.hint == "add --overwrite to start again"
 
 
 # --- outputs that exist
