@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.common import arguments, report, seconds
-from seal_store.checkpoint import Checkpoint
-from seal_store.fit import Data, FitOptions, Mlp, State, context_losses, fit
+from seal_store.training.checkpoint import Checkpoint
+from seal_store.training.fit import Data, FitOptions, Mlp, State, context_losses, fit
 
 LATENT, CONTEXTS, BATCH = 1000, 31, 32
 LR, L2 = 1e-4, 1e-5

@@ -105,7 +105,7 @@ def train() -> None:
 @click.option("--latent", default=1000, show_default=True, help="Hidden units.")
 def pretrain(quiet: bool, as_json: bool, **given: Any) -> None:
     """Train hidden and output layer on general contexts."""
-    from seal_store.train import pretrain as run
+    from seal_store.training.steps import pretrain as run
 
     with Meter(quiet=quiet) as progress:
         facts = run(_train_options(given), progress)
@@ -123,7 +123,7 @@ def pretrain(quiet: bool, as_json: bool, **given: Any) -> None:
 )
 def finetune(quiet: bool, as_json: bool, **given: Any) -> None:
     """Train a new output layer for specific contexts on a pre-trained hidden layer."""
-    from seal_store.train import finetune as run
+    from seal_store.training.steps import finetune as run
 
     with Meter(quiet=quiet) as progress:
         facts = run(_train_options(given), progress)
@@ -164,7 +164,7 @@ def finetune(quiet: bool, as_json: bool, **given: Any) -> None:
 @_options.as_json
 def evaluate(quiet: bool, as_json: bool, **given: Any) -> None:
     """Compare head sets and other models' predictions with expression, on held-out genes."""
-    from seal_store.compare import CompareOptions, compare
+    from seal_store.training.compare import CompareOptions, compare
 
     pairs = [_pair("--predictions", value) for value in given.pop("predictions")]
     names = [name for name, _ in pairs]
@@ -190,8 +190,8 @@ def _pair(option: str, value: str) -> tuple[str, Path]:
 
 
 def _train_options(given: dict[str, Any]) -> Any:
-    from seal_store.fit import FitOptions
-    from seal_store.train import TrainOptions
+    from seal_store.training.fit import FitOptions
+    from seal_store.training.steps import TrainOptions
 
     loop = {key: given.pop(key) for key in FitOptions.__dataclass_fields__}
     return TrainOptions(**given, fit=FitOptions(**loop), command=command_line())

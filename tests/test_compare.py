@@ -14,12 +14,12 @@ from click.testing import Result
 from planted import Planted, gene_ids, write_expression, write_planted
 from scipy.stats import spearmanr
 
-from seal_store.compare import CompareOptions, compare, score
 from seal_store.errors import HeadsError, OutputError, TrainingError
-from seal_store.fit import FitOptions
-from seal_store.metrics import across_contexts, median, mse, spearman
 from seal_store.store import Store
-from seal_store.train import TrainOptions, pretrain
+from seal_store.training.compare import CompareOptions, compare, score
+from seal_store.training.fit import FitOptions
+from seal_store.training.metrics import across_contexts, median, mse, spearman
+from seal_store.training.steps import TrainOptions, pretrain
 
 Cli = Callable[..., Result]
 TEST = [i for i in range(300) if i % 10 in (7, 8)]
@@ -289,7 +289,7 @@ def test_a_failure_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("seal_store.compare.agreement", full)
+    monkeypatch.setattr("seal_store.training.compare.agreement", full)
     with pytest.raises(OSError, match="No space left"):
         compare(replace(given, predictions={"self": planted.expression}))
     assert list(given.out.iterdir()) == []
@@ -322,7 +322,7 @@ def test_every_option_reaches_the_library(cli: Cli, monkeypatch: pytest.MonkeyPa
         seen.append(options)
         return {}
 
-    monkeypatch.setattr("seal_store.compare.compare", run)
+    monkeypatch.setattr("seal_store.training.compare.compare", run)
     paths = ("store", "features", "genes", "expression", "out")
     flags: list[object] = [a for n in paths for a in (f"--{n}", f"/{n}")]
     flags += ["--model", "m", "--model", "n=/a", "--heads", "h", "--heads", "i"]

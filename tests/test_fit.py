@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seal_store.errors import TrainingError
-from seal_store.fit import (
+from seal_store.training.fit import (
     Data,
     FitOptions,
     Mlp,
@@ -265,7 +265,7 @@ def test_predictions_do_not_depend_on_how_many_at_once(
 ) -> None:
     model, genes = mlp(generator()), torch.arange(GENES).flip(0)
     expected = model(data.matrix[data.rows[genes]]).detach()
-    monkeypatch.setattr("seal_store.fit.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("seal_store.training.fit.ROWS_AT_ONCE", 7)
     torch.testing.assert_close(predict(model, data, genes), expected)
 
 

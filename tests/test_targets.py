@@ -10,9 +10,9 @@ from planted import gene_ids, write_expression, write_genes
 from sklearn.model_selection import train_test_split
 
 from seal_store.errors import TrainingError
-from seal_store.expression import Matrix, read_matrix
 from seal_store.genes import read_genes
-from seal_store.targets import (
+from seal_store.training.expression import Matrix, read_matrix
+from seal_store.training.targets import (
     Group,
     gene_weights,
     make_targets,
@@ -20,7 +20,7 @@ from seal_store.targets import (
     read_groups,
     split_genes,
 )
-from seal_store.targets import (
+from seal_store.training.targets import (
     test_genes as genes_to_test_on,
 )
 

@@ -20,16 +20,16 @@ from click.testing import Result
 from planted import Planted, gene_ids, network, write_expression, write_genes, write_planted
 from scipy.stats import spearmanr
 
-from seal_store import train as library
 from seal_store.build import add_heads, build
 from seal_store.errors import OutputError
-from seal_store.fit import FitOptions
 from seal_store.genes import GeneTable
 from seal_store.heads import Heads, load_head_set, load_heads, read_summary
-from seal_store.inputs import Features, Source, open_source
 from seal_store.plan import BuildOptions
 from seal_store.store import Store
-from seal_store.train import TrainOptions, finetune, pretrain
+from seal_store.training import steps as library
+from seal_store.training.fit import FitOptions
+from seal_store.training.inputs import Features, Source, open_source
+from seal_store.training.steps import TrainOptions, finetune, pretrain
 
 Cli = Callable[..., Result]
 FAST = ["--lr", "0.01", "--latent", "16", "--epochs", "3", "--device", "cpu", "-q"]
@@ -625,7 +625,7 @@ def test_a_failure_while_publishing_leaves_no_summary_of_a_wrong_model(
             raise Stopped
         real(source, target)
 
-    monkeypatch.setattr("seal_store.outputs.os.replace", dying)
+    monkeypatch.setattr("seal_store.training.outputs.os.replace", dying)
     with pytest.raises(Stopped):
         finetune(replace(tuned, overwrite=True, fit=FitOptions(lr=1e-2, epochs=2)))
     monkeypatch.undo()
@@ -661,7 +661,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     def full(*_: object) -> None:
         raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
 
-    monkeypatch.setattr("seal_store.outputs.torch.save", full)
+    monkeypatch.setattr("seal_store.training.outputs.torch.save", full)
     out = tmp_path / "out"
     refused(
         cli("train", "pretrain", *planted.args(), "--name", "n", "--out", out, *FAST),
@@ -858,7 +858,7 @@ def test_every_option_reaches_the_library(
         return {}
 
     for stage in ("pretrain", "finetune"):
-        monkeypatch.setattr(f"seal_store.train.{stage}", run)
+        monkeypatch.setattr(f"seal_store.training.steps.{stage}", run)
     paths = ("store", "features", "genes", "expression", "groups", "out", "root")
     flags: list[object] = [a for n in paths for a in (f"--{n}", f"/{n}")]
     flags += ["--name", "n", "--test-chromosomes", "chr1, chr2,", "--spec-gene-weight", "3"]
@@ -900,8 +900,8 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from seal_store.fit import FitOptions
-from seal_store.train import TrainOptions, pretrain
+from seal_store.training.fit import FitOptions
+from seal_store.training.steps import TrainOptions, pretrain
 peaks = []
 for folder in map(Path, sys.argv[1:]):
     pretrain(TrainOptions(expression=folder / "x.tsv", features=folder / "x.npy",

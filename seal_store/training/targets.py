@@ -2,7 +2,7 @@
 
 The steps, each a function: a pseudocount per context; target = ln(value + pseudocount); genes that
 are left out; a weight per gene and context; test genes by chromosome, validation genes by lot.
-All of it is float64; :mod:`seal_store.fit` rounds to float32.
+All of it is float64; :mod:`seal_store.training.fit` rounds to float32.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from seal_store.errors import TrainingError
-from seal_store.expression import Matrix
 from seal_store.genes import GeneTable
+from seal_store.training.expression import Matrix
 
 SEX_CHROMOSOMES = ("chrX", "chrY")
 SPLIT_SEED = 0

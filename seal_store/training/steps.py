@@ -19,12 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seal_store.checkpoint import Checkpoint
 from seal_store.device import resolve_device
 from seal_store.errors import HeadsError, TrainingError
-from seal_store.expression import read_matrix
 from seal_store.extras import require
-from seal_store.fit import (
+from seal_store.genome import file_sha256
+from seal_store.heads import (
+    Heads,
+    HeadSet,
+    find_summaries,
+    load_head_set,
+    model_file,
+)
+from seal_store.progress import Progress, silent
+from seal_store.store import software
+from seal_store.training.checkpoint import Checkpoint
+from seal_store.training.expression import read_matrix
+from seal_store.training.fit import (
     ROWS_AT_ONCE,
     Data,
     FitOptions,
@@ -36,21 +46,11 @@ from seal_store.fit import (
     predict,
     validation_losses,
 )
-from seal_store.genome import file_sha256
-from seal_store.heads import (
-    Heads,
-    HeadSet,
-    find_summaries,
-    load_head_set,
-    model_file,
-)
-from seal_store.inputs import Features, Source, open_source
-from seal_store.metrics import median, mse, spearman
-from seal_store.outputs import Outputs, save_tensors, write_table, write_text
-from seal_store.plots import loss_curves
-from seal_store.progress import Progress, silent
-from seal_store.store import software
-from seal_store.summary import (
+from seal_store.training.inputs import Features, Source, open_source
+from seal_store.training.metrics import median, mse, spearman
+from seal_store.training.outputs import Outputs, save_tensors, write_table, write_text
+from seal_store.training.plots import loss_curves
+from seal_store.training.summary import (
     LATENT,
     named,
     summary_keys,
@@ -58,7 +58,7 @@ from seal_store.summary import (
     summary_name,
     summary_text,
 )
-from seal_store.targets import (
+from seal_store.training.targets import (
     Group,
     Split,
     Targets,

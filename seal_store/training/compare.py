@@ -16,18 +16,18 @@ import numpy as np
 
 from seal_store.device import inference, resolve_device
 from seal_store.errors import TrainingError
-from seal_store.expression import Matrix, read_matrix
 from seal_store.extras import require
-from seal_store.fit import ROWS_AT_ONCE
 from seal_store.genes import GeneTable, read_genes
 from seal_store.heads import Heads, HeadSet, find_summaries, load_head_set
-from seal_store.inputs import Features, Source, computed_genes, open_source
-from seal_store.metrics import across_contexts, median, mse, spearman
-from seal_store.outputs import Outputs, write_table
-from seal_store.plots import agreement
 from seal_store.progress import Progress, silent
 from seal_store.store import Store, software
-from seal_store.targets import FEWEST_TEST, make_targets, test_genes
+from seal_store.training.expression import Matrix, read_matrix
+from seal_store.training.fit import ROWS_AT_ONCE
+from seal_store.training.inputs import Features, Source, computed_genes, open_source
+from seal_store.training.metrics import across_contexts, median, mse, spearman
+from seal_store.training.outputs import Outputs, write_table
+from seal_store.training.plots import agreement
+from seal_store.training.targets import FEWEST_TEST, make_targets, test_genes
 
 FILES = ("contexts.tsv", "genes.tsv", "agreement.png", "summary.json")
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from seal_store.cnn import load_tensors
 from seal_store.errors import OutputError
-from seal_store.fit import State
-from seal_store.outputs import CHECKPOINT, save_tensors
+from seal_store.training.fit import State
+from seal_store.training.outputs import CHECKPOINT, save_tensors
 
 
 class Checkpoint:
