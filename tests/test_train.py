@@ -840,7 +840,7 @@ def test_a_missing_package_is_one_line_before_any_work(
     ):
         refused(
             cli("train", *command, *planted.args(), "--out", tmp_path / "out", "-q"),
-            f"training needs {package}, which is not installed; pip install 'seal-store[train]'",
+            f"needs {package}, which is not installed; pip install 'seal-store[train]'",
         )
     assert not (tmp_path / "out").exists()
 
