@@ -13,12 +13,14 @@ from benchmarks.common import arguments, report, world
 from seal_store.store import Store
 
 SCRIPT = """
-import resource, sys
+import sys
 import torch
 torch.set_num_threads(int(sys.argv[1]))
 from seal_store.cli import main
 main(args=sys.argv[2:], prog_name="seal-store", standalone_mode=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# not getrusage: its peak begins with that of the parent process
+status = open("/proc/self/status").read().split("\n")
+print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 """
 
 
