@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -242,7 +242,6 @@ class Attributor:
             return torch.stack([self._captum(forward, target) for target in range(len(part.rows))])
 
     def _captum(self, forward: Callable[[Tensor], Tensor], target: int) -> Tensor:
-        from captum._utils.models.linear_model import SkLearnLinearRegression
         from captum.attr import GradientShap, KernelShap, Lime
 
         options, present = self.options, torch.ones(1, self.features)
@@ -255,11 +254,9 @@ class Attributor:
             warnings.simplefilter("ignore")
             if options.method == "gradientShap":
                 return GradientShap(forward).attribute(present, **common)[0].detach().cpu()
-            if options.method == "kernelShap":
-                explainer: Lime = KernelShap(forward)
-            else:
-                # Lasso, Captum's default, shrinks effects of 1e-4 to nothing.
-                explainer = Lime(forward, interpretable_model=SkLearnLinearRegression())
+            explainer = (KernelShap if options.method == "kernelShap" else Lime)(forward)
+            # Captum's default for Lime, a Lasso, shrinks effects of 1e-4 to nothing.
+            explainer.interpretable_model = LeastSquares()
             return explainer.attribute(present, perturbations_per_eval=512, **common)[0].float()
 
 
@@ -306,6 +303,25 @@ class _Part:
             gradient = (flat @ block.flatten(0, 1).T).view(n, shifts, len(self.w2), -1, decays)
             out[:, :, start : start + size] = gradient.abs_().sum((1, 4))
         return out
+
+
+class LeastSquares:
+    """The linear model that KernelShap and Lime fit: Captum's interface, solved in float64."""
+
+    def fit(self, train_data: Iterable[Sequence[Tensor]], **_: object) -> None:
+        """Fit weighted samples: batches of ``(n, features)``, ``(n,)`` and weights ``(n,)``."""
+        x, y, weight = (torch.cat(parts).double() for parts in zip(*train_data, strict=True))
+        root = weight.sqrt()[:, None]
+        design = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1) * root
+        well_posed = len(x) >= 2 * design.shape[1]
+        found = torch.linalg.lstsq(
+            design, y[:, None] * root, driver="gels" if well_posed else "gelsd"
+        )
+        self._coefficients = found.solution[:-1, 0]
+
+    def representation(self) -> Tensor:
+        """Coefficients ``(1, features)``."""
+        return self._coefficients[None].float()
 
 
 def slope(hidden: Tensor, change: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from importlib import import_module
 from seal_store.errors import MissingExtraError
 
 EXTRAS = {
-    "attribution": {"captum": "captum", "sklearn": "scikit-learn"},
+    "attribution": {"captum": "captum"},
     "train": {"matplotlib": "matplotlib", "scipy": "scipy", "sklearn": "scikit-learn"},
 }
 """Per extra of this package: modules, and the packages they come in."""
