@@ -53,8 +53,10 @@ GROUPS = {
 UNLABELLED = "unlabelled"
 DTYPES = ("float32", "float16")
 GRADIENT_SAMPLES = 50
-BLOCK = 1 << 24
-"""Numbers held at once by an intermediate (64 MB)."""
+BLOCK = 1 << 20
+"""Numbers in an intermediate, reused and small enough for a cache (4 MB)."""
+VALUES = 1 << 23
+"""Attributions computed at once (32 MB)."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ class Attributor:
         ``sums`` ``(n, shifts, decay, feature)``, ``first`` and ``change`` ``(n, shifts, units)``
         are those of :class:`seal_store.evaluate.Change`; ``effect`` ``(n, contexts)``.
         """
-        at_once = max(1, 2 * BLOCK // (len(self.targets) * self.features))
+        at_once = max(1, VALUES // (len(self.targets) * self.features))
         parts = [
             self._reduced(self._values(s, f, c), e)
             for s, f, c, e in zip(
@@ -282,12 +284,15 @@ class _Part:
         """
         n, shifts, units = slopes.shape
         rows = sums.permute(3, 0, 1, 2).flatten(1, 2)
-        out = torch.empty(self.w1.shape[0], n, len(self.w2), device=sums.device)
+        out = sums.new_empty(len(rows), n, len(self.w2))
         size = max(1, BLOCK // (n * shifts * units))
+        buffer = sums.new_empty(size, n * shifts, units)
         for start in range(0, len(rows), size):
-            block = slice(start, start + size)
-            units_change = torch.bmm(rows[block], self.w1[block]).unflatten(1, (n, shifts))
-            out[block] = units_change.mul_(slopes).sum(2) @ self.w2.T
+            part = slice(start, start + size)
+            block = buffer[: len(rows[part])]
+            torch.bmm(rows[part], self.w1[part], out=block)
+            change = block.unflatten(1, (n, shifts)).mul_(slopes)
+            out[part] = (change.sum(2) if shifts > 1 else change.squeeze(2)) @ self.w2.T
         return out.permute(1, 2, 0)
 
     def saliency(self, hidden: Tensor) -> Tensor:
