@@ -71,6 +71,27 @@ class Counts:
         if len(seen) < EXAMPLES:
             seen.append(f"{allele}: {allele.problem}" if allele.problem else str(allele))
 
+    def add(self, other: Counts) -> None:
+        """Add the counts of input that came later."""
+        for name in (
+            "alleles",
+            "alleles_scored",
+            "rows",
+            "ref_mismatches",
+            "genes_not_computed",
+            "genes_too_long",
+        ):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.not_scored.update(other.not_scored)
+        for reason, examples in other.examples.items():
+            own = self.examples.setdefault(reason, [])
+            own += examples[: EXAMPLES - len(own)]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Counts:
+        """What :meth:`to_dict` gave."""
+        return cls(**{**values, "not_scored": Counter(values["not_scored"])})
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""
         return {
@@ -81,7 +102,7 @@ class Counts:
             "genes_not_computed": self.genes_not_computed,
             "genes_too_long": self.genes_too_long,
             "not_scored": dict(sorted(self.not_scored.items())),
-            "examples": self.examples,
+            "examples": {reason: list(found) for reason, found in self.examples.items()},
         }
 
 

@@ -102,7 +102,7 @@ def add_attributions(
         known = _link(path, partial, old)
         group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
         write_labels(group, scorer)
-        appender = Appender(group, attributor.specs(), attributor.sizes())
+        appender = Appender(group, partial, attributor.specs(), attributor.sizes())
         done = 0
         for rows in scorer.score(_alleles(results), str(path), progress):
             stored = results.rows(done, done + len(rows)).effect
@@ -116,7 +116,7 @@ def add_attributions(
             "attribution_command": command,
         }
         consolidate(partial)
-        manifest.publish(partial, path, known)
+        manifest.publish(partial, path, known | appender.files)
     except BaseException:
         manifest.remove(partial)
         raise

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -66,13 +67,28 @@ def _attributes(folder: Path) -> set[str]:
         return set()
 
 
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR
+    with suppress(PermissionError):  # not every system lets a folder be opened
+        descriptor = os.open(path, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def entry(path: Path) -> Entry:
     """Size and SHA-256 of a file."""
     return {"sha256": file_sha256(path), "size": path.stat().st_size}
 
 
 def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
-    """Write the manifest of ``partial`` (``known`` files are not read again) and rename it."""
+    """Write the manifest of ``partial`` and rename it to ``path``.
+
+    Files are on the disk before the manifest is; ``known`` ones are so already, and are not read
+    again.
+    """
     names = sorted(
         file.relative_to(partial).as_posix()
         for file in partial.rglob("*")
@@ -83,6 +99,8 @@ def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
         for name in names
         if not name.startswith(f"{JOURNAL}/")
     }
+    for name in listed.keys() - known.keys():
+        sync(partial / name)
     write_json(partial / MANIFEST, {"files": listed})
     shutil.rmtree(partial / JOURNAL, ignore_errors=True)
     replace(partial, path)
@@ -95,9 +113,11 @@ def replace(partial: Path, path: Path) -> None:
         remove(old)
         os.replace(path, old)
         os.replace(partial, path)
+        sync(path.parent)
         remove(old)
     else:
         os.replace(partial, path)
+        sync(path.parent)
 
 
 def check(path: Path, what: str, command: str) -> None:
@@ -138,10 +158,12 @@ def check(path: Path, what: str, command: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON aside and rename it into place."""
+    """Write JSON aside, sync it and rename it into place."""
     aside = path.with_name(path.name + ".tmp")
     aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    sync(aside)
     os.replace(aside, path)
+    sync(path.parent)
 
 
 def remove(path: Path) -> None:

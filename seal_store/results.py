@@ -6,7 +6,6 @@ It stands under its name only once it is whole, like a store.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import zarr
 
-from seal_store import manifest
+from seal_store import journal, manifest
 from seal_store.attribute import CLOSED
 from seal_store.errors import FormatError
 from seal_store.layout import (
@@ -80,28 +79,59 @@ def attribution_attributes(scorer: Scorer) -> dict[str, Any] | None:
 
 
 class Writer(Protocol):
-    """Takes rows batch by batch; the output appears with :meth:`publish`, or not at all."""
+    """Takes rows batch by batch; the output appears with :meth:`publish`, or not at all.
+
+    ``partial`` is the folder that it writes to.
+    """
+
+    partial: Path
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
 
+    def state(self) -> dict[str, Any]:
+        """Bring all rows so far to the disk; what a writer needs to go on, JSON-ready."""
+
     def publish(self, attributes: dict[str, Any]) -> None:
         """Finish; ``attributes`` are those of :func:`describe` with ``counts``."""
 
-    def discard(self) -> None:
-        """Remove what was written."""
+    def close(self) -> None:
+        """Let go of what is open; what was written stays."""
 
 
 class Appender:
-    """Grows arrays along ``variant`` by whole chunks; holds less than one chunk of each."""
+    """Grows arrays along ``variant`` by whole chunks; holds less than one chunk of each.
 
-    def __init__(self, group: zarr.Group, specs: Sequence[ArraySpec], sizes: dict[str, int]):
+    ``state`` is that of an earlier :meth:`state`: rows after it are written again.
+    """
+
+    def __init__(
+        self,
+        group: zarr.Group,
+        folder: Path,
+        specs: Sequence[ArraySpec],
+        sizes: dict[str, int],
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.files: dict[str, manifest.Entry] = {}
+        """Chunks written and synced."""
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._held: dict[str, list[np.ndarray]] = {}
         for entry in specs:
             entry = replace(entry, chunks={"variant": rows_per_chunk(entry, sizes)})
-            self._arrays[entry.name] = create(group, entry, {**sizes, "variant": 0})
+            if state is None:
+                array = create(group, entry, {**sizes, "variant": 0})
+            else:
+                array = get(group, entry.name)
+                array.resize((state["lengths"][entry.name], *array.shape[1:]))
+            self._arrays[entry.name] = array
             self._held[entry.name] = []
+        if state is not None:
+            journal.check_files(folder, state["files"])
+            self.files = {n: e for n, e in state["files"].items() if n != state["tail"]}
+            with np.load(folder / state["tail"], allow_pickle=False) as tail:
+                self._held = {name: [tail[name]] for name in self._arrays}
 
     def append(self, values: dict[str, np.ndarray]) -> None:
         """Add rows; ``values`` has every array by name."""
@@ -115,6 +145,24 @@ class Appender:
                 self._write(array, merged[:whole])
                 self._held[name] = [merged[whole:].copy()]
 
+    def state(self) -> dict[str, Any]:
+        """What was written, and the rows held, in a file of the journal."""
+        rows = {
+            name: np.concatenate([np.empty((0, *a.shape[1:]), a.dtype), *self._held[name]])
+            for name, a in self._arrays.items()
+        }
+        plain = {n: v.astype(np.str_) if v.dtype.kind == "T" else v for n, v in rows.items()}
+        lengths = {name: array.shape[0] for name, array in self._arrays.items()}
+        total = lengths["pos"] + len(rows["pos"]) if "pos" in rows else max(lengths.values())
+        tail = self.folder / manifest.JOURNAL / f"tail-{total}.npz"
+        tail.parent.mkdir(exist_ok=True)
+        with tail.open("wb") as handle:
+            np.savez(handle, **plain)
+        manifest.sync(tail)
+        name = tail.relative_to(self.folder).as_posix()
+        files = {**self.files, name: manifest.entry(tail)}
+        return {"lengths": lengths, "tail": name, "files": files}
+
     def flush(self) -> None:
         """Write what is held."""
         for name, held in self._held.items():
@@ -122,12 +170,16 @@ class Appender:
                 self._write(self._arrays[name], np.concatenate(held))
         self._held = {name: [] for name in self._held}
 
-    @staticmethod
-    def _write(array: zarr.Array[Any], values: np.ndarray) -> None:
-        start = array.shape[0]
-        if len(values):
-            array.resize((start + len(values), *array.shape[1:]))
-            array[start:] = values
+    def _write(self, array: zarr.Array[Any], values: np.ndarray) -> None:
+        start, chunk = array.shape[0], array.chunks[0]
+        if not len(values):
+            return
+        array.resize((start + len(values), *array.shape[1:]))
+        array[start:] = values
+        for place in range(start // chunk, -(-array.shape[0] // chunk)):
+            name = "/".join([array.basename, "c", str(place), *["0"] * (array.ndim - 1)])
+            manifest.sync(self.folder / name)
+            self.files[name] = manifest.entry(self.folder / name)
 
 
 def write_labels(group: zarr.Group, scorer: Scorer) -> None:
@@ -145,36 +197,51 @@ def write_labels(group: zarr.Group, scorer: Scorer) -> None:
 
 
 class ZarrWriter:
-    """Writes a results group."""
+    """Writes a results group; ``state`` is that of an earlier writer of the same ``out``."""
 
-    def __init__(self, out: Path, scorer: Scorer, *, overwrite: bool = False) -> None:
-        self.out = out
-        self.partial = manifest.claim(out, overwrite=overwrite, kind=ATTRIBUTE)
-        self.group = zarr.create_group(str(self.partial), zarr_format=3)
-        sizes = {"context": len(scorer.context_name)}
-        for name in ("context_name", "context_set"):
-            create(self.group, spec(RESULTS, name), sizes)[...] = np.array(getattr(scorer, name))
+    def __init__(
+        self,
+        out: Path,
+        scorer: Scorer,
+        *,
+        overwrite: bool = False,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.out, self.partial = out, manifest.partial_path(out)
         specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
+        sizes = {"context": len(scorer.context_name)}
         if scorer.attributor is not None:
-            write_labels(self.group, scorer)
             specs += scorer.attributor.specs()
             sizes |= scorer.attributor.sizes()
-        self._rows = Appender(self.group, specs, sizes)
+        if state is None:
+            manifest.claim(out, overwrite=overwrite, kind=ATTRIBUTE)
+            self.group = zarr.create_group(str(self.partial), zarr_format=3)
+            for name in ("context_name", "context_set"):
+                values = np.array(getattr(scorer, name))
+                create(self.group, spec(RESULTS, name), sizes)[...] = values
+            if scorer.attributor is not None:
+                write_labels(self.group, scorer)
+        else:
+            self.group = zarr.open_group(str(self.partial), mode="r+", use_consolidated=False)
+        self._rows = Appender(self.group, self.partial, specs, sizes, state)
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
         self._rows.append({**rows.columns, "effect": rows.effect, **rows.attribution})
+
+    def state(self) -> dict[str, Any]:
+        """See :meth:`Appender.state`."""
+        return self._rows.state()
 
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write what is held, the attributes and the manifest; rename into place."""
         self._rows.flush()
         self.group.attrs[ATTRIBUTE] = attributes
         consolidate(self.partial)
-        manifest.publish(self.partial, self.out, {})
+        manifest.publish(self.partial, self.out, self._rows.files)
 
-    def discard(self) -> None:
-        """Remove what was written."""
-        manifest.remove(self.partial)
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class Results:
@@ -240,13 +307,3 @@ class Results:
 
     def _strings(self, name: str, part: slice) -> list[str]:
         return [str(value) for value in read(get(self.group, name), part)]
-
-
-@contextmanager
-def publishing(writer: Writer) -> Iterator[None]:
-    """Remove an output that was not published when the block fails."""
-    try:
-        yield
-    except BaseException:
-        writer.discard()
-        raise

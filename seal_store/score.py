@@ -93,7 +93,7 @@ class Rows:
 class _Chunk:
     """Alleles read and assigned, with what their evaluation needs on the CPU."""
 
-    alleles: int
+    counts: Counts
     tasks: list[Task]
     matches: list[bool]
     stretches: list[Stretch]
@@ -138,19 +138,18 @@ class Scorer:
     def score(
         self, alleles: Iterable[Allele], where: str = "input", progress: Progress = silent
     ) -> Iterator[Rows]:
-        """Rows in the order of the input. Memory does not grow with its length.
+        """Rows in the order of the input, a chunk of alleles at a time; some may have none.
 
+        ``counts`` are those of the chunks given out. Memory does not grow with the input.
         The next alleles are read and assigned while the last ones are computed.
         """
-        done = 0
         for chunk in ahead(self._chunks(iter(alleles), where)):
             values = self._evaluated(chunk)
             rows = Rows(self._columns(chunk), values.pop("effect"), values)
-            self.counts.rows += len(rows)
-            done += chunk.alleles
-            progress("alleles", done, None)
-            if len(rows):
-                yield rows
+            chunk.counts.rows = len(rows)
+            self.counts.add(chunk.counts)
+            progress("alleles", self.counts.alleles, None)
+            yield rows
 
     def _chunks(self, stream: Iterator[Allele], where: str) -> Iterator[_Chunk]:
         size = max(ALLELES_PER_CHUNK, 4 * self.options.batch)
@@ -160,8 +159,8 @@ class Scorer:
             yield self._read(alleles, where)
 
     def _read(self, alleles: Sequence[Allele], where: str) -> _Chunk:
-        assigned = [self.assign(allele, self.counts) for allele in alleles]
-        self.counts.alleles += len(alleles)
+        counts = Counts(alleles=len(alleles))
+        assigned = [self.assign(allele, counts) for allele in alleles]
         genes = sorted({task.gene for tasks in assigned for task in tasks})
         sequences = self._sequences(genes)
         tasks: list[Task] = []
@@ -179,21 +178,21 @@ class Scorer:
                     reason = "ref_mismatch"
                 elif match is None or stretch is None:
                     reason = "too_long"
-                    self.counts.genes_too_long += 1
+                    counts.genes_too_long += 1
                 else:
                     tasks.append(task)
                     matches.append(match)
                     stretches.append(stretch)
                     kept += 1
             if kept:
-                self.counts.alleles_scored += 1
+                counts.alleles_scored += 1
             elif group:
-                self.counts.reject(group[0].allele, reason)
-        self.counts.ref_mismatches += matches.count(False)
+                counts.reject(group[0].allele, reason)
+        counts.ref_mismatches += matches.count(False)
         sums = np.empty(0, np.float32)
         if genes:
             sums = read(self.store.array("aggregated"), np.array(genes), orthogonal=True)
-        return _Chunk(len(alleles), tasks, matches, stretches, sequences, sums)
+        return _Chunk(counts, tasks, matches, stretches, sequences, sums)
 
     def _stretch(self, task: Task, sequence: bytes) -> Stretch | None:
         if self.options.scheme == "grid":

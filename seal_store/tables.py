@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,11 +14,13 @@ import numpy as np
 from seal_store import manifest
 from seal_store.errors import HeadsError, OutputError
 from seal_store.layout import read
-from seal_store.results import Results, publishing
+from seal_store.lock import hold
+from seal_store.results import Results
 from seal_store.score import Rows, select_contexts
 from seal_store.store import Store
 
 GENES_AT_ONCE = 1_024
+TABLE = "table"
 FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
 
 TSV_COLUMNS = (
@@ -34,7 +37,10 @@ TSV_COLUMNS = (
 
 
 class TsvWriter:
-    """Writes Seal's table: eight columns and one per context, ``precision`` significant digits."""
+    """Writes Seal's table: eight columns and one per context, ``precision`` significant digits.
+
+    ``state`` is that of an earlier writer of the same ``out``.
+    """
 
     def __init__(
         self,
@@ -44,40 +50,77 @@ class TsvWriter:
         *,
         precision: int = 6,
         overwrite: bool = False,
+        state: dict[str, Any] | None = None,
     ) -> None:
-        self.out = out
-        self.partial = manifest.claim(out, overwrite=overwrite)
+        self.out, self.partial = out, manifest.partial_path(out)
+        self._path = self.partial / TABLE
+        self._digest = hashlib.sha256()
+        self._size = 0
         labels = context_columns(context_set, context_name)
         self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
-        self._handle = self.partial.open("w", encoding="utf-8", newline="\n")
-        self._handle.write("\t".join((*TSV_COLUMNS, *labels)) + "\n")
+        if state is None:
+            manifest.claim(out, overwrite=overwrite)
+            self.partial.mkdir()
+            self._handle = self._path.open("wb")
+            self._put("\t".join((*TSV_COLUMNS, *labels)) + "\n")
+        else:
+            self._handle = self._path.open("r+b")
+            self._go_on(state)
+
+    def _go_on(self, state: dict[str, Any]) -> None:
+        while block := self._handle.read(min(1 << 20, state["size"] - self._size)):
+            self._digest.update(block)
+            self._size += len(block)
+        if self._size != state["size"] or self._digest.hexdigest() != state["sha256"]:
+            self._handle.close()
+            raise OutputError(
+                f"{self._path} is not as the journal lists it", "start again with --overwrite"
+            )
+        self._handle.truncate()
+
+    def _put(self, text: str) -> None:
+        data = text.encode()
+        self._handle.write(data)
+        self._digest.update(data)
+        self._size += len(data)
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
         for fields, effect in zip(_leading(rows), rows.effect, strict=True):
-            self._handle.write("\t".join(map(str, fields)) + "\t")
-            self._handle.write(self._format % tuple(effect.tolist()))
+            self._put("\t".join(map(str, fields)) + "\t" + self._format % tuple(effect.tolist()))
+
+    def state(self) -> dict[str, Any]:
+        """Size and SHA-256 of what is on the disk."""
+        self._handle.flush()
+        manifest.sync(self._path)
+        return {"size": self._size, "sha256": self._digest.hexdigest()}
 
     def publish(self, attributes: dict[str, Any]) -> None:
         """Close and rename into place (a TSV has no room for ``attributes``)."""
+        self.state()
         self._handle.close()
-        manifest.replace(self.partial, self.out)
+        manifest.replace(self._path, self.out)
+        manifest.remove(self.partial)
 
-    def discard(self) -> None:
-        """Remove what was written."""
+    def close(self) -> None:
+        """Close the file."""
         with suppress(OSError):  # what is buffered may not fit on the disk
             self._handle.close()
-        manifest.remove(self.partial)
 
 
 def export_tsv(results: Results, out: Path, *, precision: int = 6, overwrite: bool = False) -> None:
     """Write a results group as TSV."""
     names, sets = results.contexts()
-    writer = TsvWriter(out, sets, names, precision=precision, overwrite=overwrite)
-    with publishing(writer):
-        for rows in results.batches():
-            writer.write(rows)
-        writer.publish(results.attributes)
+    with hold(out):
+        writer = TsvWriter(out, sets, names, precision=precision, overwrite=overwrite)
+        try:
+            for rows in results.batches():
+                writer.write(rows)
+            writer.publish(results.attributes)
+        except BaseException:
+            writer.close()
+            manifest.remove(writer.partial)
+            raise
 
 
 def export_attributions(
@@ -153,14 +196,16 @@ def export_expression(
 @contextmanager
 def writing(out: Path, *, overwrite: bool) -> Iterator[TextIO]:
     """A text file that stands under its name only once the block has ended well."""
-    partial = manifest.claim(out, overwrite=overwrite)
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as handle:
-            yield handle
-        manifest.replace(partial, out)
-    except BaseException:
-        manifest.remove(partial)
-        raise
+    with hold(out):
+        partial = manifest.claim(out, overwrite=overwrite)
+        try:
+            with partial.open("w", encoding="utf-8", newline="\n") as handle:
+                yield handle
+            manifest.sync(partial)
+            manifest.replace(partial, out)
+        except BaseException:
+            manifest.remove(partial)
+            raise
 
 
 def context_columns(context_set: Sequence[str], context_name: Sequence[str]) -> list[str]:
