@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seal_store.cli import _options, command_line
-from seal_store.cli._attribution import announce, attributing, take
+from seal_store.cli._attribution import announce, attributing, describe, facts_of, take
 from seal_store.cli._progress import Meter
 
 if TYPE_CHECKING:
@@ -134,7 +134,6 @@ def _score_options(common: dict[str, Any], **more: Any) -> Any:
 
 
 def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[str, Any]) -> None:
-    from seal_store.results import attribution_attributes
     from seal_store.write import write_scores
 
     out = common["out"]
@@ -152,8 +151,7 @@ def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[st
         )
     facts = {"out": str(out), "scheme": common["scheme"], **counts.to_dict()}
     if scorer.attributor is not None:
-        facts["attribution"] = attribution_attributes(scorer)
-        facts["attribution"]["completeness"] = scorer.completeness
+        facts["attribution"] = facts_of(scorer)
     if common["verbose"]:
         delta = scorer.evaluator.delta
         facts["engine"] = {"shared_stretches": delta.shared, "cones": delta.alone}
@@ -179,10 +177,7 @@ def summary(facts: dict[str, Any]) -> str:
     if facts["genes_too_long"]:
         lines.append(f"  pairs of allele and gene too long: {facts['genes_too_long']}")
     if "attribution" in facts:
-        kind = facts["attribution"]
-        lines.append(f"  attributions: {kind['method']} of {kind['targets']} targets")
-        if kind["completeness"] is not None:
-            lines[-1] += f", their sums within {kind['completeness']:.2g} of the effects"
+        lines.append(describe(facts["attribution"]))
     if "engine" in facts:
         engine = facts["engine"]
         lines.append(

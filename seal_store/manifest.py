@@ -78,6 +78,9 @@ def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
         for file in partial.rglob("*")
         if file.is_file() and file != partial / MANIFEST
     )
+    gone = sorted(set(known) - set(names))
+    if gone:
+        raise OutputError(f"{partial / gone[0]} disappeared while it was written", "run it again")
     listed = {
         name: known.get(name) or entry(partial / name)
         for name in names

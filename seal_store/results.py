@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,9 +52,10 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
         "attribution": attribution_attributes(scorer),
         "variants": variants,
         "store": {
-            "path": str(store.path),
+            "path": str(store.path.resolve()),
             "sha256": store.sha256,
             "assembly": store.attributes["assembly"],
+            "grid": store.attributes["grid"],
             "cnn_sha256": store.attributes["cnn"]["sha256"],
             "heads": {h["name"]: h["sha256"] for h in store.attributes["heads"]},
         },
@@ -76,6 +78,8 @@ def attribution_attributes(scorer: Scorer) -> dict[str, Any] | None:
         "top_features": options.top_features,
         "by": list(options.by),
         "dtype": options.dtype,
+        "device": str(scorer.device),
+        "captum": version("captum") if sampled else None,
     }
 
 
@@ -231,12 +235,8 @@ class Results:
 
     def batches(self) -> Iterator[Rows]:
         """All rows, one chunk at a time."""
-        return (rows for _, rows in self.numbered_batches())
-
-    def numbered_batches(self) -> Iterator[tuple[int, Rows]]:
-        """:meth:`batches`, each with the number of its first row."""
         for start in range(0, len(self), VARIANTS_PER_CHUNK):
-            yield start, self.rows(start, min(start + VARIANTS_PER_CHUNK, len(self)))
+            yield self.rows(start, min(start + VARIANTS_PER_CHUNK, len(self)))
 
     def _strings(self, name: str, part: slice) -> list[str]:
         return [str(value) for value in read(get(self.group, name), part)]
