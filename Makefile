@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity bench clean
+.PHONY: help demo test check parity soak bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -19,7 +19,7 @@ demo: $(READY)  ## write demo/: a synthetic genome, a store and scores
 	$(BIN)/seal-store demo demo --overwrite
 
 test: $(READY)  ## run the test suite
-	$(BIN)/pytest -m 'not parity'
+	$(BIN)/pytest -m 'not parity and not soak'
 
 check: $(READY)  ## lint, formatting, types
 	$(BIN)/ruff check .
@@ -28,6 +28,9 @@ check: $(READY)  ## lint, formatting, types
 
 parity: $(READY)  ## full-size check against Seal's own numbers (needs ../shared/parity; minutes)
 	$(BIN)/pytest -m parity -s
+
+soak: $(READY)  ## kill, interrupt and fill the disk many times (minutes)
+	$(BIN)/pytest -m soak
 
 bench: $(READY)  ## measure building, scoring and training
 	$(BIN)/python -m benchmarks.build

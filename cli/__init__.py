@@ -5,6 +5,7 @@ Modules load when their command runs, so ``--help`` answers at once.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import shlex
 from collections.abc import Sequence
@@ -79,12 +80,14 @@ class Root(click.Group):
         except SealStoreError as error:
             raise Failure(f"{error}; {error.hint}" if error.hint else str(error)) from error
         except KeyboardInterrupt as error:
-            raise Interrupted("interrupted") from error
+            raise Interrupted("interrupted; the same command with --resume goes on") from error
         except BrokenPipeError:
             raise
         except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             raise Failure(
                 f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+                + ("; make room, then repeat the command with --resume" if full else "")
             ) from error
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error):

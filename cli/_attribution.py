@@ -11,6 +11,7 @@ from seal_store.cli import _options
 
 if TYPE_CHECKING:
     from seal_store.attribute import AttributionOptions, Attributor
+    from seal_store.score import Scorer
 
 METHODS = ["saliency", "integratedGradients", "deeplift", "kernelShap", "gradientShap", "lime"]
 
@@ -29,8 +30,8 @@ def attributing(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--target",
                 multiple=True,
-                help="Context to attribute: a name, set:name, a file with one a line, or `all`. "
-                "Repeatable.",
+                help="Context to attribute: a name (in every head set that has it), set:name, a "
+                "file with one a line, or `all`. Repeatable.",
             ),
             click.option(
                 "--top-features",
@@ -51,15 +52,16 @@ def attributing(command: Callable[..., None]) -> Callable[..., None]:
                 "gradientShap (50).",
             ),
             click.option(
-                "--seed", default=0, show_default=True, help="Of the sampled methods, per row."
+                "--seed",
+                type=click.IntRange(0, 2**32 - 1),
+                help="Of the sampled methods, the same for every row. Default: 0.",
             ),
             click.option(
                 "--attribution-dtype",
                 "dtype",
                 type=click.Choice(["float32", "float16"]),
-                default="float32",
-                show_default=True,
-                help="Storage of attributions.",
+                help="Storage of attributions. Default: float32; float16 comes with a scale for "
+                "each row and target.",
             ),
         )
     ):
@@ -74,22 +76,44 @@ def take(common: dict[str, Any]) -> AttributionOptions | None:
     names = ("method", "target", "top_features", "by", "samples", "seed", "dtype")
     own = {name: common.pop(name) for name in names}
     if own["method"] is None:
-        given = [name for name in ("target", "top_features", "by", "samples") if own[name]]
+        given = [name for name, value in own.items() if value not in (None, ())]
         if given:
-            flag = given[0].replace("_", "-")
+            flag = {"dtype": "attribution-dtype"}.get(given[0], given[0].replace("_", "-"))
             raise click.UsageError(f"--{flag} needs --attribute METHOD.")
         return None
-    return AttributionOptions(targets=_options.names(own.pop("target")), **own)
+    targets = _options.names(own.pop("target"))
+    return AttributionOptions(
+        targets=targets, **{name: value for name, value in own.items() if value is not None}
+    )
 
 
 def announce(attributor: Attributor | None, rows: int | None, *, quiet: bool) -> None:
     """Say on stderr how much the attributions will take."""
     if attributor is None or quiet:
         return
+    from seal_store.attribute import CLOSED
+
     counted = 1_000 if rows is None else rows
+    exact = attributor.options.method in CLOSED
     click.echo(
         f"attribution ({attributor.options.method}): {len(attributor.targets)} targets, "
         f"{attributor.features} features, {attributor.row_bytes() * counted / 1e6:,.4g} MB for "
-        f"{counted:,} rows before compression",
+        f"{counted:,} rows before compression"
+        + ("" if exact else f"; {len(attributor.targets) * counted:,} fits by Captum"),
         err=True,
     )
+
+
+def facts_of(scorer: Scorer) -> dict[str, Any]:
+    """What was attributed, and how far sums are from effects: JSON-ready."""
+    from seal_store.results import attribution_attributes
+
+    return {**(attribution_attributes(scorer) or {}), "completeness": scorer.completeness}
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """:func:`facts_of` for people."""
+    line = f"  attributions: {facts['method']} of {facts['targets']} targets"
+    if facts["completeness"] is None:
+        return line
+    return f"{line}, their sums within {facts['completeness']:.2g} of the effects"

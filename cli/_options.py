@@ -16,6 +16,9 @@ device = click.option(
 tf32 = click.option(
     "--tf32/--no-tf32", default=False, help="Allow TF32 products on CUDA: faster, less exact."
 )
+resume = click.option(
+    "--resume", is_flag=True, help="Go on with an interrupted run of the same command."
+)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 quiet = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON summary on stdout.")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from seal_store.cli import _options, command_line
-from seal_store.cli._attribution import announce, attributing, take
+from seal_store.cli._attribution import announce, attributing, describe, facts_of, take
 from seal_store.cli._progress import Meter
 
 
@@ -31,6 +31,7 @@ def attribute(results: Path, store: Path | None, **common: Any) -> None:
     Every row is evaluated again from the store; the results stay as they are until it is done.
     """
     from seal_store.attach import add_attributions, scorer_of
+    from seal_store.errors import StoreError
     from seal_store.results import Results
     from seal_store.store import Store
 
@@ -38,7 +39,13 @@ def attribute(results: Path, store: Path | None, **common: Any) -> None:
     if options is None:
         raise click.UsageError("Missing option '--method'.")
     opened = Results(results)
-    source = Store(store or opened.attributes["store"]["path"])
+    recorded = Path(opened.attributes["store"]["path"])
+    if store is None and not recorded.exists():
+        raise StoreError(
+            f"{results} was made from {recorded}, which is not there",
+            "give the store with --store",
+        )
+    source = Store(store or recorded)
     scorer = scorer_of(
         opened,
         source,
@@ -56,9 +63,7 @@ def attribute(results: Path, store: Path | None, **common: Any) -> None:
             command=command_line(),
             progress=progress,
         )
-    facts = {"results": str(results), **Results(results).attributes["attribution"]}
-    facts |= {"rows": len(opened), "completeness": scorer.completeness}
-    text = (
-        f"{results}: {facts['method']} of {facts['targets']} targets added to {facts['rows']} rows"
-    )
+    kind = facts_of(scorer)
+    facts = {"results": str(results), "rows": len(opened), "attribution": kind}
+    text = f"{results}: {len(opened)} rows\n{describe(kind)}"
     click.echo(json.dumps(facts) if common["as_json"] else text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seal_store.cli import _options, command_line
-from seal_store.cli._attribution import announce, attributing, take
+from seal_store.cli._attribution import announce, attributing, describe, facts_of, take
 from seal_store.cli._progress import Meter
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def scoring(command: Callable[..., None]) -> Callable[..., None]:
             _options.device,
             _options.tf32,
             _options.overwrite,
+            _options.resume,
             _options.quiet,
             click.option("--verbose", "-v", is_flag=True, help="Say how the engine worked."),
             _options.as_json,
@@ -122,7 +123,12 @@ def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
 
     opened = Store(store)
     scorer = Scorer(opened, _score_options(common), gene, take(common))
-    _run(scorer, saturation(opened, gene, span), f"saturation of {gene}", common)
+    _run(
+        scorer,
+        saturation(opened, gene, span),
+        f"SNVs within {span} bp of the TSS of {gene}",
+        common,
+    )
 
 
 def _score_options(common: dict[str, Any], **more: Any) -> Any:
@@ -134,10 +140,15 @@ def _score_options(common: dict[str, Any], **more: Any) -> Any:
 
 
 def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[str, Any]) -> None:
-    from seal_store.results import attribution_attributes
-    from seal_store.write import write_scores
+    from seal_store.errors import InputError
+    from seal_store.write import is_finished, write_scores
 
     out = common["out"]
+    if common["resume"] and source == "-":
+        raise InputError("--resume: stdin cannot be read again", "write it to a file first")
+    if common["resume"] and is_finished(out):
+        click.echo(json.dumps({"out": str(out)}) if common["as_json"] else f"{out}: is finished")
+        return
     announce(scorer.attributor, None, quiet=common["quiet"])
     with Meter(quiet=common["quiet"]) as progress:
         counts = write_scores(
@@ -147,13 +158,13 @@ def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[st
             source=source,
             precision=common["precision"],
             overwrite=common["overwrite"],
+            resume=common["resume"],
             command=command_line(),
             progress=progress,
         )
     facts = {"out": str(out), "scheme": common["scheme"], **counts.to_dict()}
     if scorer.attributor is not None:
-        facts["attribution"] = attribution_attributes(scorer)
-        facts["attribution"]["completeness"] = scorer.completeness
+        facts["attribution"] = facts_of(scorer)
     if common["verbose"]:
         delta = scorer.evaluator.delta
         facts["engine"] = {"shared_stretches": delta.shared, "cones": delta.alone}
@@ -179,10 +190,7 @@ def summary(facts: dict[str, Any]) -> str:
     if facts["genes_too_long"]:
         lines.append(f"  pairs of allele and gene too long: {facts['genes_too_long']}")
     if "attribution" in facts:
-        kind = facts["attribution"]
-        lines.append(f"  attributions: {kind['method']} of {kind['targets']} targets")
-        if kind["completeness"] is not None:
-            lines[-1] += f", their sums within {kind['completeness']:.2g} of the effects"
+        lines.append(describe(facts["attribution"]))
     if "engine" in facts:
         engine = facts["engine"]
         lines.append(

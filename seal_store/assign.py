@@ -102,7 +102,7 @@ class Counts:
             "genes_not_computed": self.genes_not_computed,
             "genes_too_long": self.genes_too_long,
             "not_scored": dict(sorted(self.not_scored.items())),
-            "examples": {reason: list(found) for reason, found in self.examples.items()},
+            "examples": {reason: list(found) for reason, found in sorted(self.examples.items())},
         }
 
 

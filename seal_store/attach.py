@@ -21,6 +21,7 @@ from seal_store.assign import Counts, Task
 from seal_store.attribute import AttributionOptions
 from seal_store.errors import FormatError, OutputError, StoreError
 from seal_store.layout import ATTRIBUTION
+from seal_store.lock import hold
 from seal_store.progress import Progress, silent
 from seal_store.results import (
     ATTRIBUTE,
@@ -30,7 +31,7 @@ from seal_store.results import (
     write_labels,
 )
 from seal_store.score import ScoreOptions, Scorer
-from seal_store.store import Store, consolidate
+from seal_store.store import Store, consolidate, software
 from seal_store.variants import Allele
 
 TOLERANCE = 1e-6, 1e-2
@@ -56,11 +57,14 @@ def scorer_of(
     found = {"CNN": (made["cnn_sha256"], store.attributes["cnn"]["sha256"])}
     names, sets = results.contexts()
     found |= {f"head set {name}": (made["heads"][name], heads.get(name)) for name in set(sets)}
+    found["assembly"] = made["assembly"], store.attributes["assembly"]
+    if "grid" in made:
+        found["grid"] = str(made["grid"]), str(store.attributes["grid"])
     for what, (then, now) in found.items():
         if then != now:
             raise StoreError(
-                f"{results.path} was made with {what} {then[:12]}, {store.path} has "
-                f"{now[:12] if now else 'none'}",
+                f"{results.path} was made with {what} {then[:80]}, {store.path} has "
+                f"{now[:80] if now else 'none'}",
                 "give the store it was made from with --store",
             )
     options = ScoreOptions(
@@ -68,7 +72,7 @@ def scorer_of(
         heads=tuple(dict.fromkeys(sets)),
         contexts=tuple(f"{s}:{n}" for s, n in zip(sets, names, strict=True)),
         device=device,
-        tf32=tf32,
+        tf32=tf32 or results.attributes["tf32"],
         batch=batch,
     )
     scorer = Scorer(store, options, results.attributes.get("gene"), attribution)
@@ -89,7 +93,21 @@ def add_attributions(
     Raises :class:`OutputError` if there are attributions already and ``overwrite`` is false,
     :class:`StoreError` if an effect is not the stored one.
     """
-    path, attributor = results.path, scorer.attributor
+    path = results.path.resolve()
+    with hold(path):
+        _add(results, scorer, path, overwrite=overwrite, command=command, progress=progress)
+
+
+def _add(
+    results: Results,
+    scorer: Scorer,
+    path: Path,
+    *,
+    overwrite: bool,
+    command: str,
+    progress: Progress,
+) -> None:
+    attributor = scorer.attributor
     assert attributor is not None
     if results.attributes.get("attribution") and not overwrite:
         method = results.attributes["attribution"]["method"]
@@ -103,17 +121,26 @@ def add_attributions(
         group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
         write_labels(group, scorer)
         appender = Appender(group, partial, attributor.specs(), attributor.sizes())
-        done = 0
-        for rows in scorer.score(_alleles(results), str(path), progress):
+        done, total = 0, len(results)
+        places = _places(results, scorer)
+        for rows in scorer.score(_alleles(results), str(path)):
             stored = results.rows(done, done + len(rows)).effect
-            _same(stored, rows.effect, results, done)
+            _same(stored, rows.effect[:, places], results, done)
             appender.append(rows.attribution)
             done += len(rows)
+            progress("rows", done, total)
+        if done != total:
+            raise StoreError(
+                f"{path}: {total - done} of {total} rows cannot be evaluated from "
+                f"{scorer.store.path}",
+                "give the store they were made from with --store",
+            )
         appender.flush()
         group.attrs[ATTRIBUTE] = {
             **results.attributes,
             "attribution": attribution_attributes(scorer),
             "attribution_command": command,
+            "attribution_software": software(),
         }
         consolidate(partial)
         manifest.publish(partial, path, known | appender.files)
@@ -134,6 +161,13 @@ class _Rows:
         table, row = self.store.table, self.store.table.row(gene_id)
         tss, strand = int(table.tss[row]), int(table.strand[row])
         return [Task(allele, allele.contig, self.store.gene(gene_id), row, tss, strand)]
+
+
+def _places(results: Results, scorer: Scorer) -> list[int]:
+    """Where each context of ``results`` stands among the scorer's."""
+    own = list(zip(scorer.context_set, scorer.context_name, strict=True))
+    names, sets = results.contexts()
+    return [own.index(key) for key in zip(sets, names, strict=True)]
 
 
 def _alleles(results: Results) -> Iterator[Allele]:

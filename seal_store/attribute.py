@@ -77,6 +77,7 @@ class AttributionOptions:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "by", tuple(dict.fromkeys(self.by)))
         for values, choices, flag in (
             ((self.method,), METHODS, "--attribute"),
             (self.by, tuple(GROUPS), "--by"),
@@ -94,6 +95,8 @@ class AttributionOptions:
                 + (f"{self.method} is exact and draws none" if closed else "at least 2 are needed"),
                 "leave it out",
             )
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"--seed {self.seed}: not between 0 and {2**32 - 1}")
         if self.top_features is not None and self.top_features < 0:
             raise InputError(f"--top-features {self.top_features}: negative")
         if self.top_features == 0 and not self.by:
@@ -157,11 +160,26 @@ class Attributor:
         found = [spec(ATTRIBUTION, name) for name in names]
         last = "feature" if options.top_features is None else "rank"
         return [
-            replace(entry, dtype=options.dtype, dims=(*entry.dims[:2], last))
-            if entry.name == "attribution"
-            else entry
-            for entry in found
+            self._as_kept(entry, last) if entry.name == "attribution" else entry for entry in found
         ]
+
+    def _as_kept(self, entry: ArraySpec, last: str) -> ArraySpec:
+        """The entry of ``attribution`` for what the options make of it."""
+        meaning, unit, coordinates = entry.meaning, entry.unit, entry.coordinates
+        if self.options.method == "saliency":
+            meaning = "size of the gradient by each feature, ten decay rows added up"
+        if self.options.dtype == "float16":
+            meaning, unit = f"{meaning}; to be multiplied with attribution_scale", ""
+        if last == "rank":
+            coordinates = spec(ATTRIBUTION, "attribution_feature").coordinates
+        return replace(
+            entry,
+            dtype=self.options.dtype,
+            dims=(*entry.dims[:2], last),
+            meaning=meaning,
+            unit=unit,
+            coordinates=coordinates,
+        )
 
     def sizes(self) -> dict[str, int]:
         """Length of every dimension of :meth:`specs` but ``variant``."""
@@ -318,11 +336,12 @@ class LeastSquares:
         x, y, weight = (torch.cat(parts).double() for parts in zip(*train_data, strict=True))
         root = weight.sqrt()[:, None]
         design = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1) * root
-        well_posed = len(x) >= 2 * design.shape[1]
-        found = torch.linalg.lstsq(
-            design, y[:, None] * root, driver="gels" if well_posed else "gelsd"
-        )
-        self._coefficients = found.solution[:-1, 0]
+        right = y[:, None] * root
+        try:
+            solution = torch.linalg.lstsq(design, right, driver="gels").solution
+        except RuntimeError:  # torch: LinAlgError; too few samples, or samples that are too alike
+            solution = torch.linalg.lstsq(design, right, driver="gelsd").solution
+        self._coefficients = solution[:-1, 0]
 
     def representation(self) -> Tensor:
         """Coefficients ``(1, features)``."""

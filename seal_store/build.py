@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from seal_store.grid import Grid, aggregate
 from seal_store.heads import Heads, HeadSet, load_heads
 from seal_store.labels import context_labels
 from seal_store.layout import GENES_PER_SHARD, STORE, create, get, spec
+from seal_store.lock import hold
 from seal_store.plan import (
     BuildOptions,
     Planned,
@@ -58,11 +60,23 @@ def build(
     one are kept. ``planned`` is called with the plan before the work starts.
     """
     resolve_device(device)
+    with hold(options.out):
+        return _build(options, device, tf32=tf32, progress=progress, planned=planned)
+
+
+def _build(
+    options: BuildOptions,
+    device: str,
+    *,
+    tf32: bool,
+    progress: Progress,
+    planned: Callable[[Planned], None],
+) -> Store:
     work = plan(options, progress)
     if options.resume and options.out.exists() and not work.path.exists():
         return Store(options.out)
     planned(work)
-    run_shards(
+    _run_shards(
         work.path,
         _missing_shards(work.path, work.shards),
         device,
@@ -70,7 +84,7 @@ def build(
         profiles=options.from_profiles,
         progress=progress,
     )
-    return finalize(options.out, overwrite=options.overwrite, progress=progress)
+    return _finalize(options.out, overwrite=options.overwrite, progress=progress)
 
 
 def run_shards(
@@ -82,7 +96,28 @@ def run_shards(
     profiles: Path | None = None,
     progress: Progress = silent,
 ) -> None:
-    """Compute ``shards`` of a planned store; a shard is written while the next one is computed."""
+    """Compute ``shards`` of a planned store; a shard is written while the next one is computed.
+
+    Other processes may compute other shards meanwhile; raises :class:`OutputError` if one
+    computes the same, or builds the whole store.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(hold(manifest.unpartial_path(partial), shared=True))
+        _open_planned(partial)
+        for shard in sorted(set(shards)):
+            stack.enter_context(hold(_journal(partial, shard)))
+        _run_shards(partial, shards, device, tf32=tf32, profiles=profiles, progress=progress)
+
+
+def _run_shards(
+    partial: Path,
+    shards: Sequence[int],
+    device: str,
+    *,
+    tf32: bool,
+    profiles: Path | None,
+    progress: Progress,
+) -> None:
     if not shards:
         return
     group = _open_planned(partial)
@@ -117,6 +152,11 @@ def finalize(out: Path, *, overwrite: bool = False, progress: Progress = silent)
     Raises :class:`UnfinishedError` if a shard is missing and :class:`OutputError` if ``out``
     exists and ``overwrite`` is false.
     """
+    with hold(out):
+        return _finalize(out, overwrite=overwrite, progress=progress)
+
+
+def _finalize(out: Path, *, overwrite: bool, progress: Progress) -> Store:
     partial = manifest.partial_path(out)
     if out.exists() and not overwrite:
         raise OutputError(f"{out} exists already", "choose another --out or add --overwrite")
@@ -137,6 +177,11 @@ def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list
     While it works, the store stands under its ``.partial`` name; interrupted, it is completed
     with :func:`finalize`.
     """
+    with hold(path):
+        return _add_heads(path, heads_path, progress)
+
+
+def _add_heads(path: Path, heads_path: Path, progress: Progress) -> list[HeadSet]:
     store = Store(path)
     added = load_heads(heads_path)
     check_heads(added, store.config, store.grid, store.head_sets)
@@ -150,7 +195,7 @@ def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list
     attributes: Any = dict(store.attributes)
     attributes["heads"] = attributes["heads"] + [describe_heads(head_set) for head_set in added]
     group.attrs[ATTRIBUTE] = attributes
-    finalize(path, progress=progress)
+    _finalize(path, overwrite=False, progress=progress)
     return added
 
 
@@ -160,6 +205,11 @@ def add_hidden(path: Path, device: str = "auto", progress: Progress = silent) ->
     While it works, the store stands under its ``.partial`` name. Interrupted, the call is
     repeated; or :func:`finalize` publishes the store without ``hidden``, as it was.
     """
+    with hold(path):
+        return _add_hidden(path, device, progress)
+
+
+def _add_hidden(path: Path, device: str, progress: Progress) -> Store:
     partial = manifest.partial_path(path)
     if path.exists():
         store = Store(path)
@@ -186,7 +236,7 @@ def add_hidden(path: Path, device: str = "auto", progress: Progress = silent) ->
         array[first : first + len(rows)] = np.stack(rows)
         progress("genes", first + len(rows), genes)
     group.attrs[ATTRIBUTE] = {**attributes, "hidden": True}
-    return finalize(path, progress=progress)
+    return _finalize(path, overwrite=False, progress=progress)
 
 
 class _Shards:
@@ -288,6 +338,7 @@ def _write_shard(
         array = get(group, name)
         array[first : first + len(values)] = values
         file = f"{name}/c/{shard}" + "/0" * (array.ndim - 1)
+        manifest.sync(partial / file)
         files[file] = manifest.entry(partial / file)
     manifest.write_json(_journal(partial, shard), {"files": files})
 
@@ -323,10 +374,21 @@ def _journal(partial: Path, shard: int) -> Path:
 
 
 def _missing_shards(partial: Path, shards: int) -> list[int]:
-    """Shards without an entry in the journal; none where there is a manifest already."""
+    """Shards that the journal lacks, or whose files are not as it lists them.
+
+    None where there is a manifest already.
+    """
     if (partial / manifest.MANIFEST).exists():
         return []
-    return [shard for shard in range(shards) if not _journal(partial, shard).exists()]
+    return [shard for shard in range(shards) if not _is_done(partial, shard)]
+
+
+def _is_done(partial: Path, shard: int) -> bool:
+    try:
+        files = json.loads(_journal(partial, shard).read_text(encoding="utf-8"))["files"]
+        return all(manifest.entry(partial / name) == entry for name, entry in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _finished_files(partial: Path, group: zarr.Group) -> dict[str, manifest.Entry]:

@@ -30,6 +30,11 @@ def partial_path(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
+def unpartial_path(partial: Path) -> Path:
+    """The name that ``partial`` will be published under."""
+    return partial.with_name(partial.name.removesuffix(".partial"))
+
+
 def claim(path: Path, *, overwrite: bool, kind: str = "", resume_hint: str = "") -> Path:
     """An empty ``path.partial`` to write to.
 
@@ -89,11 +94,16 @@ def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
     Files are on the disk before the manifest is; ``known`` ones are so already, and are not read
     again.
     """
+    for left in partial.rglob("*.partial"):
+        left.unlink()  # of a chunk that a killed run was writing; zarr writes aside too
     names = sorted(
         file.relative_to(partial).as_posix()
         for file in partial.rglob("*")
         if file.is_file() and file != partial / MANIFEST
     )
+    gone = sorted(set(known) - set(names))
+    if gone:
+        raise OutputError(f"{partial / gone[0]} disappeared while it was written", "run it again")
     listed = {
         name: known.get(name) or entry(partial / name)
         for name in names

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,9 +51,10 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
         "attribution": attribution_attributes(scorer),
         "variants": variants,
         "store": {
-            "path": str(store.path),
+            "path": str(store.path.resolve()),
             "sha256": store.sha256,
             "assembly": store.attributes["assembly"],
+            "grid": store.attributes["grid"],
             "cnn_sha256": store.attributes["cnn"]["sha256"],
             "heads": {h["name"]: h["sha256"] for h in store.attributes["heads"]},
         },
@@ -75,6 +77,8 @@ def attribution_attributes(scorer: Scorer) -> dict[str, Any] | None:
         "top_features": options.top_features,
         "by": list(options.by),
         "dtype": options.dtype,
+        "device": str(scorer.device),
+        "captum": version("captum") if sampled else None,
     }
 
 
@@ -151,14 +155,18 @@ class Appender:
             name: np.concatenate([np.empty((0, *a.shape[1:]), a.dtype), *self._held[name]])
             for name, a in self._arrays.items()
         }
-        plain = {n: v.astype(np.str_) if v.dtype.kind == "T" else v for n, v in rows.items()}
+        plain = {
+            n: np.array(v.tolist(), np.str_) if v.dtype.kind == "T" else v for n, v in rows.items()
+        }
         lengths = {name: array.shape[0] for name, array in self._arrays.items()}
         total = lengths["pos"] + len(rows["pos"]) if "pos" in rows else max(lengths.values())
         tail = self.folder / manifest.JOURNAL / f"tail-{total}.npz"
         tail.parent.mkdir(exist_ok=True)
-        with tail.open("wb") as handle:
-            np.savez(handle, **plain)
-        manifest.sync(tail)
+        aside = tail.with_suffix(".tmp")
+        with aside.open("wb") as handle:
+            np.savez(handle, allow_pickle=False, **plain)
+        manifest.sync(aside)
+        aside.replace(tail)
         name = tail.relative_to(self.folder).as_posix()
         files = {**self.files, name: manifest.entry(tail)}
         return {"lengths": lengths, "tail": name, "files": files}
@@ -298,12 +306,8 @@ class Results:
 
     def batches(self) -> Iterator[Rows]:
         """All rows, one chunk at a time."""
-        return (rows for _, rows in self.numbered_batches())
-
-    def numbered_batches(self) -> Iterator[tuple[int, Rows]]:
-        """:meth:`batches`, each with the number of its first row."""
         for start in range(0, len(self), VARIANTS_PER_CHUNK):
-            yield start, self.rows(start, min(start + VARIANTS_PER_CHUNK, len(self)))
+            yield self.rows(start, min(start + VARIANTS_PER_CHUNK, len(self)))
 
     def _strings(self, name: str, part: slice) -> list[str]:
         return [str(value) for value in read(get(self.group, name), part)]

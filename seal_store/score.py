@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 import numpy as np
 from torch import Tensor
@@ -152,15 +151,23 @@ class Scorer:
             yield rows
 
     def _chunks(self, stream: Iterator[Allele], where: str) -> Iterator[_Chunk]:
-        size = max(ALLELES_PER_CHUNK, 4 * self.options.batch)
-        if self.attributor is not None:
-            size = max(1, min(size, CHUNK_BYTES // self.attributor.row_bytes()))
-        while alleles := list(islice(stream, size)):
-            yield self._read(alleles, where)
+        """Chunks bounded in alleles and, for their attributions, in rows."""
+        most = max(ALLELES_PER_CHUNK, 4 * self.options.batch)
+        rows = most if self.attributor is None else CHUNK_BYTES // self.attributor.row_bytes()
+        assigned: list[list[Task]] = []
+        waiting, counts = 0, Counts()
+        for allele in stream:
+            found = self.assign(allele, counts)
+            counts.alleles += 1
+            assigned.append(found)
+            waiting += len(found)
+            if len(assigned) >= most or (self.attributor is not None and waiting >= rows):
+                yield self._read(assigned, counts, where)
+                assigned, waiting, counts = [], 0, Counts()
+        if assigned:
+            yield self._read(assigned, counts, where)
 
-    def _read(self, alleles: Sequence[Allele], where: str) -> _Chunk:
-        counts = Counts(alleles=len(alleles))
-        assigned = [self.assign(allele, counts) for allele in alleles]
+    def _read(self, assigned: Sequence[list[Task]], counts: Counts, where: str) -> _Chunk:
         genes = sorted({task.gene for tasks in assigned for task in tasks})
         sequences = self._sequences(genes)
         tasks: list[Task] = []
@@ -231,6 +238,8 @@ class Scorer:
         if "completeness" in values:
             largest = float(np.abs(values["completeness"]).max(initial=0))
             self.completeness = max(largest, self.completeness or 0)
+        if (source == np.arange(len(tasks))).all():
+            return values
         return {name: value[source] for name, value in values.items()}
 
     def _outputs(self, change: Change) -> dict[str, Tensor]:
@@ -255,7 +264,7 @@ class Scorer:
 
     def _attributor(self, options: AttributionOptions, heads: Heads) -> Attributor:
         names = list(zip(self.context_set, self.context_name, strict=True))
-        targets = select_contexts(names, () if options.targets == ("all",) else options.targets)
+        targets = select_contexts(names, () if "all" in options.targets else options.targets)
         labels = {name: self.store.column(name) for name in GROUPS.values()}
         return Attributor(heads, options, targets, self.store.config.features, labels)
 

@@ -7,20 +7,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
 from seal_store import manifest
 from seal_store.errors import HeadsError, OutputError
-from seal_store.layout import read
+from seal_store.layout import get, read
 from seal_store.lock import hold
 from seal_store.results import Results
 from seal_store.score import Rows, select_contexts
 from seal_store.store import Store
 
 GENES_AT_ONCE = 1_024
-TABLE = "table"
+TABLE, PUBLISHED = "table", "published"
 FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
 
 TSV_COLUMNS = (
@@ -61,7 +61,7 @@ class TsvWriter:
         if state is None:
             manifest.claim(out, overwrite=overwrite)
             self.partial.mkdir()
-            self._handle = self._path.open("wb")
+            self._handle: BinaryIO = self._path.open("wb")
             self._put("\t".join((*TSV_COLUMNS, *labels)) + "\n")
         else:
             self._handle = self._path.open("r+b")
@@ -99,6 +99,7 @@ class TsvWriter:
         """Close and rename into place (a TSV has no room for ``attributes``)."""
         self.state()
         self._handle.close()
+        (self.partial / PUBLISHED).touch()
         manifest.replace(self._path, self.out)
         manifest.remove(self.partial)
 
@@ -141,11 +142,13 @@ def export_attributions(
     with writing(out, overwrite=overwrite) as handle:
         header = (*TSV_COLUMNS, "target_set", "target", "feature", *FEATURE_COLUMNS[1:])
         handle.write("\t".join((*header, "attribution")) + "\n")
-        for start, rows in results.numbered_batches():
-            leading = _leading(rows)
-            found = results.attribution(start, start + len(rows))
+        step = get(results.group, "attribution").chunks[0]
+        for start in range(0, len(results), step):
+            stop = min(start + step, len(results))
+            leading = _leading(results.rows(start, stop))
+            found = results.attribution(start, stop)
             values, feature = found["attribution"], found.get("attribution_feature")
-            order = np.argsort(-np.abs(values), axis=-1, kind="stable")[..., :top]
+            order = _strongest(np.abs(values), top)
             for row, target, rank in np.ndindex(order.shape):
                 place = order[row, target, rank]
                 value = values[row, target, place]
@@ -160,6 +163,14 @@ def export_attributions(
                 handle.write("\t".join(map(str, fields)) + f"\t{value:.{precision}g}\n")
                 count += 1
     return count
+
+
+def _strongest(sizes: np.ndarray, top: int) -> np.ndarray:
+    """Places of the ``top`` largest along the last axis, largest first."""
+    top = min(top, sizes.shape[-1])
+    chosen = np.argpartition(sizes, -top, axis=-1)[..., -top:]
+    order = np.argsort(-np.take_along_axis(sizes, chosen, -1), axis=-1, kind="stable")
+    return np.take_along_axis(chosen, order, -1)
 
 
 def export_expression(

@@ -18,8 +18,8 @@ from seal_store.journal import Checkpoint
 from seal_store.lock import hold
 from seal_store.progress import Progress, silent
 from seal_store.results import Writer, ZarrWriter, describe
-from seal_store.score import Scorer
-from seal_store.tables import TsvWriter
+from seal_store.score import Rows, Scorer
+from seal_store.tables import PUBLISHED, TABLE, TsvWriter
 from seal_store.variants import Allele
 
 CHECKPOINT_SECONDS = 30.0
@@ -64,6 +64,23 @@ def write_scores(
     return scorer.counts
 
 
+def complete_publishing(out: Path) -> None:
+    """End what a run killed in the middle of publishing ``out`` had begun."""
+    partial = manifest.partial_path(out)
+    if (partial / manifest.MANIFEST).exists():
+        manifest.remove(partial / manifest.JOURNAL)
+        manifest.replace(partial, out)
+    elif (partial / PUBLISHED).exists() and not (partial / TABLE).exists():
+        manifest.remove(partial)
+
+
+def is_finished(out: Path) -> bool:
+    """Whether ``out`` is there and no run of it waits to be resumed."""
+    with hold(out):
+        complete_publishing(out)
+        return out.exists() and not manifest.partial_path(out).exists()
+
+
 class _Run:
     """One output from its first row to its publishing, or to the checkpoint it is left with."""
 
@@ -74,11 +91,12 @@ class _Run:
         self.precision, self.command = precision, command
         self.partial = manifest.partial_path(out)
         self.done: tuple[dict[str, Any], float | None] | None = None
-        """Counts and completeness after the last rows written."""
+        """Counts and completeness of the rows written, if these are whole."""
 
     def begin(self, *, overwrite: bool, resume: bool) -> None:
         """Open the writer, new or where an earlier run stopped."""
         self.fingerprint = self._fingerprint()
+        complete_publishing(self.out)
         state = None
         if resume and journal.exists(self.partial):
             command, found = journal.load(self.partial, self.fingerprint)
@@ -109,7 +127,8 @@ class _Run:
         counts = scorer.counts.to_dict()
         self.writer.publish({**describe(scorer, self.source, self.command), "counts": counts})
 
-    def _write(self, rows: Any, after: tuple[dict[str, Any], float | None]) -> None:
+    def _write(self, rows: Rows, after: tuple[dict[str, Any], float | None]) -> None:
+        self.done = None  # until all arrays have these rows
         self.writer.write(rows)
         self.done = after
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,25 @@ from click.testing import Result
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from seal_store import attribute as attribute_module
+from seal_store.assign import Counts, Task
 from seal_store.attach import add_attributions, scorer_of
-from seal_store.attribute import AttributionOptions, Attributor, slope, to_half
+from seal_store.attribute import (
+    DTYPES,
+    GROUPS,
+    METHODS,
+    AttributionOptions,
+    Attributor,
+    slope,
+    to_half,
+)
+from seal_store.cli._attribution import METHODS as CLI_METHODS
 from seal_store.errors import HeadsError, InputError, OutputError, StoreError
 from seal_store.heads import Heads, HeadSet
+from seal_store.layout import ATTRIBUTION
+from seal_store.lock import hold
 from seal_store.results import Results
+from seal_store.saturate import saturation
 from seal_store.score import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
@@ -292,6 +308,167 @@ def test_attributions_added_later_are_those_of_scoring(
     np.testing.assert_allclose(np.abs(found["attribution"][..., 0]), largest, rtol=1e-3, atol=1e-12)
 
 
+def of(results: Results) -> dict[str, np.ndarray]:
+    """All that attributions added."""
+    labels = ("target_name", "target_set", "feature_name")
+    return results.attribution() | {name: results.labels(name) for name in labels}
+
+
+@pytest.mark.parametrize("scheme", ["grid", "centered"])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"genes": "all"},
+        {"heads": ("cell_state_mid_fetal_to_adult",)},
+        {"contexts": ("childhood.DFC", "Early.Erythrocyte.233")},
+        {"gene": True},
+    ],
+)
+def test_attribute_equals_score_with_attribution(
+    scheme: str, chosen: dict[str, object], store: Store, world: World, tmp_path: Path
+) -> None:
+    """Also for duplicate alleles, subsets of contexts, all genes, one gene; top features, half."""
+    attribution = AttributionOptions(
+        "deeplift", ("all",), top_features=3, by=("assay",), dtype="float16"
+    )
+    gene = str(store.gene_id[2]) if "gene" in chosen else None
+    if gene is None:
+        alleles = list(read_variants(world.variants))
+        alleles += alleles[3:9]
+    else:
+        alleles = list(saturation(store, gene, 3))
+    own = {name: value for name, value in chosen.items() if name != "gene"}
+    options = ScoreOptions(scheme=scheme, device="cpu", **own)  # type: ignore[arg-type]
+    for name, added in (("a", attribution), ("b", None)):
+        scorer = Scorer(store, options, gene, added)
+        write_scores(scorer, alleles, tmp_path / f"{name}.zarr", source="test")
+    expected, later = Results(tmp_path / "a.zarr"), Results(tmp_path / "b.zarr")
+    add_attributions(later, scorer_of(later, store, attribution, device="cpu", batch=7))
+    found, wanted = of(Results(later.path)), of(expected)
+    assert found.keys() == wanted.keys()
+    assert len(expected) > 10
+    scale = np.abs(wanted["attribution"]).max(-1, keepdims=True)
+    assert (np.abs(found["attribution"] - wanted["attribution"]) <= 2e-3 * scale + 1e-9).all()
+    for name in ("target_name", "target_set", "feature_name"):
+        assert found[name].tolist() == wanted[name].tolist()
+    np.testing.assert_allclose(found["attribution_assay"], wanted["attribution_assay"], atol=1e-6)
+    effect = expected.rows().effect
+    np.testing.assert_allclose(wanted["attribution_assay"].sum(-1), effect, atol=1e-6, rtol=1e-2)
+
+
+def test_rows_that_touch_no_window_have_no_attribution(
+    make_store: Callable[..., Store],
+) -> None:
+    shifted = make_store(first_offset=-18_400)
+    table = shifted.table
+    row = table.row(str(shifted.gene_id[3]))
+    pos = int(table.tss[row]) - 19_990 * int(table.strand[row])
+    allele = Allele(1, str(table.contig[row]), pos, "", "A", "C", "snv")
+    options = AttributionOptions("deeplift", ("all",), top_features=2, dtype="float16")
+    scorer = Scorer(shifted, ScoreOptions(device="cpu"), str(table.gene_id[row]), options)
+    (rows,) = scorer.score([allele])
+    assert rows.columns["status"].tolist() == ["outside_grid"]
+    assert (rows.attribution["attribution"] == 0).all()
+    assert (rows.attribution["attribution_feature"] == -1).all()
+    assert (rows.attribution["attribution_scale"] == 1).all()
+
+
+def test_blocks_and_chunks_change_nothing(
+    case: tuple[list[HeadSet], Tensor, Tensor],
+    store: Store,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sets, base, change = case
+    alleles = list(read_variants(world.variants))
+    whole = {m: computed(sets, base, change, method=m) for m in ("deeplift", "saliency")}
+    rows = attributions(store, alleles, "deeplift")
+    monkeypatch.setattr("seal_store.attribute.BLOCK", 200)
+    monkeypatch.setattr("seal_store.attribute.VALUES", 70)
+    monkeypatch.setattr("seal_store.score.CHUNK_BYTES", 700)
+    for method, expected in whole.items():
+        found = computed(sets, base, change, method=method)["attribution"]
+        torch.testing.assert_close(found, expected["attribution"], atol=1e-5, rtol=1e-5)
+    again = attributions(store, alleles, "deeplift")
+    assert np.abs(again - rows).max() <= 1e-6 + 1e-3 * np.abs(rows).max()
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "drawn"),
+    [
+        ("kernelShap", None, 2 * FEATURES + 2048),
+        ("lime", None, 2 * FEATURES + 2048),
+        ("gradientShap", None, 50),
+        ("kernelShap", 300, 300),
+        ("gradientShap", 7, 7),
+    ],
+)
+def test_as_many_samples_are_drawn(
+    method: str,
+    given: int | None,
+    drawn: int,
+    case: tuple[list[HeadSet], Tensor, Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    def counting(*arguments: object) -> Callable[[Tensor], Tensor]:
+        inner = presence(*arguments)  # type: ignore[arg-type]
+
+        def forward(present: Tensor) -> Tensor:
+            seen.append(len(present))
+            return inner(present)
+
+        return forward
+
+    presence = attribute_module._presence
+    monkeypatch.setattr(attribute_module, "_presence", counting)
+    sets, base, change = case
+    options = AttributionOptions(method, ("all",), samples=given)
+    one = Attributor(Heads(sets), options, TARGETS[:1], FEATURES, {})
+    heads = Heads(sets)
+    first, delta = heads.first(base[:1]), heads.first_delta(change[:1])
+    one(
+        change[:1].unflatten(-1, (DECAYS, FEATURES)),
+        first,
+        delta,
+        heads.effect(first, delta).sum(1),
+    )
+    assert sum(seen) in (drawn, drawn + 1)  # Captum looks at the output's shape once
+
+
+def test_results_that_cannot_be_evaluated_again_are_left_alone(store: Store, scored: Path) -> None:
+    before = Results(scored).rows()
+    options = AttributionOptions("saliency", demo_targets(store))
+    scorer = scorer_of(Results(scored), store, options, device="cpu")
+    inner = scorer.assign
+
+    def losing(allele: Allele, counts: Counts) -> list[Task]:
+        return [] if allele.line == 5 else inner(allele, counts)
+
+    scorer.assign = losing
+    with pytest.raises(StoreError, match="effect|rows cannot be evaluated"):
+        add_attributions(Results(scored), scorer)
+    np.testing.assert_array_equal(Results(scored).rows().effect, before.effect)
+
+
+def test_two_runs_on_one_result(store: Store, scored: Path) -> None:
+    options = AttributionOptions("saliency", demo_targets(store))
+    scorer = scorer_of(Results(scored), store, options, device="cpu")
+    with hold(scored), pytest.raises(OutputError, match="is being written by process"):
+        add_attributions(Results(scored), scorer)
+    add_attributions(Results(scored), scorer)
+
+
+def test_lists_of_names_agree() -> None:
+    schema = json.loads(files("seal_store.schemas").joinpath("results-1.json").read_text())
+    declared = schema["properties"]["attribution"]["properties"]
+    assert tuple(declared["method"]["enum"]) == METHODS == tuple(CLI_METHODS)
+    assert tuple(declared["by"]["items"]["enum"]) == tuple(GROUPS)
+    assert tuple(declared["dtype"]["enum"]) == DTYPES
+    assert {f"attribution_{by}" for by in GROUPS} <= {e.name for e in ATTRIBUTION}
+
+
 def test_results_stay_as_they_were_when_adding_fails(store: Store, scored: Path) -> None:
     def files() -> dict[str, bytes]:
         return {str(p): p.read_bytes() for p in sorted(scored.rglob("*")) if p.is_file()}
@@ -329,6 +506,8 @@ def test_another_store_is_refused(
         ({"by": ("colour",)}, "--by 'colour'"),
         ({"top_features": 0}, "keeps nothing"),
         ({"dtype": "float8"}, "--attribution-dtype"),
+        ({"seed": -1}, "--seed -1"),
+        ({"seed": 2**32}, "--seed"),
     ],
 )
 def test_options_are_checked(options: dict[str, object], message: str) -> None:
@@ -359,14 +538,22 @@ def test_commands(cli: Callable[..., Result], store: Store, world: World, tmp_pa
     assert '"targets": 802' in done.stdout
     table = tmp_path / "s.tsv"
     assert cli("export", out, table, "--attributions", 2).exit_code == 0
-    lines = table.read_text().splitlines()
     results = Results(out)
-    changed = int((np.abs(results.rows().effect).max(1) > 0).sum())
-    assert len(lines) - 1 <= 802 * 2 * len(results)
-    assert len(lines) - 1 >= 802 * changed
+    names, features = results.labels("target_name"), results.labels("feature_name")
+    found, columns = results.attribution(), results.rows().columns
+    expected = [
+        (str(columns["pos"][r]), names[t], features[f], f"{v:.6g}")
+        for r, t, k in np.ndindex(len(results), 802, 2)
+        if (v := found["attribution"][r, t, k]) != 0
+        and (f := found["attribution_feature"][r, t, k]) >= 0
+    ]
+    lines = [line.split("\t") for line in table.read_text().splitlines()[1:]]
+    assert [(x[1], x[9], x[10], x[14]) for x in lines] == expected
+    assert len(lines) > 802
     for arguments, message in (
         (("--out", tmp_path / "x.tsv", "--attribute", "lime", "--target", target), "no room for"),
         (("--out", tmp_path / "x.zarr", "--target", target), "--target needs --attribute"),
+        (("--out", tmp_path / "x.zarr", "--seed", 3), "--seed needs --attribute"),
         (("--out", tmp_path / "x.zarr", "--attribute", "deeplift"), "no target"),
     ):
         done = cli(*base, *arguments)

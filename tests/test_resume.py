@@ -1,0 +1,315 @@
+"""Runs that are killed, stopped or run out of disk, and go on to the same bytes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+from seal_store import build as build_module
+from seal_store import journal, layout, manifest, score
+from seal_store import plan as plan_module
+from seal_store.attribute import AttributionOptions
+from seal_store.build import build
+from seal_store.errors import OutputError
+from seal_store.lock import hold, lock_path
+from seal_store.plan import BuildOptions
+from seal_store.results import Results
+from seal_store.score import ScoreOptions, Scorer
+from seal_store.store import Store
+from seal_store.synthetic import World
+from seal_store.variants import read_variants
+from seal_store.write import write_scores
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["pytest", "seal_store.write", "seal_store.build"])
+
+
+def small_chunks() -> None:
+    """Many chunks and checkpoints in a short run."""
+    import torch
+
+    torch.set_num_threads(1)
+    score.ALLELES_PER_CHUNK = 4
+    layout.VARIANTS_PER_CHUNK = 8
+
+
+def score_once(store: Path, vcf: Path, out: Path, attribute: bool, limit: int = 0) -> None:
+    """One run, in a process of its own; ``limit`` is the largest file it may write."""
+    small_chunks()
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    added = AttributionOptions("deeplift", ("all",), top_features=3) if attribute else None
+    scorer = Scorer(Store(store), ScoreOptions(device="cpu", batch=1), attribution=added)
+    try:
+        write_scores(
+            scorer, read_variants(vcf), out, source=str(vcf), resume=True, checkpoint_seconds=0
+        )
+    except OSError as error:
+        raise SystemExit(f"OSError {error.errno}") from None
+
+
+def build_once(options: BuildOptions) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    for module in (plan_module, build_module, layout):
+        module.GENES_PER_SHARD = 2  # type: ignore[attr-defined]
+    build(options, "cpu")
+
+
+def files(path: Path) -> dict[str, bytes]:
+    if path.is_file():
+        return {"": path.read_bytes()}
+    found = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
+    return {name: p.read_bytes() for name, p in found.items()}
+
+
+def finish(work: Callable[[], None]) -> tuple[float, int | None]:
+    """Run in a process of its own until it ends: seconds and exit code."""
+    begin = time.perf_counter()
+    process = SERVER.Process(target=work)
+    process.start()
+    process.join()
+    return time.perf_counter() - begin, process.exitcode
+
+
+def kill_after(work: Callable[[], None], seconds: float) -> bool:
+    """Whether the run was still going when it was killed."""
+    process: BaseProcess = SERVER.Process(target=work)
+    process.start()
+    process.join(seconds)
+    going = process.exitcode is None
+    if going:
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert going or process.exitcode == 0
+    return going
+
+
+def kill_often(work: Callable[[], None], out: Path, kills: int, rng: np.random.Generator) -> None:
+    """Kill and resume ``kills`` times at random moments, then let it finish."""
+    whole, code = finish(work)
+    assert code == 0
+    expected = files(out)
+    manifest.remove(out)
+    done = 0
+    while done < kills:
+        done += kill_after(work, rng.uniform(0.0, whole))
+        if out.exists():
+            assert files(out) == expected
+            manifest.remove(out)
+    assert finish(work)[1] == 0
+    assert files(out) == expected
+    assert sorted(p.name for p in out.parent.iterdir()) == [out.name]
+
+
+@pytest.fixture
+def vcf(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The world's variants three times over."""
+    path = tmp_path_factory.mktemp("vcf") / "variants.vcf"
+    path.write_text(world.variants.read_text() * 3)
+    return path
+
+
+SOAK = pytest.mark.soak
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "kills"),
+    [
+        ("out.zarr", False, 5),
+        ("out.tsv", False, 3),
+        pytest.param("out.zarr", False, 25, marks=SOAK),
+        pytest.param("out.zarr", True, 25, marks=SOAK),
+        pytest.param("out.tsv", False, 25, marks=SOAK),
+    ],
+)
+def test_a_killed_score_goes_on_to_the_same_bytes(
+    name: str,
+    attribute: bool,
+    kills: int,
+    store: Store,
+    vcf: Path,
+    tmp_path: Path,
+    rng: np.random.Generator,
+) -> None:
+    work = partial(score_once, store.path, vcf, tmp_path / name, attribute)
+    kill_often(work, tmp_path / name, kills, rng)
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(25, marks=SOAK)])
+def test_a_killed_build_goes_on_to_the_same_bytes(
+    kills: int, options: BuildOptions, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    own = replace(options, out=tmp_path / "store.zarr", resume=True)
+    kill_often(partial(build_once, own), own.out, kills, rng)
+
+
+@pytest.mark.parametrize("limits", [3, pytest.param(10, marks=SOAK)])
+def test_a_full_disk_loses_nothing(
+    limits: int, store: Store, vcf: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    out = tmp_path / "out.zarr"
+    work = partial(score_once, store.path, vcf, out, False)
+    assert finish(work)[1] == 0
+    expected = files(out)
+    largest = max(map(len, expected.values()))
+    manifest.remove(out)
+    stopped = 0
+    for limit in sorted(rng.integers(500, largest, limits).tolist()):
+        code = finish(partial(work, limit=limit))[1]
+        stopped += code != 0
+        assert code == (0 if out.exists() else 1)
+        assert finish(work)[1] == 0
+        assert files(out) == expected
+        manifest.remove(out)
+    assert stopped >= limits // 2
+
+
+def scored(store: Store, vcf: Path, out: Path, stop_after: int = 0, **options: Any) -> None:
+    """Score in this process; Ctrl-C after some alleles."""
+
+    def progress(what: str, done: int, total: int | None) -> None:
+        if stop_after and done >= stop_after:
+            raise KeyboardInterrupt
+
+    chosen = ScoreOptions(device="cpu", batch=1, **options)
+    scorer = Scorer(store, chosen)
+    write_scores(scorer, read_variants(vcf), out, source=str(vcf), resume=True, progress=progress)
+
+
+def test_ctrl_c_keeps_what_was_done(
+    store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 4)
+    out = tmp_path / "out.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        scored(store, vcf, out, stop_after=60)
+    left = manifest.partial_path(out)
+    kept = json.loads((left / "journal" / journal.PROGRESS).read_text())["checkpoint"]["counts"]
+    assert 50 <= kept["alleles"] < 60
+    scored(store, vcf, out)
+    scored(store, vcf, tmp_path / "whole.zarr")
+    found, whole = Results(out), Results(tmp_path / "whole.zarr")
+    assert found.attributes["counts"] == whole.attributes["counts"]
+    assert files(out) == files(tmp_path / "whole.zarr")
+
+
+def test_a_run_with_other_inputs_or_options_is_not_gone_on_with(
+    store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 4)
+    out = tmp_path / "out.tsv"
+    with pytest.raises(KeyboardInterrupt):
+        scored(store, vcf, out, stop_after=60)
+    before = files(manifest.partial_path(out))
+    with pytest.raises(OutputError, match="begun with scheme 'grid', not 'centered'"):
+        scored(store, vcf, out, scheme="centered")
+    with vcf.open("a") as handle:
+        handle.write("chr1\t20000\t.\tA\tC\n")
+    with pytest.raises(OutputError, match="begun with input '[0-9a-f]{64}', not"):
+        scored(store, vcf, out)
+    assert files(manifest.partial_path(out)) == before
+
+
+def test_what_the_journal_does_not_list_is_not_trusted(
+    store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(layout, "VARIANTS_PER_CHUNK", 8)
+    for name, inside in (("out.zarr", "effect/c/0/0"), ("out.tsv", "table")):
+        out = tmp_path / name
+        with pytest.raises(KeyboardInterrupt):
+            scored(store, vcf, out, stop_after=60)
+        damaged = manifest.partial_path(out) / inside
+        data = bytearray(damaged.read_bytes())
+        data[len(data) // 2] ^= 1
+        damaged.write_bytes(data)
+        with pytest.raises(OutputError, match="not as the journal lists it"):
+            scored(store, vcf, out)
+        assert not out.exists()
+
+
+def test_a_shard_that_differs_from_the_journal_is_computed_again(
+    options: BuildOptions, store: Store, tmp_path: Path
+) -> None:
+    own = replace(options, out=tmp_path / "store.zarr")
+    planned = build_module.plan(own)
+    build_module.run_shards(planned.path, [0], "cpu")
+    shard = planned.path / "aggregated" / "c" / "0" / "0" / "0"
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(data)
+    finished = build(replace(own, resume=True), "cpu")
+    assert np.array_equal(finished.array("aggregated")[...], store.array("aggregated")[...])
+
+
+def hold_forever(out: Path, ready: Path) -> None:
+    with hold(out):
+        ready.touch()
+        time.sleep(60)
+
+
+def test_one_writer_wins_and_the_other_is_told(
+    cli: Callable[..., Result], store: Store, vcf: Path, tmp_path: Path, world: World
+) -> None:
+    out, ready = tmp_path / "out.zarr", tmp_path / "ready"
+    process = SERVER.Process(target=hold_forever, args=(out, ready))
+    process.start()
+    while not ready.exists():
+        time.sleep(0.01)
+    scoring = ("score", "vcf", vcf, "--store", store.path, "--out", out)
+    building = ("build", "--genome", world.genome, "--genes", world.genes, "--cnn", world.cnn)
+    for command in (scoring, (*building, "--out", out), ("build", "--finalize", "--out", out)):
+        done = cli(*command)
+        assert done.exit_code == 1, done.output
+        assert f"is being written by process {process.pid} on {socket.gethostname()}" in done.stderr
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert lock_path(out).exists()
+    assert cli(*scoring).exit_code == 0
+    assert not lock_path(out).exists()
+
+
+def test_the_lock_of_another_host_says_how_to_clear_it(tmp_path: Path) -> None:
+    out = tmp_path / "out.zarr"
+    lock_path(out).write_text('{"host": "node7", "pid": 12, "since": "2026-01-01T00:00:00+00:00"}')
+    with pytest.raises(OutputError, match="process 12 on node7 since 2026") as caught, hold(out):
+        pass
+    assert "remove this file" in caught.value.hint
+    lock_path(out).write_bytes(b"\x00damaged")
+    with hold(out):
+        pass
+    assert not lock_path(out).exists()
+
+
+def test_resume_at_the_command_line(
+    cli: Callable[..., Result], store: Store, vcf: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.zarr"
+    command = ("score", "vcf", vcf, "--store", store.path, "--out", out)
+    assert cli(*command, "--resume").exit_code == 0
+    before = files(out)
+    done = cli(*command, "--resume")
+    assert (done.exit_code, done.stdout) == (0, f"{out}: is finished\n")
+    assert files(out) == before
+    done = cli("score", "vcf", "-", "--store", store.path, "--out", out, "--resume")
+    assert done.exit_code == 1
+    assert "stdin cannot be read again" in done.stderr
