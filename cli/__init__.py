@@ -80,14 +80,16 @@ class Root(click.Group):
         except SealStoreError as error:
             raise Failure(f"{error}; {error.hint}" if error.hint else str(error)) from error
         except KeyboardInterrupt as error:
-            raise Interrupted("interrupted; the same command with --resume goes on") from error
+            resumable = ctx.invoked_subcommand in ("build", "score", "train")
+            hint = "; the same command with --resume goes on" if resumable else ""
+            raise Interrupted(f"interrupted{hint}") from error
         except BrokenPipeError:
             raise
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             raise Failure(
                 f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-                + ("; make room, then repeat the command with --resume" if full else "")
+                + ("; make room and try again (build, score, train: --resume)" if full else "")
             ) from error
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error):

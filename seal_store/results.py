@@ -186,8 +186,9 @@ class Appender:
         array[start:] = values
         for place in range(start // chunk, -(-array.shape[0] // chunk)):
             name = "/".join([array.basename, "c", str(place), *["0"] * (array.ndim - 1)])
-            manifest.sync(self.folder / name)
-            self.files[name] = manifest.entry(self.folder / name)
+            if (self.folder / name).exists():  # zarr writes no chunk of fill values
+                manifest.sync(self.folder / name)
+                self.files[name] = manifest.entry(self.folder / name)
 
 
 def write_labels(group: zarr.Group, scorer: Scorer) -> None:

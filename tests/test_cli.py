@@ -613,7 +613,7 @@ def test_ctrl_c_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Scorer, "_effects", interrupt)
+    monkeypatch.setattr(Scorer, "_evaluated", interrupt)
     refused(cli(*small.score(tmp_path / out)), "interrupted", code=130)
     assert list(tmp_path.iterdir()) == []
 
