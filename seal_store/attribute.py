@@ -55,6 +55,7 @@ DTYPES = ("float32", "float16")
 GRADIENT_SAMPLES = 50
 BLOCK = 1 << 20
 """Numbers in an intermediate, reused and small enough for a cache (4 MB)."""
+FEW_TARGETS = 12
 VALUES = 1 << 23
 """Attributions computed at once (32 MB)."""
 
@@ -298,8 +299,14 @@ class _Part:
     def rescaled(self, sums: Tensor, slopes: Tensor) -> Tensor:
         """``sums`` ``(n, shifts, decay, feature)`` times the gradient: ``(n, targets, feature)``.
 
-        ``slopes`` ``(n, shifts, units)`` are those of the ReLUs.
+        ``slopes`` ``(n, shifts, units)`` are those of the ReLUs. For few targets it is cheaper to
+        make their gradients, for many to make each feature's part of every unit's change.
         """
+        if len(self.w2) <= FEW_TARGETS:
+            by_feature = sums.transpose(2, 3)[:, :, None]
+            return self._by_gradient(
+                slopes, lambda gradient, part: gradient.mul_(by_feature[..., part, :])
+            )
         n, shifts, units = slopes.shape
         rows = sums.permute(3, 0, 1, 2).flatten(1, 2)
         out = sums.new_empty(len(rows), n, len(self.w2))
@@ -315,16 +322,23 @@ class _Part:
 
     def saliency(self, hidden: Tensor) -> Tensor:
         """Size of the gradient at units ``(n, shifts, units)``: ``(n, targets, feature)``."""
-        n, shifts, _ = hidden.shape
+        return self._by_gradient((hidden > 0).float(), lambda gradient, _: gradient.abs_())
+
+    def _by_gradient(self, slopes: Tensor, weigh: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """Gradients, weighed, added up over shifts and decay rows: ``(n, targets, feature)``.
+
+        ``weigh`` gets them as ``(n, shifts, targets, features of the slice, decay)``.
+        """
+        n, shifts, _ = slopes.shape
         features, decays = self.w1.shape[:2]
-        open_units = (hidden > 0).float()[:, :, None] * self.w2
-        flat = open_units.flatten(0, 2)
-        out = torch.empty(n, len(self.w2), features, device=hidden.device)
+        flat = (slopes[:, :, None] * self.w2).flatten(0, 2)
+        out = slopes.new_empty(n, len(self.w2), features)
         size = max(1, BLOCK // (len(flat) * decays))
         for start in range(0, features, size):
-            block = self.w1[start : start + size]
-            gradient = (flat @ block.flatten(0, 1).T).view(n, shifts, len(self.w2), -1, decays)
-            out[:, :, start : start + size] = gradient.abs_().sum((1, 4))
+            part = slice(start, min(start + size, features))
+            gradient = flat @ self.w1[part].flatten(0, 1).T
+            shaped = gradient.view(n, shifts, len(self.w2), -1, decays)
+            out[:, :, part] = weigh(shaped, part).sum((1, 4))
         return out
 
 

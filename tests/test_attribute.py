@@ -383,6 +383,7 @@ def test_blocks_and_chunks_change_nothing(
     alleles = list(read_variants(world.variants))
     whole = {m: computed(sets, base, change, method=m) for m in ("deeplift", "saliency")}
     rows = attributions(store, alleles, "deeplift")
+    monkeypatch.setattr("seal_store.attribute.FEW_TARGETS", 1)
     monkeypatch.setattr("seal_store.attribute.BLOCK", 200)
     monkeypatch.setattr("seal_store.attribute.VALUES", 70)
     monkeypatch.setattr("seal_store.score.CHUNK_BYTES", 700)
