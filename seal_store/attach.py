@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from seal_store import manifest
+from seal_store import journal, manifest
 from seal_store.assign import Counts, Task
 from seal_store.attribute import AttributionOptions
 from seal_store.errors import FormatError, OutputError, StoreError
@@ -113,6 +113,11 @@ def _add(
         method = results.attributes["attribution"]["method"]
         raise OutputError(
             f"{path} has attributions already ({method})", "add --overwrite to replace them"
+        )
+    if journal.exists(manifest.partial_path(path)):
+        raise OutputError(
+            f"{manifest.partial_path(path)} holds an unfinished score of the same name",
+            "finish it with `seal-store score ... --resume`, or remove it",
         )
     partial = manifest.claim(path, overwrite=True, kind=ATTRIBUTE)
     old = {entry.name for entry in ATTRIBUTION}

@@ -20,6 +20,7 @@ from seal_store.genome import file_sha256
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal"
+RESUME_HINT = "add --resume to go on with it, or --overwrite to start again"
 
 Entry = dict[str, Any]
 """``{"sha256": hex, "size": bytes}``"""

@@ -128,7 +128,7 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
             options.out,
             overwrite=options.overwrite,
             kind=ATTRIBUTE,
-            resume_hint="add --resume to go on with it, or --overwrite to start again",
+            resume_hint=manifest.RESUME_HINT,
         )
         group = zarr.create_group(str(partial), zarr_format=3, attributes={ATTRIBUTE: attributes})
         _write_labels(group, genes, status, selected, model.config, grid, options)

@@ -223,7 +223,9 @@ class ZarrWriter:
             specs += scorer.attributor.specs()
             sizes |= scorer.attributor.sizes()
         if state is None:
-            manifest.claim(out, overwrite=overwrite, kind=ATTRIBUTE)
+            manifest.claim(
+                out, overwrite=overwrite, kind=ATTRIBUTE, resume_hint=manifest.RESUME_HINT
+            )
             self.group = zarr.create_group(str(self.partial), zarr_format=3)
             for name in ("context_name", "context_set"):
                 values = np.array(getattr(scorer, name))

@@ -59,7 +59,7 @@ class TsvWriter:
         labels = context_columns(context_set, context_name)
         self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
         if state is None:
-            manifest.claim(out, overwrite=overwrite)
+            manifest.claim(out, overwrite=overwrite, resume_hint=manifest.RESUME_HINT)
             self.partial.mkdir()
             self._handle: BinaryIO = self._path.open("wb")
             self._put("\t".join((*TSV_COLUMNS, *labels)) + "\n")
