@@ -191,7 +191,9 @@ def test_other_models_are_compared_on_what_all_have(
         assert table.loc[("second", c), "mse"] == pytest.approx(error.mean(), rel=1e-4)
     rows = {row["model"]: row for row in facts["medians"]}
     assert rows["enformer"]["mse"] is None
-    assert rows["enformer"]["across_contexts_centred"] > rows["second"]["across_contexts_centred"]
+    by_gene = pd.read_table(given.out / "evaluation_genes.tsv").groupby("model")
+    means = by_gene["across_contexts_centred"].mean()  # medians over three contexts are coarse
+    assert means["enformer"] > means["second"]
 
 
 def test_predictions_alone_need_no_features(given: CompareOptions, planted: Planted) -> None:
