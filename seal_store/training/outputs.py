@@ -10,14 +10,13 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from seal_store.errors import OutputError
-from seal_store.manifest import partial_path
+from seal_store.manifest import partial_path, sync
 
 CHECKPOINT = "checkpoint.pt"
 NEW = ".new"
@@ -106,12 +105,12 @@ class Outputs:
         ``retract`` is called before the first one: to take back what still names older files.
         """
         for name in self.names:
-            _sync(self[name])
+            sync(self[name])
         if retract is not None:
             retract()
         for name in self.names:
             os.replace(self[name], self.folder / name)
-        _sync_folder(self.folder)
+        sync(self.folder)
         shutil.rmtree(self.partial)
 
 
@@ -137,9 +136,9 @@ def write_text(path: Path, text: str) -> None:
 
 def replace_synced(aside: Path, path: Path) -> None:
     """Rename a finished file to ``path`` once its bytes are on the disk."""
-    _sync(aside)
+    sync(aside)
     os.replace(aside, path)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -152,20 +151,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
     return str(value)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(path: Path) -> None:
-    with suppress(OSError):  # not every system lets a folder be opened
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
