@@ -7,12 +7,19 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import torch
 
-from benchmarks.common import arguments, report, world
-from benchmarks.score import workloads
+from benchmarks.common import arguments, matmul_peak, report, seconds, world
+from benchmarks.score import sparse
 from seal_store.build import build
+from seal_store.device import inference
+from seal_store.genome import one_hot
+from seal_store.saturate import saturation
 from seal_store.score import ScoreOptions, Scorer
+from seal_store.store import Store
+from seal_store.sweep import sweep
+from seal_store.variants import Allele
 
 HG19_GENES = 24_339
 
@@ -21,31 +28,55 @@ def main() -> None:
     args = arguments(
         __doc__ or "",
         ("--genes", {"type": int, "default": 200}),
-        ("--variants", {"type": int, "default": 4096}),
-        ("--batch", {"type": int, "default": 256}),
+        ("--variants", {"type": int, "default": 16_384}),
+        ("--batches", {"type": int, "nargs": "+", "default": [64, 256, 1024]}),
     )
     if not torch.cuda.is_available():
         sys.exit("no CUDA device: nothing measured")
     args.device = "cuda"
     setup = world(args, args.genes)
-    out = setup.store.path.with_name("again.zarr")
+    store = setup.store
+    out = store.path.with_name("again.zarr")
     shutil.rmtree(out, ignore_errors=True)
     begin = time.perf_counter()
     build(replace(setup.options, out=out), args.device)
     per_gene = (time.perf_counter() - begin) / args.genes
     shutil.rmtree(out)
-    alleles = workloads(setup.store, args.variants)["sparse SNVs, grid"]
-    scorer = Scorer(setup.store, ScoreOptions(device=args.device, batch=args.batch))
-    list(scorer.score(alleles[: args.batch]))
-    begin = time.perf_counter()
-    list(scorer.score(alleles))
-    rate = len(alleles) / (time.perf_counter() - begin)
     rows = [
-        {"work": f"build {args.genes} genes, writing included", "per gene, ms": per_gene * 1e3},
-        {"work": f"extrapolated to {HG19_GENES} genes", "minutes": per_gene * HG19_GENES / 60},
-        {"work": "sparse SNVs, grid, 802 contexts", "per second": rate},
+        {"work": "float32 matrix products, GFLOP/s", "figure": matmul_peak(args.device)},
+        {"work": "sweep of one gene, ms", "figure": _sweep(store) * 1e3},
+        {
+            "work": f"build, {args.genes} genes, writing included, ms a gene",
+            "figure": per_gene * 1e3,
+        },
+        {"work": f"the same for {HG19_GENES} genes, minutes", "figure": per_gene * HG19_GENES / 60},
     ]
+    for batch in args.batches:
+        alleles = sparse(store, args.variants)
+        name = f"SNVs a second, grid, {len(store.contexts()[0])} contexts, --batch {batch}"
+        rows.append({"work": f"sparse {name}", "figure": _rate(store, alleles, batch)})
+    alleles = list(saturation(store, str(store.gene_id[0]), args.variants // 6))
+    rows.append({"work": f"saturation, {name}", "figure": _rate(store, alleles, batch)})
+    alleles = sparse(store, args.variants // 4)
+    figure = _rate(store, alleles, 64, scheme="centered")
+    rows.append({"work": "sparse SNVs a second, centered, --batch 64", "figure": figure})
     report("gpu", "GPU", rows, args)
+
+
+def _rate(store: Store, alleles: list[Allele], batch: int, **options: str) -> float:
+    scorer = Scorer(store, ScoreOptions(device="cuda", batch=batch, **options))  # type: ignore[arg-type]
+    list(scorer.score(alleles[: 4 * batch]))
+    return len(alleles) / seconds(lambda: list(scorer.score(alleles)), device="cuda")
+
+
+def _sweep(store: Store) -> float:
+    """Seconds of the CNN over one gene's 40 kb, nothing moved to or from the host."""
+    model = store.cnn().to("cuda")
+    bases = store.sequence(0)[2500 : 2500 + 200 * 199 + 2000]
+    x = torch.from_numpy(one_hot(np.asarray(bases)))[None].to("cuda")
+    with inference():
+        sweep(model, x)
+        return seconds(lambda: model.output(sweep(model, x)).mean(2), repeat=10, device="cuda")
 
 
 if __name__ == "__main__":

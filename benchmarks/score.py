@@ -57,17 +57,19 @@ def allele(store: Store, gene: int, offset: int, rng: np.random.Generator, kind:
     return Allele(1, "chr1", tss + offset, "", ref, alt, classify(ref, alt))
 
 
+def sparse(store: Store, count: int, kind: str = "snv") -> list[Allele]:
+    """Alleles spread over all genes, hundreds of bp from each other."""
+    rng = np.random.default_rng(3)
+    offsets = rng.permutation(np.arange(-18_900, 18_900, 350))
+    return [
+        allele(store, i % len(store), int(offsets[i % len(offsets)]), rng, kind)
+        for i in range(count)
+    ]
+
+
 def workloads(store: Store, count: int) -> dict[str, list[Allele]]:
     """Alleles by kind of input."""
     rng = np.random.default_rng(3)
-
-    def sparse(kind: str, n: int) -> list[Allele]:
-        offsets = rng.permutation(np.arange(-18_900, 18_900, 350))
-        return [
-            allele(store, i % len(store), int(offsets[i % len(offsets)]), rng, kind)
-            for i in range(n)
-        ]
-
     saturated = []
     for offset in range(-count // 6, count // 6 + 1):
         first = allele(store, 0, offset, rng, "snv")
@@ -77,14 +79,14 @@ def workloads(store: Store, count: int) -> dict[str, list[Allele]]:
             if alt != first.ref
         ]
     return {
-        "sparse SNVs, grid": sparse("snv", count),
+        "sparse SNVs, grid": sparse(store, count),
         "dense SNVs (1 per 40 bp), grid": [
             allele(store, 0, o, rng, "snv") for o in range(-20 * count, 20 * count, 40)
         ],
         "saturation, grid": saturated,
-        "insertions, grid": sparse("insertion", count // 4),
-        "sparse SNVs, centered": sparse("snv", count // 4),
-        "insertions, centered": sparse("insertion", count // 4),
+        "insertions, grid": sparse(store, count // 4, "insertion"),
+        "sparse SNVs, centered": sparse(store, count // 4),
+        "insertions, centered": sparse(store, count // 4, "insertion"),
     }
 
 
