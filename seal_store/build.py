@@ -18,12 +18,12 @@ import numcodecs
 import numpy as np
 import torch
 import zarr
+from torch import Tensor
 
 from seal_store import manifest
 from seal_store.cnn import Beluga, CnnConfig
 from seal_store.device import inference, resolve_device
 from seal_store.errors import InputError, OutputError, ProfileError, StoreError, UnfinishedError
-from seal_store.genome import one_hot
 from seal_store.grid import Grid, aggregate
 from seal_store.heads import Heads, HeadSet, load_heads
 from seal_store.labels import context_labels
@@ -37,7 +37,9 @@ from seal_store.plan import (
     plan,
     write_head_set,
 )
+from seal_store.prefetch import ahead
 from seal_store.progress import Progress, silent
+from seal_store.shards import Shards
 from seal_store.store import ATTRIBUTE, Store, consolidate, grid_slice, read_cnn, read_heads
 from seal_store.sweep import sweep
 from seal_store.trunk import Trunk
@@ -135,8 +137,8 @@ def _run_shards(
     with ThreadPoolExecutor(1) as writer:
         for shard, span in spans.items():
             block = work.empty(len(span))
-            for row, gene in enumerate(span):
-                work.compute(gene, {name: values[row] for name, values in block.items()})
+            for row, found in enumerate(ahead(work.computed(gene) for gene in span)):
+                work.place(span[row], found, {name: values[row] for name, values in block.items()})
                 done += 1
                 progress("genes", done, total)
             if pending is not None:
@@ -227,13 +229,13 @@ def _add_hidden(path: Path, device: str, progress: Progress) -> Store:
     if "hidden" in group:
         del group["hidden"]
     sizes = {"gene": genes, "window": work.grid.bins, "strand_read": 2, "unit": work.config.hidden}
-    array = create(group, spec(STORE, "hidden"), sizes)
+    array = Shards(create(group, spec(STORE, "hidden"), sizes))
     for first in range(0, genes, GENES_PER_SHARD):
         rows = [
-            work.sweep(gene)[1].astype(np.float16)
+            work.sweep(gene)[1].cpu().numpy()
             for gene in range(first, min(first + GENES_PER_SHARD, genes))
         ]
-        array[first : first + len(rows)] = np.stack(rows)
+        array.write((first // GENES_PER_SHARD, 0, 0, 0), np.stack(rows))
         progress("genes", first + len(rows), genes)
     group.attrs[ATTRIBUTE] = {**attributes, "hidden": True}
     return _finalize(path, overwrite=False, progress=progress)
@@ -282,15 +284,22 @@ class _Shards:
             block["hidden"] = np.empty((genes, bins, 2, config.hidden), np.float16)
         return block
 
-    def compute(self, gene: int, out: dict[str, np.ndarray]) -> None:
-        """Fill one gene's rows."""
+    def computed(self, gene: int) -> tuple[Tensor, Tensor | None]:
+        """Features and, from the CNN, hidden of a gene's windows; a GPU may still be at work."""
+        if self.profiles is None:
+            return self.sweep(gene)
+        shape = self.grid.bins, self.config.features
+        values = read_profile(self.profiles, str(self.gene_id[gene]), shape)
+        return torch.from_numpy(values), None
+
+    def place(
+        self, gene: int, found: tuple[Tensor, Tensor | None], out: dict[str, np.ndarray]
+    ) -> None:
+        """Fill one gene's rows with what was ``computed``."""
         name = str(self.gene_id[gene])
-        if self.profiles is not None:
-            features = read_profile(self.profiles, name, (self.grid.bins, self.config.features))
-        else:
-            features, hidden = self.sweep(gene)
-            if self.hidden:
-                out["hidden"][...] = hidden
+        features = found[0].cpu().numpy()
+        if self.hidden and found[1] is not None:
+            out["hidden"][...] = found[1].cpu().numpy()
         if not np.isfinite(features).all():
             raise StoreError(f"gene {name}: features are not finite", "check the weights")
         out["aggregated"][...] = aggregate(self.grid.decay_weights, features)
@@ -298,17 +307,18 @@ class _Shards:
             features = numcodecs.BitRound(self.keep_bits).encode(features)
         out["features"][...] = np.asarray(features).view(np.float32).reshape(out["features"].shape)
 
-    def sweep(self, gene: int) -> tuple[np.ndarray, np.ndarray]:
-        """Features and hidden of a gene's windows, by window index."""
+    def sweep(self, gene: int) -> tuple[Tensor, Tensor]:
+        """Features float32 and hidden float16 of a gene's windows, by window index."""
         assert self.model is not None
         strand = int(self.strand[gene])
         bases = np.asarray(self.sequence[gene, grid_slice(self.grid, int(self.tss[gene]), strand)])
         with inference(tf32=self.tf32):
-            x = torch.from_numpy(one_hot(bases))[None].to(self.device)
+            x = self.trunk.encode(bases[None]).transpose(1, 2)
             hidden = sweep(self.model, x, self.grid.step, self.trunk)[0]
             features = self.model.output(hidden).mean(1)
-            order = slice(None, None, strand)
-            return features.cpu().numpy()[order], hidden.cpu().numpy()[order]
+            if strand < 0:
+                features, hidden = features.flip(0), hidden.flip(0)
+            return features, hidden.half()
 
 
 def read_profile(folder: Path, gene: str, shape: tuple[int, int]) -> np.ndarray:
@@ -332,12 +342,10 @@ def read_profile(folder: Path, gene: str, shape: tuple[int, int]) -> np.ndarray:
 def _write_shard(
     partial: Path, group: zarr.Group, shard: int, block: dict[str, np.ndarray]
 ) -> None:
-    first = shard * GENES_PER_SHARD
     files = {}
     for name, values in block.items():
-        array = get(group, name)
-        array[first : first + len(values)] = values
-        file = f"{name}/c/{shard}" + "/0" * (array.ndim - 1)
+        Shards(get(group, name)).write((shard, *(0,) * (values.ndim - 1)), values)
+        file = f"{name}/c/{shard}" + "/0" * (values.ndim - 1)
         manifest.sync(partial / file)
         files[file] = manifest.entry(partial / file)
     manifest.write_json(_journal(partial, shard), {"files": files})

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from seal_store.cnn import Beluga
 from seal_store.device import to_device
-from seal_store.genome import one_hot, reverse_complement
+from seal_store.genome import reverse_complement
 from seal_store.trunk import Trunk
 
 BLOCK = 16
@@ -43,8 +43,9 @@ STEP = 200
 BASES_AT_ONCE = 160_000
 """Bases whose activations are held at once on a CPU."""
 
-BYTES_PER_BASE = 5 * 4 * 320
-"""About five activations of 320 float32 channels are alive at a base of the first layers."""
+BYTES_PER_BASE = 13 * 4 * 320
+"""On CUDA: of 320 float32 channels, about five activations are alive at a base of the first layers
+and the eight that a convolution as one product gathers."""
 
 GAP = (CONE - BLOCK) // BLOCK
 """Blocks to the next change up to which going on costs less than a cone of its own."""
@@ -91,6 +92,10 @@ class Delta:
         self.trunk = trunk or Trunk(model)
         self.device = model.get_buffer("linear1_weight").device
         self.shared = self.alone = 0
+        self._bases_at_once = BASES_AT_ONCE
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            self._bases_at_once = max(BASES_AT_ONCE, free // (4 * BYTES_PER_BASE))
 
     def hidden_change(self, frames: Sequence[bytes], edits: Sequence[Edit]) -> Tensor:
         """What each edit changes in ``hidden``: ``(edits, windows, strand, unit)``.
@@ -105,19 +110,12 @@ class Delta:
         for job in _jobs(frames, edits):
             by_extra[job.extra].append(job)
         for extra, jobs in by_extra.items():
-            at_once = max(1, self._bases_at_once() // (CONE + BLOCK * extra))
+            at_once = max(1, self._bases_at_once // (CONE + BLOCK * extra))
             for begin in range(0, len(jobs), at_once):
                 part = jobs[begin : begin + at_once]
                 tails = self._tails(frames, part, extra)
                 self._add_linear(tails, part, count, extra, change)
         return change
-
-    def _bases_at_once(self) -> int:
-        """Bases whose activations fit: a quarter of what is free on a CUDA device."""
-        if self.device.type != "cuda":
-            return BASES_AT_ONCE
-        free, _ = torch.cuda.mem_get_info(self.device)
-        return max(BASES_AT_ONCE, free // (4 * BYTES_PER_BASE))
 
     def _tails(self, frames: Sequence[bytes], jobs: Sequence[_Job], m: int) -> Tensor:
         """Change of conv 6, ``(phase, 20 + m, job, channel)``."""
@@ -231,8 +229,8 @@ class Delta:
 
     def _encode(self, sequences: Sequence[bytes]) -> Tensor:
         """One-hot ``(n, length, 4)``."""
-        codes = np.frombuffer(b"".join(sequences), np.uint8).reshape(len(sequences), -1)
-        return to_device(one_hot(codes), self.device).transpose(1, 2)
+        codes = np.frombuffer(bytearray().join(sequences), np.uint8)
+        return self.trunk.encode(codes.reshape(len(sequences), -1))
 
 
 def _jobs(frames: Sequence[bytes], edits: Sequence[Edit]) -> list[_Job]:

@@ -34,12 +34,15 @@ def resolve_device(name: str = "auto") -> torch.device:
     return device
 
 
+def pinned(values: np.ndarray, device: torch.device) -> Tensor:
+    """An array as a tensor on the CPU, in pinned memory if it will go to CUDA."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:
     """Copy an array to ``device``; to CUDA from pinned memory, without waiting for the copy."""
-    tensor = torch.from_numpy(values)
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    return pinned(values, device).to(device, non_blocking=True)
 
 
 @contextmanager

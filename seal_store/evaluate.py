@@ -18,12 +18,11 @@ from torch import Tensor
 from seal_store.assign import Task
 from seal_store.cnn import Beluga
 from seal_store.delta import Delta, Edit
-from seal_store.device import to_device
-from seal_store.genome import one_hot
+from seal_store.device import pinned, to_device
 from seal_store.grid import decay_weights
 from seal_store.haplotype import SHIFTS, Stretch
 from seal_store.heads import Heads
-from seal_store.layout import read
+from seal_store.shards import Shards
 from seal_store.store import Store, grid_slice
 from seal_store.sweep import sweep
 from seal_store.trunk import Trunk
@@ -50,14 +49,16 @@ class Genes:
 class Batch:
     """Tasks evaluated together: their stretches have the same number of windows.
 
-    ``stored`` is what the store holds of them, read ahead of the evaluation: for ``grid`` each
-    gene's reference ``hidden`` ``(windows, strand_read, unit)`` (none without ``hidden``), for
-    ``centered`` each task's reference features at the nine bins ``(shift, feature)``.
+    ``stored`` is what the store holds of the reference, read ahead of the evaluation, each
+    window once: for ``grid`` ``hidden`` ``(n, strand_read, unit)`` of the windows touched (None
+    without ``hidden``), for ``centered`` the features ``(n, feature)`` of the nine bins.
+    ``rows`` ``(tasks, windows)`` says where in ``stored`` each task's windows are.
     """
 
     tasks: Sequence[Task]
     stretches: Sequence[Stretch]
-    stored: Sequence[np.ndarray]
+    stored: Tensor | None
+    rows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class Evaluator:
         self.trunk = Trunk(self.model)
         self.delta = Delta(self.model, self.trunk)
         self.weights = to_device(store.grid.decay_weights.astype(np.float32), device)
+        held = "features" if scheme == "centered" else "hidden" if store.has_hidden else None
+        self.windows = Shards(store.array(held)) if held else None
 
     def genes(self, sequence: Mapping[int, bytes], aggregated: np.ndarray) -> Genes:
         """Genes to evaluate against; ``aggregated`` has them in the order of ``sequence``."""
@@ -92,23 +95,25 @@ class Evaluator:
 
     def read(self, tasks: Sequence[Task], stretches: Sequence[Stretch]) -> Batch:
         """A batch with what the store holds of it. Needs no device: runs ahead in a thread."""
-        grid = self.store.grid
-        stored: list[np.ndarray] = []
+        if self.windows is None:
+            return Batch(tasks, stretches, None, np.empty((len(tasks), 0), np.int64))
         if self.scheme == "centered":
-            for task in tasks:
-                bins = grid.nearest_bin(_offsets(task))
-                low, high = int(bins.min()), int(bins.max())
-                stored.append(self.store.features(task.gene, slice(low, high + 1))[bins - low])
-        elif self.store.has_hidden:
-            own = {task.gene: task.strand for task in tasks}
-            for (gene, strand), (low, high) in zip(
-                own.items(), self._spans(tasks, stretches), strict=True
-            ):
-                order = grid.index_of(np.arange(low, high), strand)
-                first = int(order.min())
-                block = read(self.store.array("hidden"), (gene, slice(first, int(order.max()) + 1)))
-                stored.append(np.ascontiguousarray(block[order - first]))
-        return Batch(tasks, stretches, stored)
+            windows = np.stack([self.store.grid.nearest_bin(_offsets(task)) for task in tasks])
+        else:
+            windows = np.stack([stretch.windows for stretch in stretches])
+        genes = np.array([task.gene for task in tasks])[:, None]
+        wanted, rows = np.unique(genes * self.store.grid.bins + windows, return_inverse=True)
+        values = self._stored(*np.divmod(wanted, self.store.grid.bins))
+        return Batch(tasks, stretches, pinned(values, self.device), rows.reshape(windows.shape))
+
+    def _stored(self, genes: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        """What the store holds of windows of genes, both ascending, one row each."""
+        assert self.windows is not None
+        size = self.windows.chunk[1]
+        chunks, place = np.unique(np.stack([genes, windows // size]), axis=1, return_inverse=True)
+        rest = (0,) * (len(self.windows.chunk) - 2)
+        values = self.windows.read([(int(gene), int(chunk), *rest) for gene, chunk in chunks.T])
+        return values.reshape(-1, *values.shape[3:])[place.ravel() * size + windows % size]
 
     def change(self, batch: Batch, genes: Genes) -> Change:
         """What the batch's alleles change."""
@@ -129,21 +134,11 @@ class Evaluator:
             for t, s in zip(tasks, stretches, strict=True)
         ]
         change = self.delta.hidden_change(frames, edits)
-        spans = self._spans(tasks, stretches)
-        if self.store.has_hidden:
-            blocks = [to_device(block, self.device).float() for block in batch.stored]
+        if batch.stored is not None:
+            base, rows = batch.stored.to(self.device, non_blocking=True).float(), batch.rows
         else:
-            step, window = grid.step, self.model.config.window
-            blocks = [
-                self._swept([frame[step * low : step * (high - 1) + window]])[0]
-                for frame, (low, high) in zip(frames, spans, strict=True)
-            ]
-        lengths = [high - low for low, high in spans]
-        origin = np.cumsum([0, *lengths[:-1]]) - [low for low, _ in spans]
-        rows = np.stack([np.arange(e.first, e.first + e.count) + origin[e.frame] for e in edits])
-        features = feature_change(
-            self.model, torch.cat(blocks), to_device(rows, self.device), change
-        )
+            base, rows = self._swept_frames(frames, edits)
+        features = feature_change(self.model, base, to_device(rows, self.device), change)
         windows = to_device(np.stack([s.windows for s in stretches]), self.device)
         sums = (self.weights[:, windows].transpose(0, 1) @ features)[:, None]
         first = genes.first[self._rows(tasks, genes)][:, None]
@@ -162,7 +157,9 @@ class Evaluator:
         weights = decay_weights(offsets.ravel(), grid.rates).T.astype(np.float32)
         placed = to_device(weights, self.device).reshape(*offsets.shape, -1, 1)
         gone = self.weights[:, to_device(bins, self.device)].permute(1, 2, 0)[..., None]
-        removed = gone * to_device(np.stack(batch.stored), self.device)[:, :, None]
+        assert batch.stored is not None
+        stored = batch.stored.to(self.device, non_blocking=True)
+        removed = gone * stored[to_device(batch.rows, self.device)][:, :, None]
         reference = genes.sums[self._rows(batch.tasks, genes)]
         replaced = reference[:, None] - removed + placed * ref[:, :, None]
         sums = placed * features[:, :, None]
@@ -176,19 +173,27 @@ class Evaluator:
         """First window of a stretch, counted along the + strand."""
         return int(self.store.grid.index_of(stretch.windows[0], task.strand))
 
-    def _spans(self, tasks: Sequence[Task], stretches: Sequence[Stretch]) -> list[tuple[int, int]]:
-        """Windows ``[low, high)`` along the + strand that each gene's tasks touch."""
-        spans: dict[int, tuple[int, int]] = {}
-        for task, stretch in zip(tasks, stretches, strict=True):
-            first = self._first_window(task, stretch)
-            low, high = spans.get(task.gene, (first, first))
-            spans[task.gene] = min(low, first), max(high, first + stretch.count)
-        return list(spans.values())
+    def _swept_frames(
+        self, frames: Sequence[bytes], edits: Sequence[Edit]
+    ) -> tuple[Tensor, np.ndarray]:
+        """``hidden`` of all windows between a frame's edits, and the rows of each edit's."""
+        step, window = self.store.grid.step, self.model.config.window
+        low, high = np.full(len(frames), self.store.grid.bins), np.zeros(len(frames), np.int64)
+        for edit in edits:
+            low[edit.frame] = min(low[edit.frame], edit.first)
+            high[edit.frame] = max(high[edit.frame], edit.first + edit.count)
+        base = [
+            self._swept([frame[step * a : step * (b - 1) + window]])[0]
+            for frame, a, b in zip(frames, low, high, strict=True)
+        ]
+        origin = np.cumsum([0, *(high - low)[:-1]]) - low
+        first = np.array([edit.first + origin[edit.frame] for edit in edits])
+        return torch.cat(base), first[:, None] + np.arange(edits[0].count)
 
     def _swept(self, sequences: Sequence[bytes]) -> Tensor:
         """``hidden`` ``(n, windows, strand, unit)`` of stretches of equal length."""
-        codes = np.frombuffer(b"".join(sequences), np.uint8).reshape(len(sequences), -1)
-        x = to_device(one_hot(codes), self.device)
+        codes = np.frombuffer(bytearray().join(sequences), np.uint8)
+        x = self.trunk.encode(codes.reshape(len(sequences), -1)).transpose(1, 2)
         step = self.store.grid.step
         return torch.cat(
             [sweep(self.model, part, step, self.trunk) for part in x.split(SWEEP_BATCH)]

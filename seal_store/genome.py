@@ -17,9 +17,10 @@ from seal_store.errors import GenomeError
 BASES = b"AGCT"
 """Row order of the one-hot encoding: the complement is a row flip, the reverse a column flip."""
 
-_ONE_HOT = np.zeros((256, 4), np.float32)
+ONE_HOT = np.zeros((256, 4), np.float32)
 for _row, _base in enumerate(BASES):
-    _ONE_HOT[_base, _row] = _ONE_HOT[_base | 0x20, _row] = 1.0
+    ONE_HOT[_base, _row] = ONE_HOT[_base | 0x20, _row] = 1.0
+"""Row of each ASCII code: float32 ``(256, 4)``."""
 
 _COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 
@@ -33,7 +34,7 @@ def one_hot(sequence: bytes | np.ndarray) -> np.ndarray:
     ``(..., 4, n)``). Case does not matter; anything else than A, C, G, T is an all-zero column.
     """
     codes = np.frombuffer(sequence, np.uint8) if isinstance(sequence, bytes) else sequence
-    return np.ascontiguousarray(np.moveaxis(_ONE_HOT[codes], -1, -2))
+    return np.ascontiguousarray(np.moveaxis(ONE_HOT[codes], -1, -2))
 
 
 def reverse_complement(sequence: bytes) -> bytes:

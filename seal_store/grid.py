@@ -65,7 +65,10 @@ class Grid:
 
     def first_start(self, tss: int, strand: int) -> int:
         """0-based start of the window that comes first in genome order."""
-        return int(self.starts(tss, strand)[0 if strand > 0 else -1])
+        first = (
+            self.first_offset if strand > 0 else -self.first_offset - self.step * (self.bins - 1)
+        )
+        return tss + first - self.window // 2
 
     def index_of(self, order: np.ndarray, strand: int) -> np.ndarray:
         """Window indices of positions in genome order (its own inverse)."""

@@ -12,6 +12,15 @@ T = TypeVar("T")
 _END = object()
 
 
+def behind(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each given out when the next one has been made."""
+    last: list[T] = []
+    for item in items:
+        yield from last
+        last = [item]
+    yield from last
+
+
 def ahead(items: Iterator[T]) -> Iterator[T]:
     """The same items, each made in a thread while the one before it is used.
 

@@ -23,9 +23,9 @@ from seal_store.evaluate import Batch, Change, Evaluator
 from seal_store.grid import MAX_DISTANCE
 from seal_store.haplotype import Stretch, centered_stretch, grid_stretch
 from seal_store.heads import Heads
-from seal_store.layout import read
-from seal_store.prefetch import ahead
+from seal_store.prefetch import ahead, behind
 from seal_store.progress import Progress, silent
+from seal_store.shards import Shards
 from seal_store.store import Store
 from seal_store.variants import Allele
 
@@ -100,6 +100,14 @@ class _Chunk:
     aggregated: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Launched:
+    """Outputs of a chunk, maybe still being computed; ``source`` is the task that each equals."""
+
+    source: np.ndarray
+    found: list[tuple[list[int], dict[str, Tensor]]]
+
+
 class Scorer:
     """Scores alleles against one store; ``counts`` says where the input went.
 
@@ -129,6 +137,8 @@ class Scorer:
         )
         heads = Heads(sets, self.device, keep)
         self.evaluator = Evaluator(store, heads, self.device, options.scheme)
+        self.sequences = Shards(store.array("sequence"))
+        self.aggregated = Shards(store.array("aggregated"))
         self.attributor = self._attributor(attribution, heads) if attribution else None
         self.completeness: float | None = None
         self.gene = gene
@@ -142,8 +152,13 @@ class Scorer:
         ``counts`` are those of the chunks given out. Memory does not grow with the input.
         The next alleles are read and assigned while the last ones are computed.
         """
-        for chunk in ahead(self._chunks(iter(alleles), where)):
-            values = self._evaluated(chunk)
+        chunks = ahead(self._chunks(iter(alleles), where))
+        launched: Iterator[tuple[_Chunk, _Launched]]
+        launched = ((chunk, self._launched(chunk)) for chunk in chunks)
+        if self.device.type == "cuda":  # it works on the next chunk while results are fetched
+            launched = behind(launched)
+        for chunk, work in launched:
+            values = self._values(len(chunk.tasks), work)
             rows = Rows(self._columns(chunk), values.pop("effect"), values)
             chunk.counts.rows = len(rows)
             self.counts.add(chunk.counts)
@@ -198,7 +213,7 @@ class Scorer:
         counts.ref_mismatches += matches.count(False)
         sums = np.empty(0, np.float32)
         if genes:
-            sums = read(self.store.array("aggregated"), np.array(genes), orthogonal=True)
+            sums = self.aggregated.read([(gene, 0, 0) for gene in genes])[:, 0]
         return _Chunk(counts, tasks, matches, stretches, sequences, sums)
 
     def _stretch(self, task: Task, sequence: bytes) -> Stretch | None:
@@ -209,13 +224,12 @@ class Scorer:
     def _sequences(self, genes: list[int]) -> dict[int, bytes]:
         if not genes:
             return {}
-        block = read(self.store.array("sequence"), np.array(genes), orthogonal=True)
+        block = self.sequences.read([(gene, 0) for gene in genes])[:, 0]
         return {gene: row.tobytes() for gene, row in zip(genes, block, strict=True)}
 
-    def _evaluated(self, chunk: _Chunk) -> dict[str, np.ndarray]:
-        """``effect`` and attributions, one entry a task; equal tasks are computed once."""
+    def _launched(self, chunk: _Chunk) -> _Launched:
+        """Evaluate a chunk; equal tasks once. Does not wait for the device."""
         tasks, stretches = chunk.tasks, chunk.stretches
-        values = self._empty(len(tasks))
         first: dict[tuple[int, int, int, bytes, bytes], int] = {}
         by_count: dict[int, list[int]] = defaultdict(list)
         source = np.arange(len(tasks))
@@ -225,22 +239,27 @@ class Scorer:
             source[i] = first.setdefault(key, i)
             if source[i] == i and stretch.count:
                 by_count[stretch.count].append(i)
-        if not by_count:
-            return values
         found: list[tuple[list[int], dict[str, Tensor]]] = []
+        if not by_count:
+            return _Launched(source, found)
         with inference(tf32=self.options.tf32):
             genes = self.evaluator.genes(chunk.sequences, chunk.aggregated)
             for members, batch in ahead(self._batches(chunk, by_count.values())):
                 found.append((members, self._outputs(self.evaluator.change(batch, genes))))
-            for members, outputs in found:  # only now: no waiting for the device between batches
-                for name, value in outputs.items():
-                    values[name][members] = value.cpu().numpy()
+        return _Launched(source, found)
+
+    def _values(self, rows: int, launched: _Launched) -> dict[str, np.ndarray]:
+        """``effect`` and attributions, one entry a task, from the device."""
+        values = self._empty(rows)
+        for members, outputs in launched.found:
+            for name, value in outputs.items():
+                values[name][members] = value.cpu().numpy()
         if "completeness" in values:
             largest = float(np.abs(values["completeness"]).max(initial=0))
             self.completeness = max(largest, self.completeness or 0)
-        if (source == np.arange(len(tasks))).all():
+        if (launched.source == np.arange(rows)).all():
             return values
-        return {name: value[source] for name, value in values.items()}
+        return {name: value[launched.source] for name, value in values.items()}
 
     def _outputs(self, change: Change) -> dict[str, Tensor]:
         effect = self.evaluator.heads.effect(change.first, change.first_change).sum(1)
