@@ -19,7 +19,7 @@ demo: $(READY)  ## write demo/: a synthetic genome, a store and scores
 	$(BIN)/seal-store demo demo --overwrite
 
 test: $(READY)  ## run the test suite
-	$(BIN)/pytest -m 'not parity and not soak'
+	$(BIN)/pytest -n auto --dist worksteal -m 'not parity and not soak'
 
 check: $(READY)  ## lint, formatting, types
 	$(BIN)/ruff check .
