@@ -64,15 +64,18 @@ def load(partial: Path, fingerprint: dict[str, Any]) -> tuple[str, Checkpoint]:
         raise OutputError(
             f"{partial}: its journal is damaged", "start again with --overwrite"
         ) from error
-    fingerprint = json.loads(json.dumps(fingerprint))
-    for name in {**begun, **fingerprint}:
-        if begun.get(name) != fingerprint.get(name):
+    check_fingerprint(partial, begun, json.loads(json.dumps(fingerprint)))
+    return command, checkpoint
+
+
+def check_fingerprint(path: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises :class:`OutputError` naming the first input or option of a run that differs."""
+    for name in begun | now:
+        if begun.get(name) != now.get(name):
             raise OutputError(
-                f"{partial} was begun with {name} {begun.get(name)!r}, not "
-                f"{fingerprint.get(name)!r}",
+                f"{path} was begun with {name} {begun.get(name)!r}, not {now.get(name)!r}",
                 "repeat the command as it was, or start again with --overwrite",
             )
-    return command, checkpoint
 
 
 def check_files(folder: Path, files: dict[str, manifest.Entry]) -> None:

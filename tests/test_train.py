@@ -24,6 +24,7 @@ from seal_store.build import add_heads, build
 from seal_store.errors import OutputError
 from seal_store.genes import GeneTable
 from seal_store.heads import Heads, load_head_set, load_heads, read_summary
+from seal_store.lock import hold
 from seal_store.plan import BuildOptions
 from seal_store.store import Store
 from seal_store.training import steps as library
@@ -446,7 +447,7 @@ def test_a_run_killed_with_kill_9_ends_with_the_same_weights(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "finished before it was killed"
-    assert names(out) == ["demo_seal_pt.partial"]
+    assert names(out) == ["demo_seal_pt.lock", "demo_seal_pt.partial"]  # taken over later
     epoch = torch.load(checkpoint, weights_only=True)["state"]["epoch"]
     assert 1 <= epoch < 60
     (checkpoint.parent / "checkpoint.pt.tmp").write_bytes(b"half a checkpoint")
@@ -507,16 +508,16 @@ def test_fine_tuning_is_resumed_too(
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"latent": 8}, "--latent: 16, now 8"),
-        ({"fit": FitOptions(lr=1e-2, epochs=3, seed=1)}, "--seed: 0, now 1"),
-        ({"fit": FitOptions(lr=1e-3, epochs=3)}, "--lr: 0.01, now 0.001"),
-        ({"fit": FitOptions(lr=1e-2, epochs=4)}, "--epochs: 3, now 4"),
-        ({"spec_gene_weight": 3.0}, "--spec-gene-weight: 2.0, now 3.0"),
-        ({"validation_share": 0.25}, "--validation-share: 0.125, now 0.25"),
-        ({"test_chromosomes": ("chr8",)}, "--test-chromosomes: chr8,chr9, now chr8"),
-        ({"expression": "changed"}, "another --expression"),
-        ({"groups": "made"}, "another --groups: None"),
-        ({"features": "changed"}, "another features"),
+        ({"latent": 8}, "--latent 16, not 8"),
+        ({"fit": FitOptions(lr=1e-2, epochs=3, seed=1)}, "--seed 0, not 1"),
+        ({"fit": FitOptions(lr=1e-3, epochs=3)}, "--lr 0.01, not 0.001"),
+        ({"fit": FitOptions(lr=1e-2, epochs=4)}, "--epochs 3, not 4"),
+        ({"spec_gene_weight": 3.0}, "--spec-gene-weight 2.0, not 3.0"),
+        ({"validation_share": 0.25}, "--validation-share 0.125, not 0.25"),
+        ({"test_chromosomes": ("chr8",)}, "--test-chromosomes 'chr8,chr9', not 'chr8'"),
+        ({"expression": "changed"}, "begun with --expression"),
+        ({"groups": "made"}, "begun with --groups None"),
+        ({"features": "changed"}, "begun with features"),
     ],
 )
 def test_resume_with_another_input_or_option_is_refused_and_named(
@@ -586,6 +587,17 @@ def test_a_damaged_checkpoint_is_refused(
 
 
 # --- outputs that exist
+
+
+def test_two_trainings_of_one_name_are_told_of_each_other(
+    cli: Cli, planted: Planted, tmp_path: Path
+) -> None:
+    command = ["train", "pretrain", *planted.args(), "--name", "demo", "--out", tmp_path, *FAST]
+    with hold(tmp_path / "demo_seal_pt"):
+        refused(cli(*command), "demo_seal_pt is being written by process")
+        assert names(tmp_path) == ["demo_seal_pt.lock"]
+    succeeded(cli(*command))
+    assert not list(tmp_path.glob("*.lock"))
 
 
 def test_an_existing_output_is_left_alone(cli: Cli, planted: Planted, tmp_path: Path) -> None:

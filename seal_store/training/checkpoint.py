@@ -11,6 +11,7 @@ from typing import Any
 
 from seal_store.cnn import load_tensors
 from seal_store.errors import OutputError
+from seal_store.journal import check_fingerprint
 from seal_store.training.fit import State
 from seal_store.training.outputs import CHECKPOINT, save_tensors
 
@@ -39,14 +40,7 @@ class Checkpoint:
             found = load_tensors(self.path, OutputError, hint)
         except OutputError as error:
             raise OutputError(str(error), hint) from error
-        begun = found.get("fingerprint", {})
-        for key in self.fingerprint | begun:
-            if begun.get(key) != self.fingerprint.get(key):
-                raise OutputError(
-                    f"{self.path}: begun with another {key}: {begun.get(key)}, "
-                    f"now {self.fingerprint.get(key)}",
-                    "use the same inputs and options, or --overwrite to start again",
-                )
+        check_fingerprint(self.path, found.get("fingerprint", {}), self.fingerprint)
         try:
             return State(**found["state"])
         except (KeyError, TypeError) as error:

@@ -10,12 +10,14 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from seal_store.errors import OutputError
+from seal_store.lock import hold
 from seal_store.manifest import partial_path, sync
 
 CHECKPOINT = "checkpoint.pt"
@@ -44,7 +46,8 @@ class Outputs:
         hint: str = "add --overwrite to start again",
     ) -> None:
         self.folder, self.names = folder, tuple(names)
-        self.partial = partial_path(folder / stem)
+        self._name, self._lock = folder / stem, ExitStack()
+        self.partial = partial_path(self._name)
         begun = (self.partial / CHECKPOINT).exists()
         resuming = resume and begun
         existing = [
@@ -78,12 +81,17 @@ class Outputs:
         self.keep = resuming
 
     def __enter__(self) -> Outputs:
-        """Make ``partial``, empty unless a run is resumed. Raises :class:`OutputError`."""
+        """Make ``partial``, empty unless a run is resumed.
+
+        Raises :class:`OutputError`, also if another process writes the same outputs.
+        """
+        self._lock.enter_context(hold(self._name))
         try:
             if not self.keep:
                 shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            self._lock.close()
             raise OutputError(
                 f"{self.partial}: cannot be written: {error.strerror}", "check --out"
             ) from error
@@ -93,6 +101,7 @@ class Outputs:
         """After a failure keep ``partial`` only if a run can go on from it."""
         if failure is not None and not (self.partial / CHECKPOINT).exists():
             shutil.rmtree(self.partial, ignore_errors=True)
+        self._lock.close()
 
     def __getitem__(self, name: str) -> Path:
         """Where to write one of the files: not under its name, by which it might be found."""
