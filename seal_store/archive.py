@@ -310,6 +310,8 @@ def _zip(unpacking: _Unpacking) -> None:
     try:
         with zipfile.ZipFile(unpacking.path) as archive:
             members = archive.infolist()
+            if min(len(members), 0xFFFF) != _declared_members(unpacking.path):
+                raise zipfile.BadZipFile("its directory does not list all members")
             unpacking.declared(members, size)
             for info in members:
                 _zip_member(unpacking, archive, info, size)
@@ -325,6 +327,15 @@ def _zip(unpacking: _Unpacking) -> None:
         OverflowError,
     ) as error:
         raise unpacking.damaged(error or type(error).__name__) from error
+
+
+def _declared_members(path: Path) -> int:
+    """Members by a zip's end record (0xFFFF: that many or more), which zipfile does not compare."""
+    with path.open("rb") as handle:
+        handle.seek(max(0, path.stat().st_size - 0xFFFF - 22))
+        tail = handle.read()
+    start = tail.rfind(b"PK\x05\x06")
+    return int.from_bytes(tail[start + 10 : start + 12], "little")
 
 
 def _zip_member(

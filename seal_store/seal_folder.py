@@ -125,7 +125,7 @@ def _places(folder: Path) -> dict[str, list[Path]]:
             if depth < DEPTH and not name.startswith(".") and not name.endswith(".partial")
         )
         for name in names:
-            if name in files or (name.endswith(SUMMARY_SUFFIX) and not name.startswith("._")):
+            if name in files or name.endswith(SUMMARY_SUFFIX):
                 places.setdefault(name, []).append(here / name)
     return {
         name: sorted(found, key=lambda path: (len(path.parts), path))

@@ -375,7 +375,7 @@ def test_a_flipped_bit_is_an_error_or_does_no_harm(
 ) -> None:
     data = bytearray(good(tmp_path / name).read_bytes())
     path, into, errors = tmp_path / f"flipped.{name}", tmp_path / "into", 0
-    for place in rng.choice(len(data) * 8, 150, replace=False):
+    for place in rng.choice(len(data) * 8, 60, replace=False):
         flipped = bytearray(data)
         flipped[place // 8] ^= 1 << (place % 8)
         path.write_bytes(flipped)
@@ -388,7 +388,7 @@ def test_a_flipped_bit_is_an_error_or_does_no_harm(
             assert tree(into) == CONTENT
             archive.manifest.remove(into)
         assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, path.name])
-    assert errors > 75
+    assert errors > 30
 
 
 @pytest.mark.parametrize(
