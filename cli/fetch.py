@@ -64,19 +64,29 @@ def fetch(
     from seal_store.fetch import fetch as download
 
     chosen = [downloads()[name] for name in dict.fromkeys(what or NAMES)]
+
+    def unpacked(item: Download) -> bool:
+        return not no_extract and (folder / item.folder).is_dir()
+
     if offline:
-        wanted = [d for d in chosen if not (folder / d.file).exists()]
+        wanted = [d for d in chosen if not ((folder / d.file).exists() or unpacked(d))]
         facts = [
             {"name": d.name, "url": d.url, "page": d.page, "to": str(folder / d.file)}
             for d in wanted
         ]
-        text = "\n".join(by_hand(d, folder) for d in wanted) or "all archives are there"
+        text = "\n".join(by_hand(d, folder) for d in wanted) or "nothing is left to download"
         click.echo(json.dumps(facts) if as_json else text)
         return
     prepare(folder)
     done = []
     with Meter(quiet=quiet) as progress:
         for item in chosen:
+            if unpacked(item) and not (folder / item.file).exists():
+                there = folder / item.folder
+                done.append({"name": item.name, "new": False, "unpacked": str(there)})
+                if not as_json:
+                    click.echo(f"{there}: there already; to download it again, remove it")
+                continue
             if not (folder / item.file).exists():
                 click.echo(f"{item.name}: {item.holds} ({item.page})\n{item.licence}", err=True)
             got = download(

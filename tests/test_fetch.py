@@ -271,22 +271,25 @@ def test_a_file_that_becomes_shorter_than_the_part(
     assert "range" not in site.asked[2]
 
 
+@pytest.mark.parametrize("first", [0, 89_999, 95_000])
 def test_an_answer_to_another_range_is_not_taken(
-    tmp_path: Path, serve: Callable[..., Site], content: bytes
+    tmp_path: Path, serve: Callable[..., Site], content: bytes, first: int
 ) -> None:
     site = serve(content, cut=90_000)
 
     def other(handler: Handler) -> bool:
         site.cut = None
-        handler.begin(206, 1000)
-        handler.send_header("Content-Range", f"bytes 0-999/{len(content)}")
+        handler.begin(206, len(content) - first)
+        last = len(content) - 1
+        handler.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
         handler.end_headers()
-        handler.body(content[:1000])
+        handler.body(content[first:])
         return True
 
     site.script = [None, other]
     fetch(MODELS, tmp_path, base_urls=[site.url], patience=QUICK)
     complete(tmp_path, content)
+    assert "range" not in site.asked[2]
 
 
 def test_a_server_that_gives_ranges_in_pieces(
@@ -758,6 +761,40 @@ def test_no_extract_then_extract(
     assert not (tmp_path / "to" / "seal_model").exists()
     assert cli(*args).exit_code == 0
     assert tree(tmp_path / "to" / "seal_model") == CONTENT
+
+
+def test_an_unpacked_archive_may_be_removed(
+    cli: Callable[..., Result], tmp_path: Path, serve: Callable[..., Site]
+) -> None:
+    site = serve(good(tmp_path / "a.tar.gz").read_bytes())
+    args = ("fetch", "models", "--to", tmp_path / "to", "--base-url", site.url, "-q")
+    assert cli(*args).exit_code == 0
+    (tmp_path / "to" / NAME).unlink()
+    assert "seal_model: there already" in cli(*args).stdout
+    (facts,) = json.loads(cli(*args, "--json").stdout)
+    assert facts["unpacked"] == str(tmp_path / "to" / "seal_model")
+    assert cli(*args, "--offline").stdout == "nothing is left to download\n"
+    assert len(site.asked) == 1
+    assert cli(*args, "--no-extract").exit_code == 0
+    assert len(site.asked) == 2
+
+
+def test_retries_and_timeout_reach_the_download(
+    cli: Callable[..., Result], tmp_path: Path, serve: Callable[..., Site], content: bytes
+) -> None:
+    site = serve(content)
+    args = ("fetch", "models", "--to", tmp_path, "--base-url", site.url, "-q")
+
+    def stall(handler: Handler) -> bool:
+        time.sleep(0.5)
+        return True
+
+    site.script = [stall]
+    refused(cli(*args, "--retries", 0, "--timeout", 0.1), "no answer in time")
+    assert len(site.asked) == 1
+    site.script = [status(503)] * 9
+    refused(cli(*args, "--retries", 1), "status 503")
+    assert len(site.asked) == 3
 
 
 def test_an_archive_that_is_damaged_or_none(
