@@ -162,7 +162,12 @@ def build(
             planned = plan_store(options, progress)
             _report(planned)
             _say(
-                {"out": str(out), "genes": planned.genes, "shards": planned.shards},
+                {
+                    "out": str(out),
+                    "genes": planned.genes,
+                    "shards": planned.shards,
+                    **({"from_seal": found.facts()} if found else {}),
+                },
                 f"planned {planned.genes} genes in {planned.shards} shards: run --shard 0 to "
                 f"--shard {planned.shards - 1}, then --finalize",
                 as_json,

@@ -171,7 +171,9 @@ def test_every_option_can_be_given_otherwise(seal: Path) -> None:
 
 def test_shards_find_their_profiles(cli: Cli, seal: Path, expected: Path, tmp_path: Path) -> None:
     args = ("build", "--from-seal", seal, "--out", tmp_path / "a", "-q")
-    for step in (["--plan"], ["--shard", 0], ["--finalize"]):
+    plan = json.loads(succeeded(cli(*args, "--plan", "--json")))
+    assert plan["from_seal"] == locate(seal).facts()
+    for step in (["--shard", 0], ["--finalize"]):
         succeeded(cli(*args, *step))
     same_store(tmp_path / "a", expected)
 
