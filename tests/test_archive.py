@@ -320,7 +320,7 @@ def test_a_zip_bomb_stops_before_it_fills_anything(tmp_path: Path, plain: int) -
 def test_a_tar_bomb_stops_at_the_ratio(tmp_path: Path, refused: Callable) -> None:
     path = tmp_path / "bomb.tar.gz"
     with tarfile.open(path, "w:gz", compresslevel=1) as out:
-        out.addfile(member("zeros", size=200 * MEGABYTE), _Zeros(200 * MEGABYTE))
+        out.addfile(member("zeros", size=140 * MEGABYTE), _Zeros(140 * MEGABYTE))
     refused(path, "'zeros'", "more than 100 times")
     refused(path, "goes beyond 1,000 bytes", limits=Limits(size=1_000))
 
@@ -395,6 +395,15 @@ def test_a_flipped_bit_is_an_error_or_does_no_harm(
     assert errors > 30
 
 
+def test_a_zip_directory_whose_comment_hides_members(tmp_path: Path, refused: Callable) -> None:
+    data = bytearray(good(tmp_path / "a.zip").read_bytes())
+    first, end = data.index(b"PK\x01\x02"), data.rindex(b"PK\x05\x06")
+    hidden = end - data.index(b"PK\x01\x02", first + 1)
+    data[first + 32 : first + 34] = hidden.to_bytes(2, "little")
+    (tmp_path / "a.zip").write_bytes(data)
+    refused(tmp_path / "a.zip", "does not list all members")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -404,7 +413,7 @@ def test_a_flipped_bit_is_an_error_or_does_no_harm(
         (b"PK\x03\x04", "damaged"),
         (b"\x1f\x8b\x08", "damaged"),
         (gzip.compress(b"no tar in here"), "damaged"),
-        (bytes(100_000_000), "that are no file's content"),
+        (bytes(9_000_000), "that are no file's content"),
     ],
 )
 def test_what_is_no_archive(tmp_path: Path, refused: Callable, content: bytes, says: str) -> None:
@@ -414,6 +423,15 @@ def test_what_is_no_archive(tmp_path: Path, refused: Callable, content: bytes, s
 
 def test_a_missing_archive(tmp_path: Path, refused: Callable) -> None:
     refused(tmp_path / "none.tar.gz", "archive not found")
+
+
+def test_a_member_for_which_there_is_no_room(tmp_path: Path) -> None:
+    header = member("huge", size=1 << 60).tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "a.tar").write_bytes(header + bytes(1024))
+    with pytest.raises(OutputError, match="'huge' needs 1,152,921,504,606,846,976 bytes") as caught:
+        extract(tmp_path / "a.tar", tmp_path / "into", Limits(size=1 << 61))
+    assert "make room" in caught.value.hint
+    assert listing(tmp_path) == ["a.tar"]
 
 
 def test_a_full_disk_leaves_nothing_and_says_so(tmp_path: Path) -> None:
