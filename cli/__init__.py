@@ -16,6 +16,7 @@ import click
 from seal_store.errors import SealStoreError
 
 COMMANDS = {
+    "fetch": "fetch:fetch",
     "build": "build:build",
     "score": "score:score",
     "attribute": "attribute:attribute",
@@ -82,6 +83,8 @@ class Root(click.Group):
         except KeyboardInterrupt as error:
             resumable = ctx.invoked_subcommand in ("build", "score", "train")
             hint = "; the same command with --resume goes on" if resumable else ""
+            if ctx.invoked_subcommand == "fetch":
+                hint = "; the same command goes on"
             raise Interrupted(f"interrupted{hint}") from error
         except BrokenPipeError:
             raise

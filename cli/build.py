@@ -13,10 +13,17 @@ from seal_store.cli._progress import Meter
 
 if TYPE_CHECKING:
     from seal_store.plan import Planned
+    from seal_store.seal_folder import SealFolder
     from seal_store.store import Store
 
 
 @click.command()
+@click.option(
+    "--from-seal",
+    type=_options.PATH,
+    help="Folder with Seal's files, as `seal-store fetch` leaves it or Seal's own: genome, gene "
+    "table, weights, profiles and head sets are found there, but for those named otherwise.",
+)
 @click.option("--genome", type=_options.PATH, help="FASTA of the genome.")
 @click.option("--genes", type=_options.PATH, help="Gene table: BED or geneanno CSV.")
 @click.option("--cnn", type=_options.PATH, help="CNN weights, deepsea.beluga.pth.")
@@ -65,6 +72,7 @@ if TYPE_CHECKING:
 @_options.quiet
 @_options.as_json
 def build(
+    from_seal: Path | None,
     genome: Path | None,
     genes: Path | None,
     cnn: Path | None,
@@ -99,6 +107,18 @@ def build(
 
     if sum((plan, bool(shard), finalize, add_hidden)) > 1:
         raise click.UsageError("--plan, --shard, --finalize and --add-hidden exclude each other")
+    found = None
+    if from_seal is not None and not (finalize or add_hidden):
+        given = {
+            "genome": genome,
+            "genes": genes,
+            "cnn": cnn,
+            "heads": heads,
+            "from_profiles": from_profiles,
+        }
+        found = _locate(from_seal, [name for name, value in given.items() if value])
+        genome, genes, cnn = genome or found.genome, genes or found.genes, cnn or found.cnn
+        heads, from_profiles = heads or found.heads, from_profiles or found.from_profiles
     with Meter(quiet=quiet) as progress:
         if shard:
             library.run_shards(
@@ -118,7 +138,9 @@ def build(
             _summary(library.add_hidden(out, device, progress), as_json)
             return
         if genome is None or genes is None or cnn is None:
-            raise click.UsageError("--genome, --genes and --cnn are needed to build")
+            raise click.UsageError(
+                "--from-seal, or --genome, --genes and --cnn, are needed to build"
+            )
         options = BuildOptions(
             genome=genome,
             genes=genes,
@@ -140,14 +162,29 @@ def build(
             planned = plan_store(options, progress)
             _report(planned)
             _say(
-                {"out": str(out), "genes": planned.genes, "shards": planned.shards},
+                {
+                    "out": str(out),
+                    "genes": planned.genes,
+                    "shards": planned.shards,
+                    **({"from_seal": found.facts()} if found else {}),
+                },
                 f"planned {planned.genes} genes in {planned.shards} shards: run --shard 0 to "
                 f"--shard {planned.shards - 1}, then --finalize",
                 as_json,
             )
             return
         store = library.build(options, device, tf32=tf32, progress=progress, planned=_report)
-    _summary(store, as_json)
+    _summary(store, as_json, found)
+
+
+def _locate(folder: Path, given: list[str]) -> SealFolder:
+    from seal_store.seal_folder import locate
+
+    found = locate(folder, given)
+    for name, paths in found.facts().items():
+        for path in paths:
+            click.echo(f"found --{name.replace('_', '-')} {path}", err=True)
+    return found
 
 
 def _positions(path: Path) -> list[tuple[str, int]]:
@@ -168,15 +205,17 @@ def _report(planned: Planned) -> None:
         click.echo(f"  ... and {len(planned.without_profile) - 20} more", err=True)
 
 
-def _summary(store: Store, as_json: bool) -> None:
+def _summary(store: Store, as_json: bool, found: SealFolder | None = None) -> None:
     contexts = sum(entry["contexts"] for entry in store.attributes["heads"])
-    facts = {
+    facts: dict[str, object] = {
         "out": str(store.path),
         "sha256": store.sha256,
         "genes": len(store),
         "contexts": contexts,
         "gene_table": store.attributes["gene_table"]["status"],
     }
+    if found is not None:
+        facts["from_seal"] = found.facts()
     _say(facts, f"{store.path}: {len(store)} genes, {contexts} contexts", as_json)
 
 

@@ -172,7 +172,9 @@ def load_cnn(path: str | Path) -> Beluga:
     is missing, damaged, or a tensor is missing or of a shape that does not fit the others; the
     message names the first one that is off.
     """
-    tensors = load_tensors(path, WeightsError, "check --cnn")
+    tensors = load_tensors(
+        path, WeightsError, "check --cnn; `seal-store fetch resources --to DIR` downloads it"
+    )
     return Beluga.from_state(check_weights(tensors, str(path)), tensors)
 
 

@@ -10,7 +10,9 @@
     │   ├── WeightsError                 CNN weights
     │   ├── HeadsError                   head sets
     │   ├── ProfileError                 imported gene profiles
-    │   └── TrainingError                expression, features or options of training
+    │   ├── TrainingError                expression, features or options of training
+    │   └── ArchiveError                 an archive to unpack
+    ├── DownloadError (OSError)          a file that cannot be downloaded
     ├── OutputError (OSError)            an output exists or cannot be written
     ├── MissingExtraError (ImportError)  an optional package is not installed
     └── StoreError                       a store or a results group
@@ -59,6 +61,14 @@ class ProfileError(InputError):
 
 class TrainingError(InputError):
     """Expression, groups, features or options from which nothing can be trained or evaluated."""
+
+
+class ArchiveError(InputError):
+    """An archive is damaged, or holds what must not be unpacked."""
+
+
+class DownloadError(SealStoreError, OSError):
+    """A server cannot be reached, refuses, or sends something else than it should."""
 
 
 class OutputError(SealStoreError, OSError):

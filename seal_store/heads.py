@@ -152,7 +152,10 @@ def find_summaries(path: str | Path) -> list[Path]:
             )
         return found
     if not path.is_file():
-        raise HeadsError(f"model summary not found: {path}", "check --heads")
+        raise HeadsError(
+            f"model summary not found: {path}",
+            "check --heads; `seal-store fetch models --to DIR` downloads Seal's",
+        )
     return [path]
 
 
