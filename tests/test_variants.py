@@ -13,7 +13,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seal_store import variants
+from seal_store import lines
 from seal_store.errors import VariantError
 from seal_store.variants import SCORABLE, Allele, Change, classify, read_variants, trim
 
@@ -240,7 +240,7 @@ def test_megabytes_of_genotypes_stay_out_of_memory(
 
 @pytest.mark.parametrize("column", [b"%s\tC", b"A\t%s"], ids=["REF", "ALT"])
 def test_an_allele_beyond_the_look_ahead_is_reported(read: Read, column: bytes) -> None:
-    long = b"A" * (variants.MAX_FIELDS + 10)
+    long = b"A" * (lines.MAX_FIELDS + 10)
     bad, good = read(b"chr1\t5\t-\t" + column % long + b"\t.\nchr1\t6\t-\tA\tC\n")
     assert (bad.kind, bad.line) == ("malformed", 1)
     assert len(str(bad)) < 200
@@ -252,7 +252,7 @@ def test_an_allele_beyond_the_look_ahead_is_reported(read: Read, column: bytes) 
 def test_no_allele_is_cut_at_the_look_ahead(
     read: Read, monkeypatch: pytest.MonkeyPatch, rest: bytes, newline: bytes
 ) -> None:
-    monkeypatch.setattr(variants, "MAX_FIELDS", 64)
+    monkeypatch.setattr(lines, "MAX_FIELDS", 64)
     for length in range(35, 70):
         alt = "ACGT" * 20
         columns = b"chr1\t5\t-\tT\t" + alt[:length].encode()
@@ -332,13 +332,6 @@ def test_damage_says_how_far_the_file_was_read(read: Read) -> None:
 def test_what_follows_gzip_is_not_ignored(read: Read) -> None:
     with pytest.raises(VariantError, match="damaged"):
         read(gzip.compress(ROW) + ROW)
-
-
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, bgzf], ids=["raw", "gzip", "bgzf"])
-def test_bcf_is_recognised(read: Read, pack: Callable[[bytes], bytes]) -> None:
-    with pytest.raises(VariantError, match="BCF is binary") as caught:
-        read(pack(b"BCF\2\2\x40\0\0\0" + HEADER), "in.bcf")
-    assert "bcftools view" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["nowhere.vcf", "."])
