@@ -48,6 +48,14 @@ def opened(path: str | Path, offset: int | None = None) -> Iterator[io.BufferedR
         yield from _decompressed(_Source(raw), str(path), part=offset is not None)
 
 
+def is_gzip(path: str | Path) -> bool:
+    """Whether a file is there and begins as gzip."""
+    if not Path(path).is_file():
+        return False
+    with open(path, "rb") as handle:
+        return handle.read(2) == b"\x1f\x8b"
+
+
 def is_bgzf(path: str | Path) -> bool:
     """Whether a file begins as BGZF."""
     with open(path, "rb") as handle:

@@ -21,6 +21,7 @@ from seal_store.lines import (
     check_end,
     damaged,
     is_bgzf,
+    is_gzip,
     opened,
     pass_over,
     printable,
@@ -60,8 +61,8 @@ class Allele:
 
     def __str__(self) -> str:
         line = f"line {self.line}, " if self.line else ""
-        contig = _short(self.contig, "characters")
-        return f"{line}{contig}:{self.pos} {_short(self.ref)}>{_short(self.alt)}"
+        contig = short(self.contig, "characters")
+        return f"{line}{contig}:{self.pos} {short(self.ref)}>{short(self.alt)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,11 @@ def index_for(path: str | Path) -> Path | None:
     return find_index(path)
 
 
+def reads_all_of(path: str | Path) -> bool:
+    """Whether regions of a compressed file are found only by reading all of it."""
+    return index_for(path) is None and str(path) != "-" and is_gzip(path)
+
+
 def _last(allele: Allele) -> int:
     return allele.pos + max(len(allele.ref), 1) - 1
 
@@ -202,23 +208,28 @@ def _records(handle: io.BufferedReader[Any], where: str, header: bytes = b"") ->
 
 def _alleles(records: Iterable[Line]) -> Iterator[Allele]:
     for number, text, complete in records:
-        yield from _record(number, text, complete)
+        yield from alleles_of(number, text, complete)
 
 
-def _record(number: int, text: str, complete: bool) -> Iterator[Allele]:
+def alleles_of(number: int, text: str, complete: bool) -> Iterator[Allele]:
+    """The alleles of one record: CHROM, POS, ID, REF, ALT, and what may follow them.
+
+    ``complete`` says whether ``text`` is the whole line. At least one is given, ``malformed`` if
+    need be.
+    """
     fields = text.split("\t", 5) if "\t" in text else _SPACES.split(text.strip(" "), 5)
     if len(fields) < 5 or (len(fields) == 5 and not complete):
         problem = f"{len(fields)} columns where CHROM, POS, ID, REF, ALT are expected"
-        yield Allele(number, _short(fields[0], "characters"), 0, "", "", "", "malformed", problem)
+        yield Allele(number, short(fields[0], "characters"), 0, "", "", "", "malformed", problem)
         return
     contig, position, name, ref, alts = (field.strip(" ") for field in fields[:5])
     if problem := _name_problem("CHROM", contig) or _name_problem("ID", name):
-        yield Allele(number, _short(contig, "characters"), 0, "", "", "", "malformed", problem)
+        yield Allele(number, short(contig, "characters"), 0, "", "", "", "malformed", problem)
         return
     pos = int(position) if position.isascii() and position.isdigit() and len(position) < 12 else 0
     if not 0 < pos <= MAX_POSITION:
         problem = (
-            f"POS {_short(position, 'characters')!r} is not a position from 1 to {MAX_POSITION}"
+            f"POS {short(position, 'characters')!r} is not a position from 1 to {MAX_POSITION}"
         )
         yield Allele(number, contig, 0, name, ref, alts, "malformed", problem)
         return
@@ -235,5 +246,6 @@ def _name_problem(column: str, name: str) -> str:
     return "" if name.isprintable() else f"{column} has a control or invisible character"
 
 
-def _short(text: str, unit: str = "bases") -> str:
+def short(text: str, unit: str = "bases") -> str:
+    """An allele or a name as messages show it."""
     return printable(text if len(text) <= 24 else f"{text[:20]}...({len(text)} {unit})")
