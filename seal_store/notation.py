@@ -160,7 +160,9 @@ def left_aligned(pos: int, ref: str, alt: str, base: Callable[[int], str]) -> tu
 
     ``base`` gives the base at a 1-based position. An allele may be empty; in the result none is.
     """
-    while ref != alt:
+    if ref == alt:
+        return pos, ref, alt
+    while True:
         if ref and alt:
             if ref[-1] != alt[-1]:
                 break

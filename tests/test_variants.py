@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from seal_store import lines
 from seal_store.errors import VariantError
-from seal_store.variants import SCORABLE, Allele, Change, classify, read_variants, trim
+from seal_store.variants import MAX_NAME, SCORABLE, Allele, Change, classify, read_variants, trim
 
 HEADER = (
     b"##fileformat=VCFv4.2\n##contig=<ID=chr1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -267,6 +267,79 @@ def test_no_allele_is_cut_at_the_look_ahead(
 def test_a_nul_byte_is_named_with_its_line(read: Read, where: bytes) -> None:
     with pytest.raises(VariantError, match=r"in\.vcf:5: NUL"):
         read(HEADER + ROW + where)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ROW.replace(b"\n", b"\r") * 3,
+        (HEADER + ROW).replace(b"\n", b"\r"),
+        b"chr1\t5\t-\tA\tC\r\t.\n",
+    ],
+    ids=["old Mac lines", "with a header", "within a line"],
+)
+def test_a_lone_carriage_return_hides_no_record(read: Read, content: bytes) -> None:
+    with pytest.raises(VariantError, match=r"in\.vcf:1: carriage return") as caught:
+        read(content)
+    assert "tr" in caught.value.hint
+
+
+@pytest.mark.parametrize("column", ["CHROM", "ID"])
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\x0bb", "a\u202eb", "a\xa0b", "a\u2028b", "\x7f"])
+def test_a_name_with_control_characters_is_malformed(read: Read, column: str, name: str) -> None:
+    contig, own = (name, "rs1") if column == "CHROM" else ("chr1", name)
+    (bad,) = read(f"{contig}\t5\t{own}\tA\tC\n")
+    assert (bad.kind, bad.pos) == ("malformed", 0)
+    assert bad.problem == f"{column} has a control or invisible character"
+    assert str(bad).isprintable()
+
+
+def test_names_of_other_scripts_and_formulas_stay(read: Read) -> None:
+    names = ["=1+1", "@SUM(A1)", "-5", "été", "变异", "<b>"]
+    assert [a.id for a in read("".join(f"chr1\t5\t{n}\tA\tC\n" for n in names))] == names
+
+
+def test_a_name_beyond_any_reason_is_malformed(read: Read) -> None:
+    for length, kind in ((MAX_NAME, "snv"), (MAX_NAME + 1, "malformed")):
+        (allele,) = read(f"chr1\t5\t{'x' * length}\tA\tC\n")
+        assert allele.kind == kind
+    (allele,) = read(f"{'x' * 5000}\t5\t.\tA\tC\n")
+    assert (allele.kind, len(allele.contig)) == ("snv", 5000)
+    assert len(str(allele)) < 100
+
+
+def test_ten_thousand_alternatives(read: Read) -> None:
+    alleles = read("chr1\t5\t.\tA\t" + ",".join(["C", "AT", "<DEL>", "*"] * 2500) + "\t.\n")
+    kinds = [a.kind for a in alleles]
+    assert {kind: kinds.count(kind) for kind in kinds} == dict.fromkeys(
+        ("snv", "insertion", "symbolic", "star"), 2500
+    )
+    assert {(a.line, a.pos) for a in alleles} == {(1, 5)}
+
+
+@pytest.mark.parametrize("start", [b"", b"#", b"chr1\t5\t.\tA\t"], ids=["data", "header", "ALT"])
+def test_a_line_of_100_mb_takes_no_memory(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "long.vcf.gz"
+    with gzip.open(path, "wb", compresslevel=1) as handle:
+        handle.write(start)
+        for _ in range(100):
+            handle.write(b"A" * 1_000_000)
+        handle.write(b"\n" + ROW)
+    tracemalloc.start()
+    try:
+        *bad, good = read_variants(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [(a.line, a.kind) for a in bad] == ([] if start == b"#" else [(1, "malformed")])
+    assert (good.line, good.kind) == (2, "snv")
+    assert peak < 12e6
+
+
+def test_unsorted_duplicate_and_mixed_names_stay_as_they_come(read: Read) -> None:
+    rows = [("chr2", 9), ("1", 5), ("chr1", 5), ("1", 5), ("chrX", 2), ("chr1", 4)]
+    alleles = read("".join(f"{contig}\t{pos}\t.\tA\tC\n" for contig, pos in rows))
+    assert [(a.contig, a.pos) for a in alleles] == rows
 
 
 def test_utf16_is_refused(read: Read) -> None:
