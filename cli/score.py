@@ -170,7 +170,7 @@ def variant(
     """Score VARIANTS given here, and print their strongest contexts.
 
     Each is chr1:867550:C:G, 1-867550-C-G or HGVS: chr1:g.867550C>G, NC_000001.10:g.867550C>G;
-    del, ins, delins, dup and inv as well. Positions are 1-based.
+    del, ins, delins, dup and inv as well. Positions are 1-based. Quote what has a ">".
     """
     from seal_store.notation import StoreBases, parse_variant
     from seal_store.score import Scorer

@@ -155,8 +155,9 @@ def _child() -> None:
     """Read BCF on stdin, write the answer on stdout."""
     import resource
 
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for limit, size in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # a lower one is set already
+            resource.setrlimit(limit, (size, size))
     from cyvcf2 import VCF
 
     count = 0

@@ -44,7 +44,8 @@ def opened(path: str | Path, offset: int | None = None) -> Iterator[io.BufferedR
     except OSError as error:
         raise VariantError(f"{path}: cannot be read: {error.strerror}") from error
     with raw:
-        raw.seek(offset or 0)
+        if offset is not None:  # a pipe has no other place than its start
+            raw.seek(offset)
         yield from _decompressed(_Source(raw), str(path), part=offset is not None)
 
 

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,12 @@ def trim(pos: int, ref: str, alt: str) -> Change:
     return Change(pos - 1 + start, len(ref) - start, alt[start:])
 
 
+@lru_cache(maxsize=1)
+def _letters(ref: str) -> frozenset[str]:
+    """Letters of a REF, which may be long and have many ALTs."""
+    return frozenset(ref)
+
+
 def classify(ref: str, alt: str) -> str:
     """``kind`` of an allele, both in upper case."""
     if alt in ("", ".") or ref in ("", "."):
@@ -104,7 +111,7 @@ def classify(ref: str, alt: str) -> str:
         return "star"
     if alt[0] == "<" or "[" in alt or "]" in alt or alt[0] == "." or alt[-1] == ".":
         return "symbolic"
-    letters = set(ref) | set(alt)
+    letters = _letters(ref) | set(alt)
     if not letters <= _ACGT:
         return "iupac" if letters <= _IUPAC else "malformed"
     if ref == alt:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
+import threading
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -317,6 +320,13 @@ def test_ten_thousand_alternatives(read: Read) -> None:
     assert {(a.line, a.pos) for a in alleles} == {(1, 5)}
 
 
+def test_a_long_reference_with_many_alternatives_takes_no_square_of_time(read: Read) -> None:
+    start = time.process_time()
+    alleles = read("chr1\t5\t.\t" + "ACGT" * 100_000 + "\t" + "T,N," * 50_000 + "G\n")
+    assert len(alleles) == 100_001
+    assert time.process_time() - start < 10  # minutes, were REF looked through each time
+
+
 @pytest.mark.parametrize("start", [b"", b"#", b"chr1\t5\t.\tA\t"], ids=["data", "header", "ALT"])
 def test_a_line_of_100_mb_takes_no_memory(tmp_path: Path, start: bytes) -> None:
     path = tmp_path / "long.vcf.gz"
@@ -405,6 +415,16 @@ def test_damage_says_how_far_the_file_was_read(read: Read) -> None:
 def test_what_follows_gzip_is_not_ignored(read: Read) -> None:
     with pytest.raises(VariantError, match="damaged"):
         read(gzip.compress(ROW) + ROW)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bgzf], ids=["text", "gzip", "bgzf"])
+def test_a_named_pipe_is_read_as_a_file(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=[pack(HEADER + ROW)])
+    writer.start()
+    assert [a.pos for a in read_variants(path)] == [100]
+    writer.join()
 
 
 @pytest.mark.parametrize("name", ["nowhere.vcf", "."])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +19,13 @@ from seal_store.build import build
 from seal_store.cells import cell
 from seal_store.cnn import CnnConfig
 from seal_store.genome import Genome
+from seal_store.layout import SEQUENCE_LENGTH
 from seal_store.plan import BuildOptions
 from seal_store.results import Results
+from seal_store.score import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World, random_bases, random_weights, write_fasta, write_head_set
+from seal_store.variants import read_variants
 
 Cli = Callable[..., Result]
 
@@ -113,6 +117,26 @@ def test_twenty_variants_by_every_way_in(
             for effect in variant["effects"]:
                 own[order[effect["context_set"], effect["context_name"]]] = effect["effect"]
             assert (own == values).all()
+
+
+def test_alleles_longer_than_the_stored_sequence_take_no_memory(
+    store: Store, tmp_path: Path
+) -> None:
+    tss = int(store.table.tss[store.table.row("GENE02")])
+    path = tmp_path / "long.vcf.gz"
+    with gzip.open(path, "wb", compresslevel=1) as handle:
+        for _ in range(40):
+            handle.write(f"chr1\t{tss}\t.\tA\t{'AC' * 450_000}\n".encode())
+        handle.write(f"chr1\t{tss}\t.\tA\tA{'C' * (SEQUENCE_LENGTH - 1)}\n".encode())
+    scorer = Scorer(store, ScoreOptions(device="cpu", contexts=("early_fetal.OC",)))
+    tracemalloc.start()
+    try:
+        rows = sum(map(len, scorer.score(read_variants(path))))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (rows, dict(scorer.counts.not_scored)) == (1, {"too_long": 40})
+    assert peak < 25e6
 
 
 @pytest.mark.parametrize(
