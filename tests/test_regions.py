@@ -12,12 +12,15 @@ import pysam.bcftools
 import pytest
 from click.testing import Result
 
-from seal_store.errors import InputError, VariantError
+from seal_store import score
+from seal_store.errors import InputError, OutputError, VariantError
 from seal_store.regions import LAST, Region, Regions, merge, parse_region
 from seal_store.results import Results
+from seal_store.score import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import index_for, read_variants, reads_all_of
+from seal_store.write import write_scores
 
 CONTIGS = ("chr1", "2", "chr3")
 
@@ -242,3 +245,29 @@ def test_regions_at_the_command_line(
     refused = cli("score", "vcf", packed, "--out", tmp_path / "x.tsv", *args, "--region", "chr1:0")
     assert refused.exit_code == 1
     assert "--region 'chr1:0': not a region" in refused.stderr
+
+
+def test_a_run_of_one_region_is_not_gone_on_with_in_another(
+    store: Store, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 4)
+
+    def scored(region: str, stop_after: int = 0) -> None:
+        def progress(what: str, done: int, total: int | None) -> None:
+            if stop_after and done >= stop_after:
+                raise KeyboardInterrupt
+
+        scorer = Scorer(store, ScoreOptions(device="cpu", batch=1, contexts=("early_fetal.OC",)))
+        alleles = read_variants(world.variants, [parse_region(region)])
+        where = {"source": str(world.variants), "regions": (region,)}
+        write_scores(scorer, alleles, tmp_path / "o.tsv", **where, resume=True, progress=progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        scored("chr1", stop_after=12)
+    with pytest.raises(OutputError, match="begun with regions"):
+        scored("chr2")
+    scored("chr1")
+    chosen = [a for a in read_variants(world.variants) if a.contig == "chr1" and a.kind == "snv"]
+    rows = (tmp_path / "o.tsv").read_text().splitlines()[1:]
+    assert {int(row.split("\t")[1]) for row in rows} >= {a.pos for a in chosen}
+    assert {row.split("\t")[0] for row in rows} == {"chr1"}
