@@ -147,6 +147,15 @@ def test_both_ends_of_a_region_are_in_it(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", INDEXED)
+def test_a_record_that_spans_two_regions_comes_once(folder: Path, name: str) -> None:
+    anchor = next(a for a in read_variants(folder / "in.vcf") if len(a.ref) == 900)
+    ends = [Region(anchor.contig, p, p) for p in (anchor.pos + 1, anchor.pos + 899)]
+    found = seen(folder / name, ends)
+    assert found == seen(folder / "in.vcf", ends)
+    assert anchor.id in {row[2] for row in found}
+
+
+@pytest.mark.parametrize("name", INDEXED)
 def test_an_index_spares_reading_the_rest(folder: Path, tmp_path: Path, name: str) -> None:
     """What lies far behind the region may be damaged; what is read may not."""
     whole = bytearray((folder / name).read_bytes())
