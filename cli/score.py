@@ -20,30 +20,34 @@ if TYPE_CHECKING:
     from seal_store.variants import Allele
 
 
+store_option = click.option(
+    "--store", type=_options.PATH, required=True, help="The store to score from."
+)
+scheme_option = click.option(
+    "--scheme",
+    type=click.Choice(["grid", "centered"]),
+    default="grid",
+    show_default=True,
+    help="grid: the gene's own windows that the allele touches. centered: Seal's nine windows.",
+)
+heads_option = click.option(
+    "--heads", multiple=True, help="Only this head set. Repeatable. Default: all."
+)
+
+
 def scoring(command: Callable[..., None]) -> Callable[..., None]:
     """Options of every command that scores."""
     for option in reversed(
         (
-            click.option(
-                "--store", type=_options.PATH, required=True, help="The store to score from."
-            ),
+            store_option,
             click.option(
                 "--out",
                 type=_options.PATH,
                 required=True,
                 help="OUT.zarr (results group) or OUT.tsv.",
             ),
-            click.option(
-                "--scheme",
-                type=click.Choice(["grid", "centered"]),
-                default="grid",
-                show_default=True,
-                help="grid: the gene's own windows that the allele touches. "
-                "centered: Seal's nine windows.",
-            ),
-            click.option(
-                "--heads", multiple=True, help="Only this head set. Repeatable. Default: all."
-            ),
+            scheme_option,
+            heads_option,
             _options.contexts,
             attributing,
             _options.batch,
@@ -61,6 +65,36 @@ def scoring(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def matching(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of commands that find the genes of variants."""
+    for option in reversed(
+        (
+            click.option(
+                "--genes",
+                type=click.Choice(["nearest", "all"]),
+                default="nearest",
+                show_default=True,
+                help="The gene with the nearest TSS, or all genes within the distance.",
+            ),
+            click.option(
+                "--max-distance",
+                default=20_000,
+                show_default=True,
+                help="Largest distance to the TSS, bp.",
+            ),
+            click.option(
+                "--ref-mismatch",
+                type=click.Choice(["flag", "skip", "error"]),
+                default="flag",
+                show_default=True,
+                help="What to do where REF differs from the genome.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 @click.group()
 def score() -> None:
     """Score variants from a store."""
@@ -69,40 +103,111 @@ def score() -> None:
 @score.command()
 @click.argument("vcf", type=click.Path(allow_dash=True))
 @scoring
+@matching
 @click.option(
-    "--genes",
-    type=click.Choice(["nearest", "all"]),
-    default="nearest",
-    show_default=True,
-    help="The gene with the nearest TSS, or all genes within the distance.",
-)
-@click.option(
-    "--max-distance", default=20_000, show_default=True, help="Largest distance to the TSS, bp."
-)
-@click.option(
-    "--ref-mismatch",
-    type=click.Choice(["flag", "skip", "error"]),
-    default="flag",
-    show_default=True,
-    help="What to do where REF differs from the genome.",
+    "--region",
+    multiple=True,
+    help="Only variants whose REF touches CONTIG:FROM-TO, 1-based, both included; through the "
+    "index of BGZF or BCF (.csi, .tbi) if there is one. Repeatable.",
 )
 def vcf(
-    vcf: str, store: Path, genes: str, max_distance: int, ref_mismatch: str, **common: Any
+    vcf: str,
+    store: Path,
+    genes: str,
+    max_distance: int,
+    ref_mismatch: str,
+    region: tuple[str, ...],
+    **common: Any,
 ) -> None:
-    """Score every allele of VCF: text, .gz, Seal's headerless five columns, or - for stdin.
+    """Score every allele of VCF: text, .gz, BCF, Seal's headerless five columns, - for stdin.
 
     Positions are 1-based. Each allele gives one row (one per gene with --genes all) or is
     counted with the reason why not.
     """
+    from seal_store.regions import parse_region
     from seal_store.score import Scorer
     from seal_store.store import Store
-    from seal_store.variants import read_variants
+    from seal_store.variants import read_variants, reads_all_of
 
     options = _score_options(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
     )
+    regions = [parse_region(text) for text in region]
     scorer = Scorer(Store(store), options, attribution=take(common))
-    _run(scorer, read_variants(vcf), vcf, common)
+    if regions and reads_all_of(vcf) and not common["quiet"]:
+        click.echo(f"note: {vcf} has no index (.csi, .tbi) as new as it: all is read", err=True)
+    _run(scorer, read_variants(vcf, regions), vcf, common, tuple(map(str, regions)))
+
+
+@score.command()
+@click.argument("variants", nargs=-1, required=True)
+@store_option
+@scheme_option
+@heads_option
+@_options.contexts
+@matching
+@click.option(
+    "--top",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Contexts of each variant and gene, the strongest first.",
+)
+@_options.batch
+@_options.precision
+@_options.device
+@_options.tf32
+@_options.as_json
+def variant(
+    variants: tuple[str, ...],
+    store: Path,
+    genes: str,
+    max_distance: int,
+    ref_mismatch: str,
+    top: int,
+    **common: Any,
+) -> None:
+    """Score VARIANTS given here, and print their strongest contexts.
+
+    Each is chr1:867550:C:G, 1-867550-C-G or HGVS: chr1:g.867550C>G, NC_000001.10:g.867550C>G;
+    del, ins, delins, dup and inv as well. Positions are 1-based. Quote what has a ">".
+    """
+    from seal_store.notation import StoreBases, parse_variant
+    from seal_store.score import Scorer
+    from seal_store.store import Store
+    from seal_store.strongest import strongest
+
+    opened = Store(store)
+    bases, assembly = StoreBases(opened), opened.attributes["assembly"]
+    alleles = [a for text in variants for a in parse_variant(text, bases, assembly)]
+    options = _score_options(
+        common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
+    )
+    scorer = Scorer(opened, options)
+    rows = strongest(scorer, alleles, top)
+    facts = {"scheme": common["scheme"], **scorer.counts.to_dict(), "variants": rows}
+    if common["as_json"]:
+        click.echo(json.dumps(facts))
+        return
+    for row in rows:
+        click.echo("\n".join(_described(row, common["precision"])))
+    click.echo("\n".join(_accounts(facts)))
+
+
+def _described(row: dict[str, Any], precision: int) -> list[str]:
+    """A variant against a gene and its strongest contexts, for people."""
+    from seal_store.variants import short
+
+    gene = row["gene_id"] + (f" ({row['gene_symbol']})" if row["gene_symbol"] else "")
+    notes = "" if row["ref_match"] else ", REF differs from the genome"
+    notes += "" if row["status"] == "scored" else ", touches no window"
+    change = f"{row['contig']}:{row['pos']} {short(row['ref'])}>{short(row['alt'])}"
+    lines = [f"{change}, {gene}, {row['dist_to_tss']:+} bp from its TSS{notes}"]
+    numbers = [f"{effect['effect']:+.{precision}g}" for effect in row["effects"]]
+    width = max(map(len, numbers), default=0)
+    for number, effect in zip(numbers, row["effects"], strict=True):
+        lines.append(f"  {number:>{width}}  {effect['context_set']}:{effect['context_name']}")
+    return lines
 
 
 @score.command()
@@ -139,7 +244,13 @@ def _score_options(common: dict[str, Any], **more: Any) -> Any:
     return ScoreOptions(contexts=contexts, **{n: common[n] for n in names}, **more)
 
 
-def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[str, Any]) -> None:
+def _run(
+    scorer: Scorer,
+    alleles: Iterable[Allele],
+    source: str,
+    common: dict[str, Any],
+    regions: tuple[str, ...] = (),
+) -> None:
     from seal_store.errors import InputError
     from seal_store.write import is_finished, write_scores
 
@@ -156,6 +267,7 @@ def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[st
             alleles,
             out,
             source=source,
+            regions=regions,
             precision=common["precision"],
             overwrite=common["overwrite"],
             resume=common["resume"],
@@ -173,10 +285,24 @@ def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[st
 
 def summary(facts: dict[str, Any]) -> str:
     """Where the input went, for people."""
+    lines = [f"{facts['out']}: {facts['rows']} rows (scheme {facts['scheme']})"]
+    lines += _accounts(facts)
+    if "attribution" in facts:
+        lines.append(describe(facts["attribution"]))
+    if "engine" in facts:
+        engine = facts["engine"]
+        lines.append(
+            f"  reference activations: {engine['shared_stretches']} stretches shared by "
+            f"neighbouring variants, {engine['cones']} cones of single positions"
+        )
+    return "\n".join(lines)
+
+
+def _accounts(facts: dict[str, Any]) -> list[str]:
+    """How many alleles were scored, and why the others were not."""
     from seal_store.assign import REASONS
 
     lines = [
-        f"{facts['out']}: {facts['rows']} rows (scheme {facts['scheme']})",
         f"alleles in: {facts['alleles']}, scored: {facts['alleles_scored']}, "
         f"not scored: {sum(facts['not_scored'].values())}",
     ]
@@ -189,12 +315,4 @@ def summary(facts: dict[str, Any]) -> str:
         lines.append(f"  pairs of allele and gene not computed: {facts['genes_not_computed']}")
     if facts["genes_too_long"]:
         lines.append(f"  pairs of allele and gene too long: {facts['genes_too_long']}")
-    if "attribution" in facts:
-        lines.append(describe(facts["attribution"]))
-    if "engine" in facts:
-        engine = facts["engine"]
-        lines.append(
-            f"  reference activations: {engine['shared_stretches']} stretches shared by "
-            f"neighbouring variants, {engine['cones']} cones of single positions"
-        )
-    return "\n".join(lines)
+    return lines

@@ -29,7 +29,7 @@ REASONS = {
     "beyond_contig": "position beyond the end of the contig",
     "no_gene_in_range": "no TSS within the distance",
     "gene_not_computed": "its gene is in the table but was not computed in this store",
-    "too_long": "REF or net deletion too long for the scheme or the stored sequence",
+    "too_long": "REF, ALT or net deletion too long for the scheme or the stored sequence",
     "ref_mismatch": "REF differs from the genome, skipped on request",
 }
 """Why an allele is not scored."""
@@ -133,6 +133,8 @@ class Assigner:
         length = self.lengths.get(resolve_contig(contig, self.lengths) or "")
         if length is not None and allele.pos + len(allele.ref) - 1 > length:
             return self._reject(allele, "beyond_contig", counts)
+        if len(allele.alt) > SEQUENCE_LENGTH:  # nor are such rows held in memory
+            return self._reject(allele, "too_long", counts)
         rows = self._rows(contig, allele.pos)
         if not rows:
             return self._reject(allele, "no_gene_in_range", counts)

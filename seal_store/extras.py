@@ -8,6 +8,7 @@ from seal_store.errors import MissingExtraError
 
 EXTRAS = {
     "attribution": {"captum": "captum"},
+    "htslib": {"cyvcf2": "cyvcf2"},
     "train": {"matplotlib": "matplotlib", "scipy": "scipy", "sklearn": "scikit-learn"},
 }
 """Per extra of this package: modules, and the packages they come in."""

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from seal_store import manifest
+from seal_store.cells import cell
 from seal_store.errors import HeadsError, OutputError
 from seal_store.layout import get, read
 from seal_store.lock import hold
@@ -62,7 +63,7 @@ class TsvWriter:
             manifest.claim(out, overwrite=overwrite, resume_hint=manifest.RESUME_HINT)
             self.partial.mkdir()
             self._handle: BinaryIO = self._path.open("wb")
-            self._put("\t".join((*TSV_COLUMNS, *labels)) + "\n")
+            self._put("\t".join((*TSV_COLUMNS, *map(cell, labels))) + "\n")
         else:
             self._handle = self._path.open("r+b")
             self._go_on(state)
@@ -87,7 +88,7 @@ class TsvWriter:
     def write(self, rows: Rows) -> None:
         """Append rows."""
         for fields, effect in zip(_leading(rows), rows.effect, strict=True):
-            self._put("\t".join(map(str, fields)) + "\t" + self._format % tuple(effect.tolist()))
+            self._put("\t".join(map(cell, fields)) + "\t" + self._format % tuple(effect.tolist()))
 
     def state(self) -> dict[str, Any]:
         """Size and SHA-256 of what is on the disk."""
@@ -160,7 +161,7 @@ def export_attributions(
                     *(t[target] for t in targets),
                     *(f[index] for f in features),
                 ]
-                handle.write("\t".join(map(str, fields)) + f"\t{value:.{precision}g}\n")
+                handle.write("\t".join(map(cell, fields)) + f"\t{value:.{precision}g}\n")
                 count += 1
     return count
 
@@ -196,11 +197,11 @@ def export_expression(
     text = f"%.{precision}g"
     with writing(out, overwrite=overwrite) as handle:
         labels = context_columns(sets[keep].tolist(), names[keep].tolist())
-        handle.write("\t".join(("gene_id", *labels)) + "\n")
+        handle.write("\t".join(("gene_id", *map(cell, labels))) + "\n")
         for part in np.array_split(rows, -(-len(rows) // GENES_AT_ONCE)):
             values = read(array, part, orthogonal=True)[:, keep]
             for gene, line in zip(store.gene_id[part], values.tolist(), strict=True):
-                handle.write("\t".join((gene, *(text % value for value in line))) + "\n")
+                handle.write("\t".join((cell(gene), *(text % value for value in line))) + "\n")
     return len(rows), len(keep)
 
 

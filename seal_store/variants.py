@@ -1,31 +1,43 @@
-"""Variants: reading VCF text, splitting, classifying and trimming alleles.
+"""Variants: reading VCF and BCF, splitting, classifying and trimming alleles.
 
 Positions are 1-based as in VCF unless a name says otherwise.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
-import sys
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from seal_store.bcf import MAGIC, bcf_records, read_header
 from seal_store.errors import VariantError
+from seal_store.index import find_index, read_index
+from seal_store.lines import (
+    DAMAGE,
+    Line,
+    check_end,
+    damaged,
+    is_bgzf,
+    is_gzip,
+    opened,
+    pass_over,
+    printable,
+    text_lines,
+)
+from seal_store.regions import Region, Regions
 
 SCORABLE = ("snv", "mnv", "insertion", "deletion", "complex")
-MAX_FIELDS = 1 << 20
-"""Bytes of a line that are looked at: its first five columns must end within them."""
-
 MAX_POSITION = 2**31 - 1
+MAX_NAME = 1 << 16
+"""Characters of a CHROM or ID; a longer one is not VCF."""
 
 _ACGT = frozenset("ACGT")
 _IUPAC = frozenset("ACGTUNRYSWKMBDHV")
-_BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+_SPACES = re.compile(" +")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +47,8 @@ class Allele:
     ``kind`` is one of :data:`SCORABLE`, or says why it cannot be scored: ``no_change`` (ALT
     equals REF), ``symbolic`` (``<...>`` and breakends), ``star`` (``*``), ``missing`` (``.`` or
     empty), ``iupac`` (letters other than A, C, G, T) or ``malformed`` (a line that is not VCF;
-    ``problem`` says what is wrong). ``line`` is its 1-based line number.
+    ``problem`` says what is wrong). ``line`` is its 1-based line number (of BCF, its record), 0
+    where that is not known: read through an index, or not from a file.
     """
 
     line: int
@@ -48,7 +61,9 @@ class Allele:
     problem: str = ""
 
     def __str__(self) -> str:
-        return f"line {self.line}, {self.contig}:{self.pos} {_short(self.ref)}>{_short(self.alt)}"
+        line = f"line {self.line}, " if self.line else ""
+        contig = short(self.contig, "characters")
+        return f"{line}{contig}:{self.pos} {short(self.ref)}>{short(self.alt)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,12 @@ def trim(pos: int, ref: str, alt: str) -> Change:
     return Change(pos - 1 + start, len(ref) - start, alt[start:])
 
 
+@lru_cache(maxsize=1)
+def _letters(ref: str) -> frozenset[str]:
+    """Letters of a REF, which may be long and have many ALTs."""
+    return frozenset(ref)
+
+
 def classify(ref: str, alt: str) -> str:
     """``kind`` of an allele, both in upper case."""
     if alt in ("", ".") or ref in ("", "."):
@@ -90,7 +111,7 @@ def classify(ref: str, alt: str) -> str:
         return "star"
     if alt[0] == "<" or "[" in alt or "]" in alt or alt[0] == "." or alt[-1] == ".":
         return "symbolic"
-    letters = set(ref) | set(alt)
+    letters = _letters(ref) | set(alt)
     if not letters <= _ACGT:
         return "iupac" if letters <= _IUPAC else "malformed"
     if ref == alt:
@@ -103,32 +124,120 @@ def classify(ref: str, alt: str) -> str:
     return "insertion" if change.alt else "deletion"
 
 
-def read_variants(path: str | Path) -> Iterator[Allele]:
-    """Every allele of a VCF, gzipped or not, or of Seal's headerless 5 columns; ``-`` is stdin.
+def read_variants(path: str | Path, regions: Sequence[Region] = ()) -> Iterator[Allele]:
+    """Every allele of a VCF, gzipped or not, of BCF or of Seal's headerless 5 columns.
 
-    Multi-allelic records are split. Lines are streamed: memory does not grow with the file.
-    Raises :class:`VariantError` if the file is missing, not text, or its compression is damaged.
+    ``path`` ``-`` is stdin. Multi-allelic records are split; INFO and genotypes are ignored.
+    Records are streamed: memory does not grow with the file. With ``regions`` only alleles whose
+    REF touches one of them, through an index where there is one (see :func:`index_for`); a line
+    without a position is in no region.
+
+    Raises :class:`VariantError` if the file is missing, neither text nor BCF, or damaged.
     """
-    with _open(path) as handle:
-        lines = _lines(handle, str(path))
-        for number, line, complete in lines:
-            text = line.strip("\r\n")
-            if number == 1:
-                text = text.removeprefix("\ufeff")
-            if text.strip() and not text.startswith("#"):
-                yield from _record(number, text, complete)
+    chosen = Regions(regions)
+    index = index_for(path) if chosen else None
+    alleles = _whole(path) if index is None else _indexed(path, index, chosen)
+    if not chosen:
+        return alleles
+    return (a for a in alleles if a.pos and chosen.overlap(a.contig, a.pos, _last(a)))
 
 
-def _record(number: int, text: str, complete: bool) -> Iterator[Allele]:
-    fields = text.split("\t", 5) if "\t" in text else text.split(None, 5)
+def index_for(path: str | Path) -> Path | None:
+    """The ``.csi`` or ``.tbi`` index of BGZF at ``path``; None for another file and for stdin."""
+    if str(path) == "-" or not Path(path).is_file() or not is_bgzf(path):
+        return None
+    return find_index(path)
+
+
+def reads_all_of(path: str | Path) -> bool:
+    """Whether regions of a compressed file are found only by reading all of it."""
+    return index_for(path) is None and str(path) != "-" and is_gzip(path)
+
+
+def _last(allele: Allele) -> int:
+    return allele.pos + max(len(allele.ref), 1) - 1
+
+
+def _whole(path: str | Path) -> Iterator[Allele]:
+    where = "stdin" if str(path) == "-" else str(path)
+    with opened(path) as handle:
+        yield from _alleles(_records(handle, where))
+
+
+def _indexed(path: str | Path, index_path: Path, regions: Regions) -> Iterator[Allele]:
+    """Alleles of the records that touch ``regions``, in the order of the file."""
+    where, index = str(path), read_index(index_path)
+    check_end(path)
+    header, names = b"", index.names
+    with opened(path) as handle:
+        if _is_bcf(handle, where):
+            header, names = read_header(handle, where)
+    before = None
+    for region in regions.spelled(names):
+        offset = index.offset(names.index(region.contig), region.first)
+        if offset is None:
+            continue
+        with opened(path, offset >> 16) as handle:
+            pass_over(handle, offset & 0xFFFF, where)
+            first = True
+            for allele in _alleles(
+                (0, text, all_) for _, text, all_ in _records(handle, where, header)
+            ):
+                if first and allele.contig != region.contig:
+                    raise VariantError(
+                        f"{index.path}: does not belong to {where}", "make it again with tabix"
+                    )
+                first = False
+                if allele.pos and (allele.contig != region.contig or allele.pos > region.last):
+                    break
+                if before is None or before.contig != region.contig or allele.pos > before.last:
+                    yield allele
+        before = region
+
+
+def _is_bcf(handle: io.BufferedReader[Any], where: str) -> bool:
+    try:
+        return handle.peek(3)[:3] == MAGIC
+    except DAMAGE as error:
+        raise damaged(where, "line", 0, error) from error
+
+
+def _records(handle: io.BufferedReader[Any], where: str, header: bytes = b"") -> Iterator[Line]:
+    """Lines with a record: of BCF (all of it, or what follows ``header``) or of text."""
+    if header or _is_bcf(handle, where):
+        yield from bcf_records(handle, where, header)
+        return
+    for number, line, complete in text_lines(handle, where):
+        text = line.removeprefix("\ufeff") if number == 1 else line
+        if text.strip() and not text.startswith("#"):
+            yield number, text, complete
+
+
+def _alleles(records: Iterable[Line]) -> Iterator[Allele]:
+    for number, text, complete in records:
+        yield from alleles_of(number, text, complete)
+
+
+def alleles_of(number: int, text: str, complete: bool) -> Iterator[Allele]:
+    """The alleles of one record: CHROM, POS, ID, REF, ALT, and what may follow them.
+
+    ``complete`` says whether ``text`` is the whole line. At least one is given, ``malformed`` if
+    need be.
+    """
+    fields = text.split("\t", 5) if "\t" in text else _SPACES.split(text.strip(" "), 5)
     if len(fields) < 5 or (len(fields) == 5 and not complete):
         problem = f"{len(fields)} columns where CHROM, POS, ID, REF, ALT are expected"
-        yield Allele(number, _short(fields[0]), 0, "", "", "", "malformed", problem)
+        yield Allele(number, short(fields[0], "characters"), 0, "", "", "", "malformed", problem)
         return
-    contig, position, name, ref, alts = (field.strip() for field in fields[:5])
+    contig, position, name, ref, alts = (field.strip(" ") for field in fields[:5])
+    if problem := _name_problem("CHROM", contig) or _name_problem("ID", name):
+        yield Allele(number, short(contig, "characters"), 0, "", "", "", "malformed", problem)
+        return
     pos = int(position) if position.isascii() and position.isdigit() and len(position) < 12 else 0
     if not 0 < pos <= MAX_POSITION:
-        problem = f"POS {_short(position)!r} is not a position from 1 to {MAX_POSITION}"
+        problem = (
+            f"POS {short(position, 'characters')!r} is not a position from 1 to {MAX_POSITION}"
+        )
         yield Allele(number, contig, 0, name, ref, alts, "malformed", problem)
         return
     ref = ref.upper()
@@ -138,75 +247,12 @@ def _record(number: int, text: str, complete: bool) -> Iterator[Allele]:
         yield Allele(number, contig, pos, name, ref, alt.upper(), kind, problem)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 24 else f"{text[:20]}...({len(text)} bases)"
+def _name_problem(column: str, name: str) -> str:
+    if len(name) > MAX_NAME:
+        return f"{column} of {len(name)} characters, more than {MAX_NAME}"
+    return "" if name.isprintable() else f"{column} has a control or invisible character"
 
 
-@contextmanager
-def _open(path: str | Path) -> Iterator[io.BufferedReader[Any]]:
-    if str(path) == "-":
-        stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
-        yield from _decompressed(_Source(stdin), "stdin")
-        return
-    if not Path(path).exists() or Path(path).is_dir():
-        raise VariantError(f"variant file not found: {path}", "check the path; '-' reads stdin")
-    try:
-        raw = open(path, "rb", buffering=0)  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise VariantError(f"{path}: cannot be read: {error.strerror}") from error
-    with raw:
-        yield from _decompressed(_Source(raw), str(path))
-
-
-class _Source(io.RawIOBase):
-    """Passes bytes on and remembers the last ones, to see whether BGZF is whole."""
-
-    def __init__(self, raw: Any) -> None:
-        super().__init__()
-        self._raw = raw
-        self.tail = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        size = int(self._raw.readinto(buffer) or 0)
-        self.tail = (self.tail + bytes(buffer[:size]))[-len(_BGZF_END) :]
-        return size
-
-
-def _decompressed(source: _Source, where: str) -> Iterator[io.BufferedReader[Any]]:
-    plain = io.BufferedReader(source)
-    head = plain.peek(18)[:18]
-    if head[:2] != b"\x1f\x8b":
-        yield plain
-        return
-    yield io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=plain)), 1 << 16)
-    if head[:4] == b"\x1f\x8b\x08\x04" and head[12:14] == b"BC":
-        while plain.read(1 << 20):
-            pass
-        if source.tail != _BGZF_END:
-            raise VariantError(
-                f"{where}: truncated, the BGZF end marker is missing", "copy or make it again"
-            )
-
-
-def _lines(handle: io.BufferedReader[Any], where: str) -> Iterator[tuple[int, str, bool]]:
-    """(1-based number, text, whole line seen): what lies beyond MAX_FIELDS bytes is skipped."""
-    number = 0
-    try:
-        while line := handle.readline(MAX_FIELDS):
-            number += 1
-            if number == 1 and line.startswith(b"BCF"):
-                raise VariantError(f"{where}: BCF is binary", "pipe it: bcftools view FILE | ... -")
-            rest = line
-            while len(rest) == MAX_FIELDS and not rest.endswith(b"\n"):
-                rest = handle.readline(MAX_FIELDS)
-            if b"\0" in line:
-                raise VariantError(f"{where}:{number}: NUL byte: not a text file")
-            yield number, line.decode("utf-8", "replace"), rest is line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise VariantError(
-            f"{where}: compressed data is damaged after line {number} ({error})",
-            "copy or make it again",
-        ) from error
+def short(text: str, unit: str = "bases") -> str:
+    """An allele or a name as messages show it."""
+    return printable(text if len(text) <= 24 else f"{text[:20]}...({len(text)} {unit})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ def write_scores(
     out: Path,
     *,
     source: str,
+    regions: Sequence[str] = (),
     precision: int = 6,
     overwrite: bool = False,
     resume: bool = False,
@@ -41,7 +42,8 @@ def write_scores(
     """Score ``alleles`` into ``out`` (``.zarr`` or ``.tsv``); says where they went.
 
     ``out`` appears only once it is whole. Rows are written while the next ones are computed.
-    ``source`` names the input in messages and in the results' attributes.
+    ``source`` names the input in messages and in the results' attributes, ``regions`` the parts
+    of it that ``alleles`` come from, if not all.
 
     A checkpoint is kept every ``checkpoint_seconds`` and when the run is interrupted; with
     ``resume`` a later run goes on from it and ends with the same bytes. Raises
@@ -51,7 +53,7 @@ def write_scores(
     if out.resolve() == scorer.store.path.resolve():
         raise OutputError(f"{out} is the store itself", "choose another --out")
     with hold(out):
-        run = _Run(scorer, out, source, precision, command)
+        run = _Run(scorer, out, source, regions, precision, command)
         run.begin(overwrite=overwrite, resume=resume)
         try:
             run.work(islice(alleles, scorer.counts.alleles, None), checkpoint_seconds, progress)
@@ -85,9 +87,15 @@ class _Run:
     """One output from its first row to its publishing, or to the checkpoint it is left with."""
 
     def __init__(
-        self, scorer: Scorer, out: Path, source: str, precision: int, command: str
+        self,
+        scorer: Scorer,
+        out: Path,
+        source: str,
+        regions: Sequence[str],
+        precision: int,
+        command: str,
     ) -> None:
-        self.scorer, self.out, self.source = scorer, out, source
+        self.scorer, self.out, self.source, self.regions = scorer, out, source, list(regions)
         self.precision, self.command = precision, command
         self.partial = manifest.partial_path(out)
         self.done: tuple[dict[str, Any], float | None] | None = None
@@ -125,7 +133,10 @@ class _Run:
             if pending is not None:
                 pending.result()
         counts = scorer.counts.to_dict()
-        self.writer.publish({**describe(scorer, self.source, self.command), "counts": counts})
+        attributes = describe(scorer, self.source, self.command)
+        if self.regions:
+            attributes["regions"] = self.regions
+        self.writer.publish({**attributes, "counts": counts})
 
     def _write(self, rows: Rows, after: tuple[dict[str, Any], float | None]) -> None:
         self.done = None  # until all arrays have these rows
@@ -170,6 +181,7 @@ class _Run:
             "targets": hashlib.sha256(str(targets).encode()).hexdigest(),
             "input": file_sha256(file) if file.is_file() else None,
             "batch": scorer.options.batch,
+            "regions": self.regions,
             "output": self.out.suffix,
             "precision": self.precision,
         }

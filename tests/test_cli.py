@@ -171,7 +171,7 @@ def test_help_lists_every_command(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [*COMMANDS, "score vcf", "heads add", "heads list"], ids=lambda c: c
+    "command", [*COMMANDS, "score vcf", "score variant", "heads add", "heads list"], ids=lambda c: c
 )
 def test_every_command_has_help(cli: Cli, command: str) -> None:
     assert succeeded(cli(*command.split(), "--help")).startswith(f"Usage: seal-store {command} ")
@@ -198,7 +198,16 @@ def test_help_answers_at_once() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "build", "score vcf", "heads add", "train pretrain", "train evaluate", "inspect"],
+    [
+        "",
+        "build",
+        "score vcf",
+        "score variant",
+        "heads add",
+        "train pretrain",
+        "train evaluate",
+        "inspect",
+    ],
 )
 def test_help_loads_nothing_heavy(command: str) -> None:
     program = (
@@ -541,7 +550,7 @@ def test_a_contexts_file_without_names_is_refused(
         (None, "not found"),
         (gzip.compress(b"chr1\t30000\t-\tA\tC\n" * 50)[:-10], "damaged"),
         (b"chr1\t30000\t-\tA\tC\n\0\n", "in.vcf:2: NUL"),
-        (b"BCF\2\2rest", "BCF is binary"),
+        (b"BCF\2\2rest", "in.vcf: BCF cannot be read after record 0"),
     ],
     ids=["missing", "truncated", "binary", "BCF"],
 )

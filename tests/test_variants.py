@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
+import threading
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -13,9 +16,9 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seal_store import variants
+from seal_store import lines
 from seal_store.errors import VariantError
-from seal_store.variants import SCORABLE, Allele, Change, classify, read_variants, trim
+from seal_store.variants import MAX_NAME, SCORABLE, Allele, Change, classify, read_variants, trim
 
 HEADER = (
     b"##fileformat=VCFv4.2\n##contig=<ID=chr1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -240,7 +243,7 @@ def test_megabytes_of_genotypes_stay_out_of_memory(
 
 @pytest.mark.parametrize("column", [b"%s\tC", b"A\t%s"], ids=["REF", "ALT"])
 def test_an_allele_beyond_the_look_ahead_is_reported(read: Read, column: bytes) -> None:
-    long = b"A" * (variants.MAX_FIELDS + 10)
+    long = b"A" * (lines.MAX_FIELDS + 10)
     bad, good = read(b"chr1\t5\t-\t" + column % long + b"\t.\nchr1\t6\t-\tA\tC\n")
     assert (bad.kind, bad.line) == ("malformed", 1)
     assert len(str(bad)) < 200
@@ -252,7 +255,7 @@ def test_an_allele_beyond_the_look_ahead_is_reported(read: Read, column: bytes) 
 def test_no_allele_is_cut_at_the_look_ahead(
     read: Read, monkeypatch: pytest.MonkeyPatch, rest: bytes, newline: bytes
 ) -> None:
-    monkeypatch.setattr(variants, "MAX_FIELDS", 64)
+    monkeypatch.setattr(lines, "MAX_FIELDS", 64)
     for length in range(35, 70):
         alt = "ACGT" * 20
         columns = b"chr1\t5\t-\tT\t" + alt[:length].encode()
@@ -267,6 +270,86 @@ def test_no_allele_is_cut_at_the_look_ahead(
 def test_a_nul_byte_is_named_with_its_line(read: Read, where: bytes) -> None:
     with pytest.raises(VariantError, match=r"in\.vcf:5: NUL"):
         read(HEADER + ROW + where)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ROW.replace(b"\n", b"\r") * 3,
+        (HEADER + ROW).replace(b"\n", b"\r"),
+        b"chr1\t5\t-\tA\tC\r\t.\n",
+    ],
+    ids=["old Mac lines", "with a header", "within a line"],
+)
+def test_a_lone_carriage_return_hides_no_record(read: Read, content: bytes) -> None:
+    with pytest.raises(VariantError, match=r"in\.vcf:1: carriage return") as caught:
+        read(content)
+    assert "tr" in caught.value.hint
+
+
+@pytest.mark.parametrize("column", ["CHROM", "ID"])
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\x0bb", "a\u202eb", "a\xa0b", "a\u2028b", "\x7f"])
+def test_a_name_with_control_characters_is_malformed(read: Read, column: str, name: str) -> None:
+    contig, own = (name, "rs1") if column == "CHROM" else ("chr1", name)
+    (bad,) = read(f"{contig}\t5\t{own}\tA\tC\n")
+    assert (bad.kind, bad.pos) == ("malformed", 0)
+    assert bad.problem == f"{column} has a control or invisible character"
+    assert str(bad).isprintable()
+
+
+def test_names_of_other_scripts_and_formulas_stay(read: Read) -> None:
+    names = ["=1+1", "@SUM(A1)", "-5", "été", "变异", "<b>"]
+    assert [a.id for a in read("".join(f"chr1\t5\t{n}\tA\tC\n" for n in names))] == names
+
+
+def test_a_name_beyond_any_reason_is_malformed(read: Read) -> None:
+    for length, kind in ((MAX_NAME, "snv"), (MAX_NAME + 1, "malformed")):
+        (allele,) = read(f"chr1\t5\t{'x' * length}\tA\tC\n")
+        assert allele.kind == kind
+    (allele,) = read(f"{'x' * 5000}\t5\t.\tA\tC\n")
+    assert (allele.kind, len(allele.contig)) == ("snv", 5000)
+    assert len(str(allele)) < 100
+
+
+def test_ten_thousand_alternatives(read: Read) -> None:
+    alleles = read("chr1\t5\t.\tA\t" + ",".join(["C", "AT", "<DEL>", "*"] * 2500) + "\t.\n")
+    kinds = [a.kind for a in alleles]
+    assert {kind: kinds.count(kind) for kind in kinds} == dict.fromkeys(
+        ("snv", "insertion", "symbolic", "star"), 2500
+    )
+    assert {(a.line, a.pos) for a in alleles} == {(1, 5)}
+
+
+def test_a_long_reference_with_many_alternatives_takes_no_square_of_time(read: Read) -> None:
+    start = time.process_time()
+    alleles = read("chr1\t5\t.\t" + "ACGT" * 100_000 + "\t" + "T,N," * 50_000 + "G\n")
+    assert len(alleles) == 100_001
+    assert time.process_time() - start < 10  # minutes, were REF looked through each time
+
+
+@pytest.mark.parametrize("start", [b"", b"#", b"chr1\t5\t.\tA\t"], ids=["data", "header", "ALT"])
+def test_a_line_of_100_mb_takes_no_memory(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "long.vcf.gz"
+    with gzip.open(path, "wb", compresslevel=1) as handle:
+        handle.write(start)
+        for _ in range(100):
+            handle.write(b"A" * 1_000_000)
+        handle.write(b"\n" + ROW)
+    tracemalloc.start()
+    try:
+        *bad, good = read_variants(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [(a.line, a.kind) for a in bad] == ([] if start == b"#" else [(1, "malformed")])
+    assert (good.line, good.kind) == (2, "snv")
+    assert peak < 12e6
+
+
+def test_unsorted_duplicate_and_mixed_names_stay_as_they_come(read: Read) -> None:
+    rows = [("chr2", 9), ("1", 5), ("chr1", 5), ("1", 5), ("chrX", 2), ("chr1", 4)]
+    alleles = read("".join(f"{contig}\t{pos}\t.\tA\tC\n" for contig, pos in rows))
+    assert [(a.contig, a.pos) for a in alleles] == rows
 
 
 def test_utf16_is_refused(read: Read) -> None:
@@ -334,11 +417,14 @@ def test_what_follows_gzip_is_not_ignored(read: Read) -> None:
         read(gzip.compress(ROW) + ROW)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, bgzf], ids=["raw", "gzip", "bgzf"])
-def test_bcf_is_recognised(read: Read, pack: Callable[[bytes], bytes]) -> None:
-    with pytest.raises(VariantError, match="BCF is binary") as caught:
-        read(pack(b"BCF\2\2\x40\0\0\0" + HEADER), "in.bcf")
-    assert "bcftools view" in caught.value.hint
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bgzf], ids=["text", "gzip", "bgzf"])
+def test_a_named_pipe_is_read_as_a_file(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=[pack(HEADER + ROW)])
+    writer.start()
+    assert [a.pos for a in read_variants(path)] == [100]
+    writer.join()
 
 
 @pytest.mark.parametrize("name", ["nowhere.vcf", "."])

@@ -1,0 +1,188 @@
+"""BCF, read by cyvcf2 in a process of its own: should that die, it is an error message here.
+
+The parent decompresses and sends plain BCF; the child answers with a line a record, ``V`` and
+the columns CHROM, POS (1-based), ID, REF, ALT, and at the end ``E`` and how many there were.
+Without that last line the records are not all there. ``X`` and a message ends them early.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Thread
+from typing import IO, Any, cast
+
+from seal_store.errors import VariantError
+from seal_store.extras import require
+from seal_store.lines import DAMAGE, Line, damaged, printable, text_lines
+
+MAGIC = b"BCF"
+MAX_HEADER = 1 << 28
+MEMORY = 4 << 30
+"""Bytes of address space that the child may take."""
+
+_BREAKS = frozenset("\t\n\r\0")
+
+
+def bcf_records(handle: io.BufferedReader[Any], where: str, header: bytes = b"") -> Iterator[Line]:
+    """Records of BCF as five tab-separated columns, numbered from 1.
+
+    ``header`` is sent before what ``handle`` gives. Genotypes and INFO are not looked at. Memory
+    does not grow with the file. Raises :class:`VariantError` if the child fails in any way.
+    """
+    require("htslib", "reading BCF")
+    # One BLAS thread: its buffers, one a core, would count against the child's address space.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(  # noqa: S603 - this interpreter, this module
+            [sys.executable, "-P", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env=environment,
+        )
+        pump = _Pump(handle, header, cast(IO[bytes], child.stdin))
+        answer = cast("io.BufferedReader[Any]", child.stdout)
+        end = _End()
+        try:
+            pump.start()
+            yield from _answered(answer, where, end)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(10)  # it has closed its end; how did it go?
+        finally:
+            child.kill()
+            code = child.wait()
+            answer.close()
+            pump.join(1.0)
+        if pump.error is not None:
+            raise damaged(where, "record", end.count, pump.error) from pump.error
+        if not end.complete:
+            raise VariantError(
+                f"{where}: BCF cannot be read after record {end.count}: "
+                + (end.problem or _last_words(code, said)),
+                "if it is damaged, copy or make it again",
+            )
+
+
+@dataclass
+class _End:
+    """How the child's answer ended."""
+
+    count: int = 0
+    complete: bool = False
+    problem: str = ""
+
+
+def _answered(answer: io.BufferedReader[Any], where: str, end: _End) -> Iterator[Line]:
+    """Records of the child's answer, each only when the next line shows that it is whole."""
+    held: Line | None = None
+    for _, text, whole in text_lines(answer, where):
+        if held is not None:
+            end.count += 1
+            yield held
+            held = None
+        if text[:1] == "V":
+            held = (end.count + 1, text[1:], whole)
+            continue
+        end.complete = text == f"E{end.count}"
+        end.problem = printable(text[1:200]) if text[:1] == "X" else ""
+        return
+
+
+def _last_words(code: int, said: IO[bytes]) -> str:
+    said.seek(0, os.SEEK_END)
+    said.seek(max(0, said.tell() - 2_000))
+    lines = said.read().decode("utf-8", "replace").split("\n")
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
+    return f"the process that reads it ended ({name})" + (f": {printable(last[:200])}" * bool(last))
+
+
+class _Pump(Thread):
+    """Sends bytes to the child; ``error`` is what reading them raised."""
+
+    def __init__(self, source: io.BufferedReader[Any], header: bytes, sink: IO[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.source, self.header, self.sink = source, header, sink
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Until the source ends or the child does."""
+        try:
+            block = self.header or self.source.read1(1 << 16)
+            while block:
+                self.sink.write(block)
+                block = self.source.read1(1 << 16)
+        except DAMAGE as error:
+            self.error = error
+        except (OSError, ValueError):
+            pass  # the child is gone; what it said last tells why
+        finally:
+            with suppress(OSError):
+                self.sink.close()
+
+
+def read_header(handle: io.BufferedReader[Any], where: str) -> tuple[bytes, list[str]]:
+    """The bytes of a BCF header, and the names of its contigs by index.
+
+    Raises :class:`VariantError` if it is cut short or not BCF 2.
+    """
+    start = handle.read(9)
+    length = struct.unpack("<I", start[5:])[0] if len(start) == 9 else 0
+    text = handle.read(length) if length <= MAX_HEADER else b""
+    if start[:4] != MAGIC + b"\2" or not length or len(text) != length:
+        raise VariantError(f"{where}: BCF header is damaged", "copy or make it again")
+    names: dict[int, str] = {}
+    for line in text.rstrip(b"\0").decode("utf-8", "replace").splitlines():
+        if line.startswith("##contig=<"):
+            fields = dict(
+                part.split("=", 1) for part in line[10:].rstrip(">").split(",") if "=" in part
+            )
+            place = fields.get("IDX", "")
+            names[int(place) if place.isdigit() else len(names)] = fields.get("ID", "")
+    return start + text, [names.get(i, "") for i in range(max(names, default=-1) + 1)]
+
+
+def _child() -> None:
+    """Read BCF on stdin, write the answer on stdout."""
+    import resource
+
+    for limit, size in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # a lower one is set already
+            resource.setrlimit(limit, (size, size))
+    from cyvcf2 import VCF
+
+    count = 0
+    out = sys.stdout
+    out.reconfigure(encoding="utf-8", errors="replace", newline="\n")  # type: ignore[union-attr]
+    try:
+        for record in VCF("-"):
+            fields = (record.CHROM, str(record.POS), record.ID or ".", record.REF or ".")
+            line = "\t".join((*fields, ",".join(record.ALT) or "."))
+            if line.count("\t") != 4 or not _BREAKS.isdisjoint(line.replace("\t", "")):
+                raise ValueError("a tab or the end of a line within a column")
+            if any("," in alt for alt in record.ALT):
+                raise ValueError("a comma within an allele")
+            out.write(f"V{line}\n")
+            count += 1
+    except BrokenPipeError:
+        os._exit(1)  # the parent has gone; nothing is left to flush
+    except Exception as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        out.write(f"X{words}\n")
+    else:
+        out.write(f"E{count}\n")
+    out.flush()
+    os._exit(0)  # without htslib's destructors
+
+
+if __name__ == "__main__":
+    _child()

@@ -1,0 +1,25 @@
+"""Fields of a text table that no spreadsheet takes for a formula."""
+
+from __future__ import annotations
+
+import re
+
+from seal_store.lines import printable
+
+_FORMULA = re.compile("'?[=+\\-@\uff1d\uff0b\uff0d\uff20]|''")
+"""How a formula begins, also in full width, or text that could be taken for a guarded one."""
+
+
+def cell(value: object) -> str:
+    """``value`` as a field of a TSV.
+
+    Numbers and the lone signs of strands stay as they are. Text that would begin a formula gets
+    an apostrophe in front, as does text that looks as if it had got one: to undo it, drop an
+    apostrophe before ``=``, ``+``, ``-``, ``@`` or another apostrophe. Tabs, ends of lines and
+    other control or invisible characters are escaped as Python escapes them.
+    """
+    if not isinstance(value, str):
+        return str(value)
+    text = printable(value)
+    guard = _FORMULA.match(text) and text not in ("+", "-")
+    return f"'{text}" if guard else text

@@ -1,0 +1,40 @@
+"""The strongest contexts of a few variants, for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from seal_store.score import Scorer
+from seal_store.variants import Allele
+
+WHERE = "command line"
+
+
+def strongest(scorer: Scorer, alleles: Iterable[Allele], top: int) -> list[dict[str, Any]]:
+    """Each row with its ``top`` contexts of largest ``|effect|``, in the order of the input.
+
+    Keys are those of results, with ``gene_symbol`` and ``effects``: ``context_set``,
+    ``context_name`` and ``effect`` (ln(expression + pseudocount), alt minus ref), the strongest
+    first, at a tie in the order of the store. ``scorer.counts`` says why others have no row.
+    """
+    symbols = dict(zip(scorer.store.gene_id, scorer.store.column("gene_symbol"), strict=True))
+    found = []
+    for rows in scorer.score(alleles, WHERE):
+        columns = {name: values.tolist() for name, values in rows.columns.items()}
+        for i, effect in enumerate(rows.effect):
+            order = np.argsort(-np.abs(effect), kind="stable")[:top]
+            row = {name: values[i] for name, values in columns.items()}
+            row["gene_symbol"] = str(symbols[row["gene_id"]])
+            row["effects"] = [
+                {
+                    "context_set": scorer.context_set[place],
+                    "context_name": scorer.context_name[place],
+                    "effect": float(effect[place]),
+                }
+                for place in order.tolist()
+            ]
+            found.append(row)
+    return found
