@@ -127,7 +127,7 @@ def _run_shards(
     for shard in shards:
         if not 0 <= shard < count:
             raise InputError(f"--shard {shard}: this store has shards 0 to {count - 1}")
-    work = _Shards(group, attributes, resolve_device(device), tf32, profiles)
+    work = Shards(group, attributes, resolve_device(device), tf32, profiles)
     spans = {s: range(s * GENES_PER_SHARD, min(genes, (s + 1) * GENES_PER_SHARD)) for s in shards}
     total, done = sum(map(len, spans.values())), 0
     progress("genes", 0, total)
@@ -222,7 +222,7 @@ def _add_hidden(path: Path, device: str, progress: Progress) -> Store:
     if not (partial / manifest.MANIFEST).exists():
         raise UnfinishedError(f"{path}: unfinished store", "finish it with --resume first")
     attributes: Any = group.attrs[ATTRIBUTE]
-    work = _Shards(group, {**attributes, "source": "cnn"}, resolve_device(device), False, None)
+    work = Shards(group, {**attributes, "source": "cnn"}, resolve_device(device), False, None)
     genes = get(group, "gene_id").shape[0]
     if "hidden" in group:
         del group["hidden"]
@@ -239,8 +239,8 @@ def _add_hidden(path: Path, device: str, progress: Progress) -> Store:
     return _finalize(path, overwrite=False, progress=progress)
 
 
-class _Shards:
-    """Computes genes of a planned store, from the CNN or from imported profiles."""
+class Shards:
+    """Computes genes of a store, from the CNN or from imported profiles."""
 
     def __init__(
         self,
@@ -359,8 +359,17 @@ def _write_expression(group: zarr.Group, progress: Progress) -> None:
         return
     for name, values in labels.items():
         get(group, name)[...] = values
-    heads = Heads(sets)
-    expression = get(group, "expression")
+    write_predictions(sets, aggregated, get(group, "expression"), progress)
+
+
+def write_predictions(
+    sets: list[HeadSet],
+    aggregated: zarr.Array[Any],
+    expression: zarr.Array[Any],
+    progress: Progress = silent,
+) -> None:
+    """Fill ``expression`` ``(gene, context)`` with the heads on ``aggregated``."""
+    heads, genes = Heads(sets), aggregated.shape[0]
     with inference():
         for first in range(0, genes, EXPRESSION_BLOCK):
             block = np.asarray(aggregated[first : first + EXPRESSION_BLOCK])

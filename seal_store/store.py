@@ -134,18 +134,29 @@ class Store:
         self.listed = manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
         """Size and SHA-256 of every file, as the manifest has them."""
         metadata = guard.read_metadata(self.path, self.listed)
-        self.attributes = check_attributes(
+        attributes = check_attributes(
             metadata["attributes"], self.path, ATTRIBUTE, "store", FORMAT_VERSION
         )
-        expected = expected_arrays(self.attributes)
-        self.group = guard.open_group(self.path, metadata, expected, self.listed)
-        grid = self.attributes["grid"]
-        self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
-        self.config = CnnConfig.from_dict(self.attributes["cnn"]["config"])
+        expected = expected_arrays(attributes)
+        self._adopt(guard.open_group(self.path, metadata, expected, self.listed), attributes)
         optional = {e.name for e in STORE if e.name == "hidden" or "context" in e.dims}
         for name in expected:
             if name not in optional and name not in self.group:
                 raise FormatError(f"{path}: array {name} is missing", "build it again")
+
+    @classmethod
+    def of(cls, path: Path, group: zarr.Group, attributes: dict[str, Any]) -> Store:
+        """A store whose attributes are checked, and perhaps nothing else."""
+        store = cls.__new__(cls)
+        store.path = path
+        store._adopt(group, attributes)
+        return store
+
+    def _adopt(self, group: zarr.Group, attributes: dict[str, Any]) -> None:
+        self.group, self.attributes = group, attributes
+        grid = attributes["grid"]
+        self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
+        self.config = CnnConfig.from_dict(attributes["cnn"]["config"])
 
     def __len__(self) -> int:
         return len(self.gene_id)

@@ -466,7 +466,7 @@ def test_hidden_can_be_added_later(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(building._Shards, "sweep", interrupted)
+        patch.setattr(building.Shards, "sweep", interrupted)
         with pytest.raises(KeyboardInterrupt):
             add_hidden(bare.path, "cpu")
     with pytest.raises(UnfinishedError):

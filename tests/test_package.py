@@ -14,7 +14,7 @@ ORDER = (
     "errors extras progress prefetch device genome genes grid cnn trunk sweep delta heads labels "
     "layout manifest lock journal guard store plan build variants assign haplotype evaluate "
     "attribute score "
-    "saturate results tables write attach "
+    "saturate results tables write attach integrity contents verify repair "
     "training.expression training.targets training.inputs training.outputs training.fit "
     "training.checkpoint training.metrics training.plots training.summary training.steps "
     "training.compare "
