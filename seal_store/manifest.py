@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -42,18 +42,26 @@ def unpartial_path(partial: Path) -> Path:
     return partial.with_name(partial.name.removesuffix(".partial"))
 
 
-def claim(path: Path, *, overwrite: bool, kind: str = "", resume_hint: str = "") -> Path:
+def claim(
+    path: Path,
+    *,
+    overwrite: bool,
+    kind: str = "",
+    resume_hint: str = "",
+    own: Collection[str] = (),
+) -> Path:
     """An empty ``path.partial`` to write to.
 
     Raises :class:`OutputError` if ``path`` or an unfinished ``path.partial`` exists and
     ``overwrite`` is false, or ``path`` is a folder of another ``kind``: that is the attribute
-    by which a group is known. The finished output stays in place until the new one is published.
+    by which a group is known. ``own`` are the names of files by which an unfinished folder
+    without attributes is. The finished output stays in place until the new one is published.
     """
     partial = partial_path(path)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already", "choose another --out or add --overwrite")
     foreign = path.is_dir() and any(path.iterdir()) and kind not in attributes(path)
-    if foreign or (partial.is_dir() and any(partial.iterdir()) and not attributes(partial)):
+    if foreign or (partial.is_dir() and not _begun(partial, own)):
         raise OutputError(
             f"{path if foreign else partial} is a folder with other content", "choose another --out"
         )
@@ -68,6 +76,13 @@ def claim(path: Path, *, overwrite: bool, kind: str = "", resume_hint: str = "")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}", "check --out") from error
     return partial
+
+
+def _begun(partial: Path, own: Collection[str]) -> bool:
+    """Whether a folder is ours, killed as early as it may have been."""
+    names = {path.name for path in partial.iterdir()}
+    ours = all(name in own or name.endswith(".partial") for name in names - {JOURNAL})
+    return ours or bool(attributes(partial))
 
 
 def attributes(folder: Path) -> set[str]:
