@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from seal_store.cnn import Beluga, flip
+from seal_store.cnn import Beluga
 from seal_store.device import inference
 from seal_store.errors import StoreError
 from seal_store.genome import one_hot
 from seal_store.heads import HeadSet
 from seal_store.integrity import Opened, blocks, try_read
 from seal_store.labels import context_labels
-from seal_store.layout import SEQUENCE_LENGTH, STORE, read
+from seal_store.layout import STORE, read
 from seal_store.progress import Progress
 from seal_store.store import Store, sequence_start
 
@@ -173,13 +173,17 @@ class Genes:
         except StoreError:
             return None
 
+    def _table(self, *names: str) -> list[list[Any]]:
+        """Columns of the gene table, of the genes computed: what their own columns are from."""
+        rows = np.flatnonzero(self.store.table_status == "computed")
+        return [self.store.column(f"table/{name}")[rows].tolist() for name in names]
+
     def _ends(self) -> list[tuple[int, int]]:
         """Where each gene's contig begins and ends, in its ``sequence``."""
         lengths = self.attributes["genome"]["contigs"]
-        starts = [sequence_start(tss) for tss in self.store.column("tss").tolist()]
-        contigs = self.store.column("contig").tolist()
-        pairs = zip(starts, contigs, strict=True)
-        return [(max(0, -start), max(0, lengths.get(name, 0) - start)) for start, name in pairs]
+        pairs = zip(*self._table("tss", "contig"), strict=True)
+        starts = [(sequence_start(tss), lengths.get(contig, 0)) for tss, contig in pairs]
+        return [(max(0, -start), max(0, length - start)) for start, length in starts]
 
     def _sequence(self, gene: int, sequence: np.ndarray, ends: tuple[int, int] | None) -> None:
         if not np.isin(sequence, _LETTERS).all():
@@ -248,20 +252,19 @@ class Genes:
         if self.attributes["source"] == "profiles":
             self.report.skipped["windows"] = "the features were imported, not computed"
             return
-        model = store.cnn()
-        pairs = self.rng.integers(0, [len(self.genes), store.grid.bins], (self.windows, 2))
+        model, bins = store.cnn(), store.grid.bins
+        tss, strand = self._table("tss", "strand")
+        pairs = self.rng.integers(0, [len(self.genes), bins], (self.windows, 2))
         for done, (gene, window) in enumerate(pairs.tolist(), 1):
             sequence, features = (self._gene(a, gene) for a in ("sequence", "features"))
             progress("windows", done, len(pairs))
-            if sequence is None or features is None or len(sequence) != SEQUENCE_LENGTH:
+            if sequence is None or features is None:
                 continue
-            tss, strand = int(store.column("tss")[gene]), int(store.column("strand")[gene])
-            start = int(store.grid.starts(tss, strand)[window]) - sequence_start(tss)
+            start = int(store.grid.starts(tss[gene], strand[gene])[window])
+            start -= sequence_start(tss[gene])
             bases = sequence[start : start + store.grid.window]
             with inference():
-                x = torch.from_numpy(one_hot(bases))[None]
-                units = torch.stack([model.hidden(x), model.hidden(flip(x))], 1)[0]
-                found = model.output(units).mean(0).numpy()
+                found = model(torch.from_numpy(one_hot(bases))[None])[0].numpy()
             allowed = self._tolerance() + self._rounding() * found
             if not (np.abs(found - features[window]) <= allowed).all():
                 message = f"window {window} is not what the CNN gives for the sequence"

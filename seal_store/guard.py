@@ -78,11 +78,11 @@ def read_metadata(path: Path, listed: Mapping[str, Entry]) -> dict[str, Any]:
     file = path / METADATA
     if METADATA not in listed:
         raise FormatError(f"{path}: {METADATA} is not in the manifest", HINT)
-    if file.stat().st_size > METADATA_BYTES:
-        raise FormatError(f"{file}: more than {METADATA_BYTES >> 20} MiB of metadata", HINT)
-    if file_sha256(file) != listed[METADATA]["sha256"]:
-        raise FormatError(f"{file}: not as the manifest lists it (SHA-256)", HINT)
     try:
+        if file.stat().st_size > METADATA_BYTES:
+            raise FormatError(f"{file}: more than {METADATA_BYTES >> 20} MiB of metadata", HINT)
+        if file_sha256(file) != listed[METADATA]["sha256"]:
+            raise FormatError(f"{file}: not as the manifest lists it (SHA-256)", HINT)
         found = json.loads(file.read_text(encoding="utf-8"))
         if (found["zarr_format"], found["node_type"]) != (3, "group"):
             raise ValueError("not a Zarr v3 group")
@@ -90,7 +90,7 @@ def read_metadata(path: Path, listed: Mapping[str, Entry]) -> dict[str, Any]:
             raise ValueError("no attributes")
         if not isinstance(found["consolidated_metadata"]["metadata"], dict):
             raise ValueError("no consolidated metadata")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:100]
         raise FormatError(f"{file}: damaged metadata ({reason})", HINT) from None
     return found

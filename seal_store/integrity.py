@@ -100,7 +100,7 @@ def check_manifest(path: Path, report: Report) -> bool:
     try:
         report.listed = manifest.load(path, report.kind, "")
     except StoreError as error:
-        what = "is missing" if not (path / MANIFEST).exists() else _reason(error, path / MANIFEST)
+        what = "is missing" if not (path / MANIFEST).exists() else _reason(error)
         report.add("manifest", MANIFEST, what)
         return False
     report.count("files", len(report.listed))
@@ -142,13 +142,13 @@ def strays(path: Path, listed: Mapping[str, Entry]) -> list[str]:
 
 def open_metadata(path: Path, report: Report) -> dict[str, Any] | None:
     """The group's metadata; None, with the fault noted, where they cannot be used."""
-    if guard.METADATA in report.faulty("files"):
-        return None
+    own = {name: entry for name, entry in report.listed.items() if name == guard.METADATA}
+    if manifest.misplaced(path, own):
+        return None  # noted with the other files
     try:
         return guard.read_metadata(path, report.listed)
     except FormatError as error:
-        if guard.METADATA not in report.faulty():
-            report.add("metadata", guard.METADATA, _reason(error, path / guard.METADATA))
+        report.add("metadata", guard.METADATA, _reason(error))
         return None
 
 
@@ -195,14 +195,14 @@ def try_read(
         values = read(array, key)
     except StoreError as error:
         shard, all_genes = place(file)
-        message = "cannot be decoded: " + _reason(error, Path(str(array.path)))
+        message = "cannot be decoded: " + _reason(error)
         report.add("chunk", file, message, shard, *(genes or all_genes))
         return None
     report.count("chunks", chunks)
     return values
 
 
-def _reason(error: Exception, file: Path) -> str:
+def _reason(error: Exception) -> str:
     """The message without the path that leads it."""
     text = str(error)
     return text.split(": ", 1)[-1] if ": " in text else text

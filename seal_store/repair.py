@@ -153,6 +153,7 @@ class _Repair:
                         "copy the store again or build anew",
                     )
                 self._place(name)
+                file.write_text(json.dumps(own, indent=2), encoding="utf-8")
         for name in self.faulty:
             if name.endswith(".partial"):
                 manifest.remove(self.path / name)

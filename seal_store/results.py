@@ -10,13 +10,14 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import zarr
 
 from seal_store import guard, journal, manifest
 from seal_store.attribute import CLOSED
-from seal_store.errors import FormatError
+from seal_store.errors import FormatError, OutputError
 from seal_store.guard import Expected
 from seal_store.layout import (
     ATTRIBUTION,
@@ -135,8 +136,18 @@ class Appender:
         if state is not None:
             journal.check_files(folder, state["files"])
             self.files = {n: e for n, e in state["files"].items() if n != state["tail"]}
-            with np.load(folder / state["tail"], allow_pickle=False) as tail:
-                self._held = {name: [tail[name]] for name in self._arrays}
+            self._held = {name: [rows] for name, rows in self._tail(state["tail"]).items()}
+
+    def _tail(self, name: str) -> dict[str, np.ndarray]:
+        """Rows that an earlier writer held; nothing in the file is executed."""
+        try:
+            with np.load(self.folder / name, allow_pickle=False) as tail:
+                return {array: tail[array] for array in self._arrays}
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, MemoryError) as error:
+            raise OutputError(
+                f"{self.folder / name}: not the rows of an interrupted run",
+                "start again with --overwrite",
+            ) from error
 
     def append(self, values: dict[str, np.ndarray]) -> None:
         """Add rows; ``values`` has every array by name."""
