@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numcodecs import Zstd
 from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
@@ -35,7 +36,7 @@ TEXT_LIMIT = 100_000
 WHOLE_LIMIT, RATIO = 256 << 20, 100
 """An array that is read as a whole has at most ``WHOLE_LIMIT + RATIO * stored`` bytes."""
 
-INNER_CHUNKS = 1 << 20
+INNER_CHUNKS = 1 << 16
 """Chunks in one shard."""
 
 DTYPES = ["bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64", "string"]
@@ -57,14 +58,17 @@ class Expected:
 
 @dataclass(frozen=True)
 class Chunks:
-    """How the chunks of an array decode: ``size`` in bytes (at most, for ``text``), ``codec``.
+    """How the chunks of an array decode: ``size`` in bytes, ``codec``, ``tail`` of a checksum.
 
-    ``inner`` is the number of chunks in a shard, 0 without shards; ``grid`` that of files.
+    ``entries`` are those of a chunk of text, whose ``size`` is the largest; 0 for numbers.
+    ``inner`` is the number of chunks in a shard, 0 without shards; ``files`` that of chunks or
+    shards, ``total`` the bytes of the array.
     """
 
     size: int
-    text: bool
+    entries: int
     codec: str
+    tail: int
     inner: int
     files: int
     total: int
@@ -133,6 +137,8 @@ def check_arrays(
     found = {}
     for name, declared in metadata["consolidated_metadata"]["metadata"].items():
         try:
+            if not all(part.strip(".") for part in name.split("/")):
+                raise ValueError("its name leads outside the group")
             if declared["node_type"] == "group":
                 continue
             chunks = _chunks(declared)
@@ -196,21 +202,24 @@ def _chunks(declared: Mapping[str, Any]) -> Chunks:
     if size > CHUNK_LIMIT:
         raise ValueError(f"declares chunks of {size} bytes, at most {CHUNK_LIMIT} are read")
     files = math.prod(-(-length // c) for length, c in zip(shape, outer, strict=True))
-    limit = min(CHUNK_LIMIT, math.prod(chunk) * TEXT_LIMIT) if text else size
-    return Chunks(limit, text, _compressor(codecs, text), inner, files, math.prod(shape) * width)
+    entries = math.prod(chunk) if text else 0
+    limit = min(CHUNK_LIMIT, entries * TEXT_LIMIT) if text else size
+    codec, tail = _compressor(codecs, text)
+    return Chunks(limit, entries, codec, tail, inner, files, math.prod(shape) * width)
 
 
-def _compressor(codecs: Any, text: bool) -> str:
-    """The compressor of a pipeline: ``blosc``, ``zstd`` or none."""
+def _compressor(codecs: Any, text: bool) -> tuple[str, int]:
+    """The compressor of a pipeline (``blosc``, ``zstd`` or none) and bytes of its checksum."""
     names = [codec["name"] for codec in codecs]
     for name in names:
         if name not in CODECS:
             raise ValueError(f"unknown codec {str(name)[:60]!r}")
-    first = "vlen-utf8" if text else "bytes"
-    rest = names[1:-1] if names[-1:] == ["crc32c"] else names[1:]
-    if names[:1] != [first] or len(rest) > 1 or rest == ["crc32c"] or first in rest:
+    checksum = names[-1:] == ["crc32c"]
+    rest = names[1:-1] if checksum else names[1:]
+    possible = ([], ["zstd"]) if text else ([], ["zstd"], ["blosc"])
+    if names[:1] != ["vlen-utf8" if text else "bytes"] or rest not in possible:
         raise ValueError(f"unknown codecs {', '.join(names)[:80]}")
-    return rest[0] if rest else ""
+    return "".join(rest), 4 * checksum
 
 
 def _lengths(values: Any, least: int) -> tuple[int, ...]:
@@ -286,14 +295,28 @@ class Guarded(LocalStore):
         data = found.as_numpy_array().view(np.uint8)
         parts = _split(data, chunks.inner) if chunks.inner and byte_range is None else [data]
         for part in parts:
-            size = decoded_size(part, chunks.codec)
-            if size is None or size > chunks.size or (size != chunks.size and not chunks.text):
-                raise FormatError(
-                    f"{self.root / key}: damaged data (a chunk of {size} bytes, "
-                    f"{'at most ' if chunks.text else ''}{chunks.size} declared)",
-                    HINT,
-                )
+            fault = _excess(part, chunks)
+            if fault:
+                raise FormatError(f"{self.root / key}: damaged data ({fault})", HINT)
         return found
+
+
+def _excess(chunk: np.ndarray, chunks: Chunks) -> str:
+    """How a chunk would decode to something else than its array declares; empty if not."""
+    data = chunk[: len(chunk) - chunks.tail]
+    size = decoded_size(data, chunks.codec)
+    if size is None:
+        return "a chunk of unknown size"
+    if size > chunks.size or (size < chunks.size and not chunks.entries):
+        return f"a chunk of {size} bytes, not {chunks.size}"
+    if chunks.entries:
+        try:
+            text = Zstd().decode(data.tobytes()) if chunks.codec else data.tobytes()
+        except RuntimeError:
+            return "a chunk that does not decode"
+        if (entries := int.from_bytes(text[:4], "little")) != chunks.entries:
+            return f"a chunk of {entries} entries, not {chunks.entries}"
+    return ""
 
 
 def _split(shard: np.ndarray, inner: int) -> list[np.ndarray]:
@@ -308,14 +331,14 @@ def _split(shard: np.ndarray, inner: int) -> list[np.ndarray]:
 def decoded_size(data: np.ndarray, codec: str) -> int | None:
     """What a chunk says that it decodes to, in bytes, from its first ones; None if unknown.
 
-    ``data`` is uint8; a crc32c stands at its end.
+    ``data`` is uint8, without checksum.
     """
     head = data[:18].tobytes()
     if codec == "blosc":
         return int.from_bytes(head[4:8], "little") if len(head) >= 16 else None
     if codec == "zstd":
         return _zstd_size(head)
-    return len(data) - 4
+    return len(data)
 
 
 def _zstd_size(head: bytes) -> int | None:

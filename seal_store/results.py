@@ -141,9 +141,10 @@ class Appender:
     def _tail(self, name: str) -> dict[str, np.ndarray]:
         """Rows that an earlier writer held; nothing in the file is executed."""
         try:
-            with np.load(self.folder / name, allow_pickle=False) as tail:
+            with (self.folder / name).open("rb") as file:
+                tail = np.load(file, allow_pickle=False)
                 return {array: tail[array] for array in self._arrays}
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, MemoryError) as error:
+        except (OSError, ValueError, LookupError, EOFError, BadZipFile, MemoryError) as error:
             raise OutputError(
                 f"{self.folder / name}: not the rows of an interrupted run",
                 "start again with --overwrite",
