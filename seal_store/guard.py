@@ -333,22 +333,28 @@ def decoded_size(data: np.ndarray, codec: str) -> int | None:
 
     ``data`` is uint8, without checksum.
     """
-    head = data[:18].tobytes()
     if codec == "blosc":
-        return int.from_bytes(head[4:8], "little") if len(head) >= 16 else None
+        head = data[:16].tobytes()
+        return int.from_bytes(head[4:8], "little") if len(head) == 16 else None
     if codec == "zstd":
-        return _zstd_size(head)
+        return _zstd_size(data.tobytes())
     return len(data)
 
 
-def _zstd_size(head: bytes) -> int | None:
-    """Content size of a Zstandard frame (RFC 8878, 3.1.1)."""
-    if len(head) < 6 or head[:4] != b"\x28\xb5\x2f\xfd":
+def _zstd_size(data: bytes) -> int | None:
+    """Content size of a Zstandard frame (RFC 8878, 3.1.1); None unless it is the only one."""
+    if len(data) < 6 or data[:4] != b"\x28\xb5\x2f\xfd":
         return None
-    flags = head[4]
+    flags = data[4]
     single = bool(flags & 0x20)
     width = (1 if single else 0, 2, 4, 8)[flags >> 6]
     start = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
-    if not width or len(head) < start + width:
+    place, last = start + width, False
+    while not last and place + 3 <= len(data):
+        block = int.from_bytes(data[place : place + 3], "little")
+        last, kind, length = bool(block & 1), block >> 1 & 3, block >> 3
+        place += 3 + (1 if kind == 1 else length)  # a repeated byte stands there once
+    place += 4 * bool(flags & 4)
+    if not width or not last or place != len(data):
         return None
-    return int.from_bytes(head[start : start + width], "little") + (256 if width == 2 else 0)
+    return int.from_bytes(data[start : start + width], "little") + (256 if width == 2 else 0)
