@@ -184,7 +184,8 @@ def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list
 def _add_heads(path: Path, heads_path: Path, progress: Progress) -> list[HeadSet]:
     store = Store(path)
     added = load_heads(heads_path)
-    check_heads(added, store.config, store.grid, store.head_sets)
+    cnn = store.attributes["cnn"]["sha256"]
+    check_heads(added, store.config, store.grid, store.head_sets, cnn)
     partial = manifest.partial_path(path)
     if partial.exists():
         raise OutputError(f"{partial} exists", "another run is writing; remove it if none is")

@@ -13,21 +13,30 @@ import numpy as np
 import pytest
 import zarr
 from click.testing import Result
-from test_resume import files, kill_after
+from test_resume import files, kill_after, scored
 
 from seal_store import build as build_module
-from seal_store import layout, manifest
+from seal_store import layout, manifest, score
 from seal_store import plan as plan_module
 from seal_store.attribute import AttributionOptions
-from seal_store.build import build
-from seal_store.errors import FormatError, SealStoreError, StoreError, UnfinishedError
+from seal_store.build import add_heads, build
+from seal_store.cnn import load_cnn
+from seal_store.errors import (
+    FormatError,
+    HeadsError,
+    OutputError,
+    SealStoreError,
+    StoreError,
+    UnfinishedError,
+)
+from seal_store.heads import load_heads
 from seal_store.lock import hold
 from seal_store.plan import BuildOptions
 from seal_store.repair import repair
 from seal_store.results import Results
 from seal_store.score import ScoreOptions, Scorer
 from seal_store.store import Store
-from seal_store.synthetic import World
+from seal_store.synthetic import TINY, TINY_LATENT, World, write_models
 from seal_store.variants import read_variants
 from seal_store.verify import verify
 from seal_store.write import write_scores
@@ -449,3 +458,37 @@ def test_what_is_not_finished_is_not_verified(
     done = cli("build", "--repair", "--out", scores_copy, "-q")
     assert done.exit_code == 1
     assert "results: they are not repaired" in done.stderr
+
+
+def test_what_does_not_belong_together_is_refused_with_both_fingerprints(
+    make_store: Callable[..., Store],
+    options: BuildOptions,
+    store: Store,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wide = replace(TINY, features=17)
+    cnn, heads = write_models(tmp_path / "wide", wide, TINY_LATENT, seed=5)
+    other = load_cnn(cnn).sha256()
+    with pytest.raises(HeadsError, match="takes 170 inputs, this CNN gives 160") as caught:
+        add_heads(Path(shutil.copytree(store.path, tmp_path / "s.zarr")), heads)
+    first = min(load_heads(heads), key=lambda s: s.name).sha256()
+    assert first in str(caught.value)
+    assert store.attributes["cnn"]["sha256"] in str(caught.value)
+
+    own = replace(options, out=tmp_path / "planned.zarr")
+    plan_module.plan(own)
+    with pytest.raises(OutputError, match="another cnn.sha256") as refused:
+        plan_module.plan(replace(own, cnn=cnn, heads=(), resume=True))
+    assert other in str(refused.value)
+    assert store.attributes["cnn"]["sha256"] in str(refused.value)
+
+    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 4)
+    with pytest.raises(KeyboardInterrupt):
+        scored(store, world.variants, tmp_path / "out.zarr", stop_after=20)
+    moved = make_store(gene=tuple(str(g) for g in store.gene_id[:9]))
+    with pytest.raises(OutputError, match="begun with store.sha256") as another:
+        scored(moved, world.variants, tmp_path / "out.zarr")
+    assert store.sha256 in str(another.value)
+    assert moved.sha256 in str(another.value)
