@@ -192,7 +192,11 @@ class _Repair:
         return found
 
     def shards(self, device: str, profiles: Path | None, progress: Progress) -> None:
-        """Compute shards again from sequence and weights, or take them from profiles."""
+        """Compute shards again from sequence and weights, or take them from profiles.
+
+        Where the numbers are not exactly those of the other arrays any more, because software or
+        device are others, all arrays of the shard are taken: they follow from each other.
+        """
         todo = self._shards()
         if not todo:
             return
@@ -210,9 +214,20 @@ class _Repair:
                 work.compute(gene, {name: values[row] for name, values in block.items()})
                 done += 1
                 progress("genes", done, total)
-            for name in sorted(names & set(block)):
-                get(self.group, name)[span.start : span.stop] = block[name]
-                self._take(name, every=len(names) == len(SHARD_ARRAYS))
+            for name, values in block.items():
+                get(self.group, name)[span.start : span.stop] = values
+            every = names >= set(block) or not self._as_listed(shard, names)
+            for name in sorted(block if every else names & set(block)):
+                self._take(name, every=every)
+
+    def _as_listed(self, shard: int, names: set[str]) -> bool:
+        """Whether new files of a shard are those of the manifest: made as the others were."""
+        for name in names:
+            for file in (self.folder / name / "c" / str(shard)).rglob("*"):
+                key = file.relative_to(self.folder).as_posix()
+                if file.is_file() and manifest.entry(file) != self.report.listed.get(key):
+                    return False
+        return True
 
     def predictions(self, progress: Progress) -> None:
         """Compute the faulty chunks of ``expression`` again, from what ``aggregated`` is now."""
@@ -249,6 +264,7 @@ class _Repair:
                 self._place(key)
             else:
                 file.unlink()
+        manifest.remove(self.folder / name / "c")
 
     def _place(self, name: str) -> None:
         target = self.path / name

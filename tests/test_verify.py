@@ -29,6 +29,7 @@ from seal_store.errors import (
     StoreError,
     UnfinishedError,
 )
+from seal_store.grid import aggregate
 from seal_store.heads import load_heads
 from seal_store.lock import hold
 from seal_store.plan import BuildOptions
@@ -376,6 +377,22 @@ def test_a_repaired_store_is_the_same_byte_by_byte(
     assert [p.name for p in store_copy.parent.iterdir()] == [store_copy.name]
     done = cli("build", "--repair", "--out", store_copy, "-q")
     assert done.stdout == f"{store_copy}: no fault\n"
+
+
+@pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
+def test_a_store_of_other_software_is_repaired_as_a_whole_shard(
+    store_copy: Path, whole: Path, rng: np.random.Generator
+) -> None:
+    group = zarr.open_group(str(store_copy), mode="r+", use_consolidated=False)
+    features = group["features"][:4] * np.float32(1 - 1e-5)
+    group["features"][:4] = features
+    group["aggregated"][:4] = aggregate(Store(whole).grid.decay_weights, features)
+    reseal(store_copy)
+    flip(store_copy / "features/c/0/0/0", rng)
+    done = repair(store_copy, "cpu")
+    assert not done.same
+    assert {"features/c/0/0/0", "aggregated/c/0/0/0"} <= set(done.files)
+    assert files(store_copy) == files(whole)
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(25, marks=SOAK)])
