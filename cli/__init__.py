@@ -25,6 +25,7 @@ COMMANDS = {
     "heads": "heads:heads",
     "train": "train:train",
     "inspect": "inspect:inspect",
+    "verify": "verify:verify",
     "demo": "demo:demo",
 }
 

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
 @click.option("--shard", type=int, multiple=True, help="Only compute this shard of a plan.")
 @click.option("--finalize", is_flag=True, help="Only finish a store whose shards are done.")
 @click.option("--add-hidden", is_flag=True, help="Only add what --no-hidden left out of OUT.")
+@click.option("--repair", is_flag=True, help="Only verify OUT and compute again what is damaged.")
 @click.option("--resume", is_flag=True, help="Go on with an unfinished store.")
 @_options.overwrite
 @_options.quiet
@@ -90,6 +91,7 @@ def build(
     shard: tuple[int, ...],
     finalize: bool,
     add_hidden: bool,
+    repair: bool,
     resume: bool,
     overwrite: bool,
     quiet: bool,
@@ -105,10 +107,12 @@ def build(
     from seal_store.plan import BuildOptions
     from seal_store.plan import plan as plan_store
 
-    if sum((plan, bool(shard), finalize, add_hidden)) > 1:
-        raise click.UsageError("--plan, --shard, --finalize and --add-hidden exclude each other")
+    if sum((plan, bool(shard), finalize, add_hidden, repair)) > 1:
+        raise click.UsageError(
+            "--plan, --shard, --finalize, --add-hidden and --repair exclude each other"
+        )
     found = None
-    if from_seal is not None and not (finalize or add_hidden):
+    if from_seal is not None and not (finalize or add_hidden or repair):
         given = {
             "genome": genome,
             "genes": genes,
@@ -136,6 +140,9 @@ def build(
             return
         if add_hidden:
             _summary(library.add_hidden(out, device, progress), as_json)
+            return
+        if repair:
+            _repair(out, device, from_profiles, progress, as_json)
             return
         if genome is None or genes is None or cnn is None:
             raise click.UsageError(
@@ -185,6 +192,25 @@ def _locate(folder: Path, given: list[str]) -> SealFolder:
         for path in paths:
             click.echo(f"found --{name.replace('_', '-')} {path}", err=True)
     return found
+
+
+def _repair(out: Path, device: str, profiles: Path | None, progress: Meter, as_json: bool) -> None:
+    from seal_store import repair as library
+
+    done = library.repair(out, device, profiles=profiles, progress=progress)
+    facts = {
+        "out": str(out),
+        "faults": len(done.report.faults),
+        "files": done.files,
+        "same": done.same,
+        "sha256": done.store.sha256,
+    }
+    text = f"{out}: {len(done.report.faults)} faults, {len(done.files)} files written again"
+    if not done.report.faults:
+        text = f"{out}: no fault"
+    elif not done.same:
+        text += "; its bytes, and so its SHA-256, are others than before"
+    _say(facts, text, as_json)
 
 
 def _positions(path: Path) -> list[tuple[str, int]]:

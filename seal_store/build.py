@@ -39,7 +39,7 @@ from seal_store.plan import (
 )
 from seal_store.prefetch import ahead
 from seal_store.progress import Progress, silent
-from seal_store.shards import Shards
+from seal_store.shards import ShardFiles
 from seal_store.store import ATTRIBUTE, Store, consolidate, grid_slice, read_cnn, read_heads
 from seal_store.sweep import sweep
 from seal_store.trunk import Trunk
@@ -129,7 +129,7 @@ def _run_shards(
     for shard in shards:
         if not 0 <= shard < count:
             raise InputError(f"--shard {shard}: this store has shards 0 to {count - 1}")
-    work = _Shards(group, attributes, resolve_device(device), tf32, profiles)
+    work = Shards(group, attributes, resolve_device(device), tf32, profiles)
     spans = {s: range(s * GENES_PER_SHARD, min(genes, (s + 1) * GENES_PER_SHARD)) for s in shards}
     total, done = sum(map(len, spans.values())), 0
     progress("genes", 0, total)
@@ -186,7 +186,8 @@ def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list
 def _add_heads(path: Path, heads_path: Path, progress: Progress) -> list[HeadSet]:
     store = Store(path)
     added = load_heads(heads_path)
-    check_heads(added, store.config, store.grid, store.head_sets)
+    cnn = store.attributes["cnn"]["sha256"]
+    check_heads(added, store.config, store.grid, store.head_sets, cnn)
     partial = manifest.partial_path(path)
     if partial.exists():
         raise OutputError(f"{partial} exists", "another run is writing; remove it if none is")
@@ -224,12 +225,12 @@ def _add_hidden(path: Path, device: str, progress: Progress) -> Store:
     if not (partial / manifest.MANIFEST).exists():
         raise UnfinishedError(f"{path}: unfinished store", "finish it with --resume first")
     attributes: Any = group.attrs[ATTRIBUTE]
-    work = _Shards(group, {**attributes, "source": "cnn"}, resolve_device(device), False, None)
+    work = Shards(group, {**attributes, "source": "cnn"}, resolve_device(device), False, None)
     genes = get(group, "gene_id").shape[0]
     if "hidden" in group:
         del group["hidden"]
     sizes = {"gene": genes, "window": work.grid.bins, "strand_read": 2, "unit": work.config.hidden}
-    array = Shards(create(group, spec(STORE, "hidden"), sizes))
+    array = ShardFiles(create(group, spec(STORE, "hidden"), sizes))
     for first in range(0, genes, GENES_PER_SHARD):
         rows = [
             work.sweep(gene)[1].cpu().numpy()
@@ -241,8 +242,8 @@ def _add_hidden(path: Path, device: str, progress: Progress) -> Store:
     return _finalize(path, overwrite=False, progress=progress)
 
 
-class _Shards:
-    """Computes genes of a planned store, from the CNN or from imported profiles."""
+class Shards:
+    """Computes genes of a store, from the CNN or from imported profiles."""
 
     def __init__(
         self,
@@ -307,6 +308,10 @@ class _Shards:
             features = numcodecs.BitRound(self.keep_bits).encode(features)
         out["features"][...] = np.asarray(features).view(np.float32).reshape(out["features"].shape)
 
+    def compute(self, gene: int, out: dict[str, np.ndarray]) -> None:
+        """Fill one gene's rows."""
+        self.place(gene, self.computed(gene), out)
+
     def sweep(self, gene: int) -> tuple[Tensor, Tensor]:
         """Features float32 and hidden float16 of a gene's windows, by window index."""
         assert self.model is not None
@@ -344,7 +349,7 @@ def _write_shard(
 ) -> None:
     files = {}
     for name, values in block.items():
-        Shards(get(group, name)).write((shard, *(0,) * (values.ndim - 1)), values)
+        ShardFiles(get(group, name)).write((shard, *(0,) * (values.ndim - 1)), values)
         file = f"{name}/c/{shard}" + "/0" * (values.ndim - 1)
         manifest.sync(partial / file)
         files[file] = manifest.entry(partial / file)
@@ -367,8 +372,17 @@ def _write_expression(group: zarr.Group, progress: Progress) -> None:
         return
     for name, values in labels.items():
         get(group, name)[...] = values
-    heads = Heads(sets)
-    expression = get(group, "expression")
+    write_predictions(sets, aggregated, get(group, "expression"), progress)
+
+
+def write_predictions(
+    sets: list[HeadSet],
+    aggregated: zarr.Array[Any],
+    expression: zarr.Array[Any],
+    progress: Progress = silent,
+) -> None:
+    """Fill ``expression`` ``(gene, context)`` with the heads on ``aggregated``."""
+    heads, genes = Heads(sets), aggregated.shape[0]
     with inference():
         for first in range(0, genes, EXPRESSION_BLOCK):
             block = np.asarray(aggregated[first : first + EXPRESSION_BLOCK])

@@ -7,6 +7,7 @@ from typing import Any
 
 import zarr
 
+from seal_store import manifest
 from seal_store.layout import ATTRIBUTION, RESULTS, STORE
 from seal_store.results import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results import Results
@@ -24,10 +25,7 @@ def describe(path: str | Path) -> dict[str, Any]:
 
 
 def _is_results(path: Path) -> bool:
-    try:
-        return RESULTS_ATTRIBUTE in zarr.open_group(str(path), mode="r").attrs
-    except Exception:  # not a group: the store's own checks say what is wrong
-        return False
+    return RESULTS_ATTRIBUTE in manifest.attributes(path)
 
 
 def _store(store: Store) -> dict[str, Any]:

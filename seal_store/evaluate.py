@@ -22,7 +22,7 @@ from seal_store.device import pinned, to_device
 from seal_store.grid import decay_weights
 from seal_store.haplotype import SHIFTS, Stretch
 from seal_store.heads import Heads
-from seal_store.shards import Shards
+from seal_store.shards import ShardFiles
 from seal_store.store import Store, grid_slice
 from seal_store.sweep import sweep
 from seal_store.trunk import Trunk
@@ -85,7 +85,7 @@ class Evaluator:
         self.delta = Delta(self.model, self.trunk)
         self.weights = to_device(store.grid.decay_weights.astype(np.float32), device)
         held = "features" if scheme == "centered" else "hidden" if store.has_hidden else None
-        self.windows = Shards(store.array(held)) if held else None
+        self.windows = ShardFiles(store.array(held)) if held else None
 
     def genes(self, sequence: Mapping[int, bytes], aggregated: np.ndarray) -> Genes:
         """Genes to evaluate against; ``aggregated`` has them in the order of ``sequence``."""

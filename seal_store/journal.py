@@ -70,12 +70,28 @@ def load(partial: Path, fingerprint: dict[str, Any]) -> tuple[str, Checkpoint]:
 
 def check_fingerprint(path: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
     """Raises :class:`OutputError` naming the first input or option of a run that differs."""
-    for name in begun | now:
-        if begun.get(name) != now.get(name):
-            raise OutputError(
-                f"{path} was begun with {name} {begun.get(name)!r}, not {now.get(name)!r}",
-                "repeat the command as it was, or start again with --overwrite",
-            )
+    if begun != now:
+        name, then, is_now = difference(begun, now)
+        raise OutputError(
+            f"{path} was begun with {name} {then!r}, not {is_now!r}",
+            "repeat the command as it was, or start again with --overwrite",
+        )
+
+
+def difference(then: Any, now: Any, name: str = "") -> tuple[str, Any, Any]:
+    """Where two JSON values differ first: the name of the place, and what each has there.
+
+    Names of nested places have dots; a ``sha256`` counts before what stands beside it.
+    """
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = sorted({**then, **now}, key=lambda key: key != "sha256")
+        pairs = [(key, then.get(key), now.get(key)) for key in keys]
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        pairs = [(str(i), a, b) for i, (a, b) in enumerate(zip(then, now, strict=True))]
+    else:
+        return name, then, now
+    key, then, now = next(pair for pair in pairs if pair[1] != pair[2])
+    return difference(then, now, f"{name}.{key}" if name else key)
 
 
 def check_files(folder: Path, files: dict[str, manifest.Entry]) -> None:

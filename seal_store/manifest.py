@@ -2,15 +2,18 @@
 
 Everything is written to ``NAME.partial``; publishing writes the manifest there and renames the
 folder to ``NAME``. A folder under its own name without a manifest, or whose files do not have the
-sizes it says, is not opened; contents are guarded by each chunk's crc32c.
+sizes it says, is not opened; contents are guarded by each chunk's crc32c. Files outside the
+folder are never named by a manifest or reached by a link.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +22,9 @@ from seal_store.errors import FormatError, OutputError, UnfinishedError
 from seal_store.genome import file_sha256
 
 MANIFEST = "manifest.json"
+MANIFEST_BYTES, METADATA_BYTES = 256 << 20, 16 << 20
+"""Largest manifest, and largest ``zarr.json`` of a group, that is read."""
+
 JOURNAL = "journal"
 RESUME_HINT = "add --resume to go on with it, or --overwrite to start again"
 
@@ -36,18 +42,26 @@ def unpartial_path(partial: Path) -> Path:
     return partial.with_name(partial.name.removesuffix(".partial"))
 
 
-def claim(path: Path, *, overwrite: bool, kind: str = "", resume_hint: str = "") -> Path:
+def claim(
+    path: Path,
+    *,
+    overwrite: bool,
+    kind: str = "",
+    resume_hint: str = "",
+    own: Collection[str] = (),
+) -> Path:
     """An empty ``path.partial`` to write to.
 
     Raises :class:`OutputError` if ``path`` or an unfinished ``path.partial`` exists and
     ``overwrite`` is false, or ``path`` is a folder of another ``kind``: that is the attribute
-    by which a group is known. The finished output stays in place until the new one is published.
+    by which a group is known. ``own`` are the names of files by which an unfinished folder
+    without attributes is. The finished output stays in place until the new one is published.
     """
     partial = partial_path(path)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already", "choose another --out or add --overwrite")
-    foreign = path.is_dir() and any(path.iterdir()) and kind not in _attributes(path)
-    if foreign or (partial.is_dir() and any(partial.iterdir()) and not _attributes(partial)):
+    foreign = path.is_dir() and any(path.iterdir()) and kind not in attributes(path)
+    if foreign or (partial.is_dir() and not _begun(partial, own)):
         raise OutputError(
             f"{path if foreign else partial} is a folder with other content", "choose another --out"
         )
@@ -64,12 +78,22 @@ def claim(path: Path, *, overwrite: bool, kind: str = "", resume_hint: str = "")
     return partial
 
 
-def _attributes(folder: Path) -> set[str]:
+def _begun(partial: Path, own: Collection[str]) -> bool:
+    """Whether a folder is ours, killed as early as it may have been."""
+    names = {path.name for path in partial.iterdir()}
+    ours = all(name in own or name.endswith(".partial") for name in names - {JOURNAL})
+    return ours or bool(attributes(partial))
+
+
+def attributes(folder: Path) -> set[str]:
     """Names of a Zarr group's attributes and of its metadata; empty if it is none."""
     try:
-        metadata = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+        file = folder / "zarr.json"
+        if file.stat().st_size > METADATA_BYTES:
+            return set()
+        metadata = json.loads(file.read_text(encoding="utf-8"))
         return {*metadata, *metadata["attributes"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 
 
@@ -112,7 +136,7 @@ def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
     }
     for name in listed.keys() - known.keys():
         sync(partial / name)
-    write_json(partial / MANIFEST, {"files": listed})
+    write(partial, listed)
     shutil.rmtree(partial / JOURNAL, ignore_errors=True)
     replace(partial, path)
 
@@ -131,47 +155,114 @@ def replace(partial: Path, path: Path) -> None:
         sync(path.parent)
 
 
-def check(path: Path, what: str, command: str) -> None:
-    """Check that a published folder has every file of its manifest, with its size.
+def load(path: Path, what: str, command: str) -> dict[str, Entry]:
+    """Entries of the manifest of a published folder, whole and of files below it only.
 
-    Raises :class:`UnfinishedError` if it was never published, :class:`FormatError` if it is not
-    a seal-store folder or a file is missing or of another size.
+    Raises :class:`UnfinishedError` if the folder was never published, :class:`FormatError` if it
+    is not a seal-store folder or its manifest is damaged.
     """
     if not path.exists():
         partial = partial_path(path)
         if partial.exists():
             raise UnfinishedError(f"{path}: unfinished {what} (see {partial.name})", command)
         raise FormatError(f"{what} not found: {path}", "check the path")
+    file = path / MANIFEST
     try:
-        files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
-        sizes = {str(name): int(item["size"]) for name, item in files.items()}
+        if file.stat().st_size > MANIFEST_BYTES:
+            raise FormatError(f"{file}: more than {MANIFEST_BYTES >> 20} MiB")
+        text = file.read_text(encoding="utf-8")
+        found = json.loads(text)
+        files = {
+            str(name): {"sha256": str(item["sha256"]), "size": _size(item["size"])}
+            for name, item in found["files"].items()
+        }
+        if found.get("sha256", _digest(found["files"])) != _digest(found["files"]):
+            raise ValueError("not as it was written")
+        if "sha256" in found and text != _text(found):
+            raise ValueError("not as it was written")
     except (FileNotFoundError, NotADirectoryError):
         if path.is_dir() and (path / "zarr.json").exists():
             raise UnfinishedError(f"{path}: no manifest, an unfinished {what}", command) from None
         raise FormatError(f"{path}: not a seal-store {what}", "check the path") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(
-            f"{path}/{MANIFEST}: damaged ({error})", f"make the {what} again"
+            f"{file}: damaged ({str(error)[:100]})", f"copy the {what} again or make it again"
         ) from None
-    for name, size in sizes.items():
+    for name in files:
         parts = PurePosixPath(name)
-        if parts.is_absolute() or ".." in parts.parts:
-            raise FormatError(f"{path}/{MANIFEST}: names a file outside the {what}: {name!r}")
+        if parts.is_absolute() or ".." in parts.parts or "\0" in name or not name:
+            raise FormatError(f"{file}: names a file outside the {what}: {name[:200]!r}")
+    return files
+
+
+def check(path: Path, what: str, command: str) -> dict[str, Entry]:
+    """Check that a published folder has every file of its manifest, with its size; its entries.
+
+    Raises :class:`UnfinishedError` or :class:`FormatError` as :func:`load`, and the latter if a
+    file is missing, of another size, not a plain file, or lies elsewhere by a link.
+    """
+    files = load(path, what, command)
+    for name, fault in misplaced(path, files).items():
+        raise FormatError(
+            f"{path}: {name} {fault}", f"the {what} is damaged: copy or make it again"
+        )
+    return files
+
+
+def misplaced(path: Path, files: Mapping[str, Entry]) -> dict[str, str]:
+    """Files that are missing, of another size, not plain, or outside ``path`` by a link."""
+    root = os.path.realpath(path)
+    folders = {name.rpartition("/")[0] for name in files}
+    outside = {f for f in folders if not _below(os.path.realpath(path / f), root)}
+    faults = {}
+    for name, listed in files.items():
         try:
-            found = (path / name).stat().st_size
+            found = os.lstat(path / name)
+            if name.rpartition("/")[0] in outside:
+                faults[name] = "leads outside by a link"
+            elif stat.S_ISLNK(found.st_mode):
+                if not _below(os.path.realpath(path / name), root):
+                    faults[name] = "leads outside by a link"
+                    continue
+                found = os.stat(path / name)
+            if name in faults:
+                continue
+            if not stat.S_ISREG(found.st_mode):
+                faults[name] = "is not a plain file"
+            elif found.st_size != listed["size"]:
+                faults[name] = f"is {found.st_size} bytes, not {listed['size']}"
         except OSError:
-            found = -1
-        if found != size:
-            raise FormatError(
-                f"{path}: {name} is {'missing' if found < 0 else f'{found} bytes, not {size}'}",
-                f"the {what} is damaged: copy or make it again",
-            )
+            faults[name] = "is missing"
+    return faults
+
+
+def _below(real: str, root: str) -> bool:
+    return real == root or real.startswith(root.rstrip("/") + "/")
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"size {value!r}")
+    return value
+
+
+def _digest(files: Any) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def write(folder: Path, files: Mapping[str, Entry]) -> None:
+    """Write the manifest of ``folder``; it ends with a SHA-256 of its own entries."""
+    write_json(folder / MANIFEST, {"files": files, "sha256": _digest(files)})
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON aside, sync it and rename it into place."""
     aside = path.with_name(path.name + ".tmp")
-    aside.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    aside.write_text(_text(value), encoding="utf-8")
     sync(aside)
     os.replace(aside, path)
     sync(path.parent)

@@ -29,6 +29,7 @@ from seal_store.genes import GeneTable, read_genes
 from seal_store.genome import Genome, file_sha256
 from seal_store.grid import MAX_DISTANCE, Grid
 from seal_store.heads import HeadSet, load_heads
+from seal_store.journal import difference
 from seal_store.labels import feature_labels
 from seal_store.layout import (
     FORMAT_VERSION,
@@ -102,7 +103,7 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
                 f"--first-offset: {error} (possible: -21499 to -18301)", "use -19900 or -20000"
             ) from None
     model = load_cnn(options.cnn)
-    check_heads(heads, model.config, grid, [])
+    check_heads(heads, model.config, grid, [], model.sha256())
     with Genome(options.genome) as genome:
         status = _select(genes, genome, options)
         attributes = _attributes(options, genes, genome, model, grid, heads, status)
@@ -240,9 +241,13 @@ def describe_heads(heads: HeadSet) -> dict[str, Any]:
 
 
 def check_heads(
-    heads: Sequence[HeadSet], config: CnnConfig, grid: Grid, present: Sequence[str]
+    heads: Sequence[HeadSet], config: CnnConfig, grid: Grid, present: Sequence[str], cnn: str
 ) -> None:
-    """Raise :class:`HeadsError` if a set does not fit the CNN or its name is not usable."""
+    """Raise :class:`HeadsError` if a set does not fit the CNN or its name is not usable.
+
+    ``cnn`` is the CNN's SHA-256. Head sets do not say which features they take in which order,
+    so two CNNs with as many features cannot be told apart by them.
+    """
     expected = 2 * len(grid.rates) * config.features
     seen = list(present)
     for head_set in heads:
@@ -250,7 +255,8 @@ def check_heads(
             raise HeadsError(
                 f"head set {head_set.name}: takes {head_set.inputs} inputs, "
                 f"this CNN gives {expected} ({2 * len(grid.rates)} decay sums of "
-                f"{config.features} features)",
+                f"{config.features} features); SHA-256 of the heads {head_set.sha256()}, "
+                f"of the CNN {cnn}",
                 "heads and CNN must belong together",
             )
         if head_set.name in seen:
@@ -269,13 +275,14 @@ def _check_same_plan(partial: Path, attributes: dict[str, Any], gene_id: np.ndar
     found: Any = group.attrs[ATTRIBUTE]
     heads = found["heads"][: len(attributes["heads"])]  # more may have been added since
     found = {**found, "heads": heads}
-    for key in sorted((set(attributes) | set(found)) - {"command"}):
-        if found.get(key) != attributes.get(key):
-            raise OutputError(
-                f"{partial}: planned with another {key}: {json.dumps(found.get(key))[:120]}, "
-                f"now {json.dumps(attributes.get(key))[:120]}",
-                "use the same inputs and options, or --overwrite to start again",
-            )
+    if {**found, "command": ""} != {**attributes, "command": ""}:
+        begun, wanted = ({**x, "command": ""} for x in (found, attributes))
+        key, then, now = difference(begun, wanted)
+        raise OutputError(
+            f"{partial}: planned with another {key}: {json.dumps(then)[:120]}, "
+            f"now {json.dumps(now)[:120]}",
+            "use the same inputs and options, or --overwrite to start again",
+        )
     if list(np.asarray(get(group, "gene_id")[:])) != list(gene_id):
         raise OutputError(f"{partial}: planned for other genes", "use the same gene selection")
 

@@ -5,18 +5,20 @@ It stands under its name only once it is whole, like a store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import zarr
 
-from seal_store import journal, manifest
+from seal_store import guard, journal, manifest
 from seal_store.attribute import CLOSED
-from seal_store.errors import FormatError
+from seal_store.errors import FormatError, OutputError
+from seal_store.guard import Expected
 from seal_store.layout import (
     ATTRIBUTION,
     RESULTS,
@@ -134,8 +136,19 @@ class Appender:
         if state is not None:
             journal.check_files(folder, state["files"])
             self.files = {n: e for n, e in state["files"].items() if n != state["tail"]}
-            with np.load(folder / state["tail"], allow_pickle=False) as tail:
-                self._held = {name: [tail[name]] for name in self._arrays}
+            self._held = {name: [rows] for name, rows in self._tail(state["tail"]).items()}
+
+    def _tail(self, name: str) -> dict[str, np.ndarray]:
+        """Rows that an earlier writer held; nothing in the file is executed."""
+        try:
+            with (self.folder / name).open("rb") as file:
+                tail = np.load(file, allow_pickle=False)
+                return {array: tail[array] for array in self._arrays}
+        except (OSError, ValueError, LookupError, EOFError, BadZipFile, MemoryError) as error:
+            raise OutputError(
+                f"{self.folder / name}: not the rows of an interrupted run",
+                "start again with --overwrite",
+            ) from error
 
     def append(self, values: dict[str, np.ndarray]) -> None:
         """Add rows; ``values`` has every array by name."""
@@ -255,20 +268,54 @@ class ZarrWriter:
         """Nothing is open."""
 
 
+def expected_arrays(
+    attributes: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> dict[str, Expected]:
+    """What the arrays of a results group must declare.
+
+    Rows follow from the counts; lengths that the attributes do not tell from label arrays, which
+    are bounded by their files.
+    """
+    rows = attributes["counts"]["rows"]
+    sizes = {"variant": rows}
+    arrays = metadata["consolidated_metadata"]["metadata"]
+    labels = [e for e in (*RESULTS, *ATTRIBUTION) if len(e.dims) == 1 and e.dims != ("variant",)]
+    for entry in labels:
+        shape = arrays.get(entry.name, {}).get("shape")
+        if isinstance(shape, list) and shape and type(shape[0]) is int:
+            sizes.setdefault(entry.dims[0], shape[0])
+    top = (attributes.get("attribution") or {}).get("top_features")
+    if top is not None:
+        sizes["rank"] = min(top, sizes.get("feature", 0))
+    found = {}
+    for entry in (*RESULTS, *ATTRIBUTION):
+        dims = entry.dims
+        dtypes: tuple[str, ...] = ("string" if entry.dtype == "str" else entry.dtype,)
+        if entry.name == "attribution":
+            dtypes = ("float32", "float16")
+            dims = entry.dims if top is None else (*entry.dims[:2], "rank")
+        shape = tuple(sizes.get(dim, -1) for dim in dims)
+        found[entry.name] = Expected(dtypes, shape, whole=dims[0] != "variant")
+    return found
+
+
 class Results:
     """A finished results group, read only."""
 
     def __init__(self, path: str | Path) -> None:
         """Open. Raises :class:`UnfinishedError` or :class:`FormatError`."""
         self.path = Path(path)
-        manifest.check(self.path, "results", "score again with --overwrite")
-        try:
-            self.group = zarr.open_group(str(self.path), mode="r")
-        except Exception as error:  # zarr raises many types for damaged metadata
-            raise FormatError(f"{path}: not a readable Zarr group ({error})") from error
+        self.listed = manifest.check(self.path, "results", "score again with --overwrite")
+        """Size and SHA-256 of every file, as the manifest has them."""
+        metadata = guard.read_metadata(self.path, self.listed)
         self.attributes = check_attributes(
-            self.group, self.path, ATTRIBUTE, "results", RESULTS_VERSION
+            metadata["attributes"], self.path, ATTRIBUTE, "results", RESULTS_VERSION
         )
+        expected = expected_arrays(self.attributes, metadata)
+        self.group = guard.open_group(self.path, metadata, expected, self.listed)
+        for entry in RESULTS:
+            if entry.name not in self.group:
+                raise FormatError(f"{path}: array {entry.name} is missing", "score again")
 
     def __len__(self) -> int:
         return int(get(self.group, "pos").shape[0])

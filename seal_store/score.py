@@ -25,7 +25,7 @@ from seal_store.haplotype import Stretch, centered_stretch, grid_stretch
 from seal_store.heads import Heads
 from seal_store.prefetch import ahead, behind
 from seal_store.progress import Progress, silent
-from seal_store.shards import Shards
+from seal_store.shards import ShardFiles
 from seal_store.store import Store
 from seal_store.variants import Allele
 
@@ -137,8 +137,8 @@ class Scorer:
         )
         heads = Heads(sets, self.device, keep)
         self.evaluator = Evaluator(store, heads, self.device, options.scheme)
-        self.sequences = Shards(store.array("sequence"))
-        self.aggregated = Shards(store.array("aggregated"))
+        self.sequences = ShardFiles(store.array("sequence"))
+        self.aggregated = ShardFiles(store.array("aggregated"))
         self.attributor = self._attributor(attribution, heads) if attribution else None
         self.completeness: float | None = None
         self.gene = gene

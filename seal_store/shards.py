@@ -23,6 +23,7 @@ from numcodecs import Blosc, Zstd
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
 from seal_store.errors import FormatError
+from seal_store.guard import decoded_size
 
 _CRC = 4
 _NONE = np.iinfo(np.uint64).max
@@ -31,7 +32,7 @@ _TOGETHER = 16
 """Chunks that one thread reads and decodes at a time."""
 
 
-class Shards:
+class ShardFiles:
     """Reads and writes chunks of ``array``, a sharded one of this package, ``threads`` at once.
 
     Raises :class:`FormatError` if the array has other codecs than this package's.
@@ -128,8 +129,10 @@ class Shards:
                     offset, length = index[inner].tolist()
                     data = _checked(os.pread(file.fileno(), length, offset), length)
                     target = out[i].reshape(-1).view(np.uint8)
-                    if len(self._codec.decode(data, target)) != target.nbytes:
-                        raise ValueError("a chunk of another size")
+                    size = decoded_size(np.frombuffer(data, np.uint8), self._codec.codec_id)
+                    if size != target.nbytes:
+                        raise ValueError(f"a chunk of {size} bytes, not {target.nbytes}")
+                    self._codec.decode(data, target)
         except (OSError, ValueError, RuntimeError, OverflowError) as error:
             raise FormatError(
                 f"{path}: damaged data ({str(error)[:120]})", "copy it again or build it again"

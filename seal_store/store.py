@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import version
 from importlib.resources import files
@@ -18,12 +19,13 @@ import numpy as np
 import torch
 import zarr
 
-from seal_store import manifest
+from seal_store import guard, manifest
 from seal_store.cnn import LAYERS, Beluga, CnnConfig
 from seal_store.errors import FormatError, GeneTableError, HeadsError
 from seal_store.genes import GeneTable
 from seal_store.genome import file_sha256
 from seal_store.grid import Grid
+from seal_store.guard import Expected
 from seal_store.heads import ARRAYS, HeadSet
 from seal_store.layout import FORMAT_VERSION, SEQUENCE_LENGTH, SEQUENCE_OFFSET, STORE, get, read
 
@@ -37,19 +39,19 @@ def software() -> dict[str, str]:
 
 
 def check_attributes(
-    group: zarr.Group, where: Path, key: str, schema: str, format_version: int
+    attributes: Mapping[str, Any], where: Path, key: str, schema: str, format_version: int
 ) -> dict[str, Any]:
-    """Attributes ``key`` of ``group``, checked against a JSON Schema.
+    """The entry ``key`` of a group's ``attributes``, checked against a JSON Schema.
 
-    Raises :class:`FormatError` if they are missing, of another version, or do not fit.
+    Raises :class:`FormatError` if it is missing, of another version, or does not fit.
     """
-    found = group.attrs.get(key)
+    found = attributes.get(key)
     if not isinstance(found, dict):
         raise FormatError(f"{where}: no {key!r} attributes", "is this a seal-store group?")
     written = found.get("results_version", found.get("format_version"))
     if written != format_version:
         raise FormatError(
-            f"{where}: format version {written}, this seal-store reads {format_version}",
+            f"{where}: format version {str(written)[:80]}, this seal-store reads {format_version}",
             "upgrade seal-store" if isinstance(written, int) and written > format_version else "",
         )
     text = files("seal_store.schemas").joinpath(f"{schema}-{format_version}.json").read_text()
@@ -59,6 +61,53 @@ def check_attributes(
         raise FormatError(
             f"{where}: attributes {error.json_path}: {error.message[:200]}"
         ) from error
+    return found
+
+
+def expected_arrays(attributes: Mapping[str, Any]) -> dict[str, Expected]:
+    """What the arrays of a store must declare, from its attributes."""
+    config = CnnConfig.from_dict(attributes["cnn"]["config"])
+    decay = 2 * len(attributes["grid"]["rates"])
+    sizes = {
+        "gene": attributes["gene_table"]["status"].get("computed", 0),
+        "table_gene": attributes["gene_table"]["genes"],
+        "window": attributes["grid"]["bins"],
+        "decay": decay,
+        "feature": config.features,
+        "unit": config.hidden,
+        "strand_read": 2,
+        "base": SEQUENCE_LENGTH,
+        "context": sum(entry["contexts"] for entry in attributes["heads"]),
+    }
+    found = {
+        entry.name: Expected(
+            ("string" if entry.dtype == "str" else entry.dtype,),
+            tuple(sizes[dim] for dim in entry.dims),
+            whole=not entry.sharded,
+        )
+        for entry in STORE
+    }
+    outputs = (*config.channels, config.hidden, config.features)
+    inputs = (4, *config.channels[:-1])
+    for n, (name, width) in enumerate(zip(LAYERS, outputs, strict=True)):
+        shape: tuple[int, ...] = (width, config.hidden)
+        if n < len(inputs):
+            shape = (width, inputs[n], config.kernel)
+        elif name == "linear1":
+            shape = (config.positions, config.channels[-1], width)
+        found[f"cnn/{name}_weight"] = Expected(("float32",), shape)
+        found[f"cnn/{name}_bias"] = Expected(("float32",), (width,))
+    for entry in attributes["heads"]:
+        latent, contexts = entry["latent"], entry["contexts"]
+        shapes = {
+            "w1": (latent, decay * config.features),
+            "b1": (latent,),
+            "w2": (contexts, latent),
+            "b2": (contexts,),
+        }
+        own = f"heads/{entry['name']}"
+        found |= {f"{own}/{name}": Expected(("float32",), shapes[name]) for name in ARRAYS}
+        found[f"{own}/context"] = Expected(("string",), (contexts,))
     return found
 
 
@@ -82,21 +131,32 @@ class Store:
         partial = manifest.partial_path(self.path)
         computed = (partial / manifest.MANIFEST).exists()
         finish = f"finish it with `seal-store build --finalize --out {self.path}`"
-        manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
-        try:
-            self.group = zarr.open_group(str(self.path), mode="r")
-        except Exception as error:  # zarr raises many types for damaged metadata
-            raise FormatError(f"{path}: not a readable Zarr group ({error})") from error
-        self.attributes = check_attributes(
-            self.group, self.path, ATTRIBUTE, "store", FORMAT_VERSION
+        self.listed = manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
+        """Size and SHA-256 of every file, as the manifest has them."""
+        metadata = guard.read_metadata(self.path, self.listed)
+        attributes = check_attributes(
+            metadata["attributes"], self.path, ATTRIBUTE, "store", FORMAT_VERSION
         )
-        grid = self.attributes["grid"]
+        expected = expected_arrays(attributes)
+        self._adopt(guard.open_group(self.path, metadata, expected, self.listed), attributes)
+        optional = {e.name for e in STORE if e.name == "hidden" or "context" in e.dims}
+        for name in expected:
+            if name not in optional and name not in self.group:
+                raise FormatError(f"{path}: array {name} is missing", "build it again")
+
+    @classmethod
+    def of(cls, path: Path, group: zarr.Group, attributes: dict[str, Any]) -> Store:
+        """A store whose attributes are checked, and perhaps nothing else."""
+        store = cls.__new__(cls)
+        store.path = path
+        store._adopt(group, attributes)
+        return store
+
+    def _adopt(self, group: zarr.Group, attributes: dict[str, Any]) -> None:
+        self.group, self.attributes = group, attributes
+        grid = attributes["grid"]
         self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
-        self.config = CnnConfig.from_dict(self.attributes["cnn"]["config"])
-        for entry in STORE:
-            optional = entry.name == "hidden" or "context" in entry.dims
-            if entry.name not in self.group and not optional:
-                raise FormatError(f"{path}: array {entry.name} is missing", "build it again")
+        self.config = CnnConfig.from_dict(attributes["cnn"]["config"])
 
     def __len__(self) -> int:
         return len(self.gene_id)

@@ -60,7 +60,8 @@ class TsvWriter:
         labels = context_columns(context_set, context_name)
         self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
         if state is None:
-            manifest.claim(out, overwrite=overwrite, resume_hint=manifest.RESUME_HINT)
+            hint, own = manifest.RESUME_HINT, (TABLE, PUBLISHED)
+            manifest.claim(out, overwrite=overwrite, resume_hint=hint, own=own)
             self.partial.mkdir()
             self._handle: BinaryIO = self._path.open("wb")
             self._put("\t".join((*TSV_COLUMNS, *map(cell, labels))) + "\n")

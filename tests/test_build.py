@@ -311,7 +311,7 @@ def test_a_newer_format_and_foreign_attributes_are_refused(
         (path / "zarr.json").write_text(json.dumps(metadata))
         listed = json.loads((path / manifest.MANIFEST).read_text())
         listed["files"]["zarr.json"] = manifest.entry(path / "zarr.json")
-        (path / manifest.MANIFEST).write_text(json.dumps(listed))
+        manifest.write(path, listed["files"])
 
     path = make_store().path
     rewrite(path, lambda a: a["seal_store"].update(format_version=2))  # type: ignore[attr-defined]
@@ -329,7 +329,7 @@ def test_a_manifest_cannot_point_outside(make_store: Callable[..., Store]) -> No
     path = make_store().path
     listed = json.loads((path / manifest.MANIFEST).read_text())
     listed["files"]["../../etc/passwd"] = {"sha256": "0" * 64, "size": 1}
-    (path / manifest.MANIFEST).write_text(json.dumps(listed))
+    manifest.write(path, listed["files"])
     with pytest.raises(FormatError, match="outside the store"):
         Store(path)
 
@@ -466,7 +466,7 @@ def test_hidden_can_be_added_later(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(building._Shards, "sweep", interrupted)
+        patch.setattr(building.Shards, "sweep", interrupted)
         with pytest.raises(KeyboardInterrupt):
             add_hidden(bare.path, "cpu")
     with pytest.raises(UnfinishedError):

@@ -490,7 +490,7 @@ def test_a_store_of_a_newer_format_is_refused(
     metadata.write_text(text.replace('"format_version": 1', f'"format_version": {version}'))
     files = json.loads((copied / "manifest.json").read_text())
     files["files"]["zarr.json"] = manifest.entry(metadata)
-    (copied / "manifest.json").write_text(json.dumps(files))
+    manifest.write(copied, files["files"])
     for result in (
         cli(*small.score(tmp_path / "x.tsv", store=copied)),
         cli("inspect", copied),

@@ -194,6 +194,20 @@ def scored(store: Store, vcf: Path, out: Path, stop_after: int = 0, **options: A
     write_scores(scorer, read_variants(vcf), out, source=str(vcf), resume=True, progress=progress)
 
 
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [("out.tsv", "table"), ("out.tsv", "published"), ("out.zarr", "zarr.0f.partial")],
+)
+def test_a_run_killed_before_its_first_checkpoint_is_begun_again(
+    name: str, inside: str, store: Store, vcf: Path, tmp_path: Path
+) -> None:
+    left = manifest.partial_path(tmp_path / name)
+    left.mkdir()
+    (left / inside).touch()
+    scored(store, vcf, tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
 def test_ctrl_c_keeps_what_was_done(
     store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from numcodecs import Blosc
 
 from seal_store.errors import FormatError
 from seal_store.layout import ArraySpec, create_array
-from seal_store.shards import Shards
+from seal_store.shards import ShardFiles
 
 
 def created(folder: Path, shape: tuple[int, ...], dtype: str = "float32") -> zarr.Array:
@@ -30,13 +30,13 @@ def test_shards_and_zarr_read_what_the_other_wrote(
     ours, theirs = created(tmp_path / "a", shape, dtype), created(tmp_path / "b", shape, dtype)
     theirs[...] = values
     for shard in range(-(-shape[0] // 8)):
-        Shards(ours).write((shard, 0, 0), values[8 * shard : 8 * shard + 8])
+        ShardFiles(ours).write((shard, 0, 0), values[8 * shard : 8 * shard + 8])
     np.testing.assert_array_equal(ours[...], values)
     chunks = -(-shape[1] // 4)
     wanted = [(gene, part, 0) for gene in range(shape[0]) for part in range(chunks)]
     wanted = [wanted[i] for i in rng.permutation(len(wanted))]
     for array in (ours, theirs):
-        found = Shards(array, threads=int(rng.integers(1, 4))).read(wanted)
+        found = ShardFiles(array, threads=int(rng.integers(1, 4))).read(wanted)
         assert found.dtype == values.dtype
         for (gene, part, _), chunk in zip(wanted, found, strict=True):
             expected = values[gene, 4 * part : 4 * part + 4]
@@ -46,7 +46,7 @@ def test_shards_and_zarr_read_what_the_other_wrote(
 
 def test_any_flipped_bit_that_is_read_is_an_error(tmp_path: Path, rng: np.random.Generator) -> None:
     array = created(tmp_path / "a", (8, 12, 5))
-    Shards(array).write((0, 0, 0), rng.random((8, 12, 5)).astype(np.float32))
+    ShardFiles(array).write((0, 0, 0), rng.random((8, 12, 5)).astype(np.float32))
     wanted = [(gene, part, 0) for gene in range(8) for part in range(3)]
     path = tmp_path / "a" / "values-float32" / "c" / "0" / "0" / "0"
     whole = path.read_bytes()
@@ -55,14 +55,14 @@ def test_any_flipped_bit_that_is_read_is_an_error(tmp_path: Path, rng: np.random
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
         with pytest.raises(FormatError, match="c/0/0/0: damaged data"):
-            Shards(array).read(wanted)
+            ShardFiles(array).read(wanted)
     for length in (0, 3, 100, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(FormatError, match="damaged data"):
-            Shards(array).read(wanted)
+            ShardFiles(array).read(wanted)
     path.unlink()
     with pytest.raises(FormatError, match="damaged data"):
-        Shards(array).read(wanted)
+        ShardFiles(array).read(wanted)
 
 
 def test_a_chunk_of_another_size_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
@@ -79,15 +79,15 @@ def test_a_chunk_of_another_size_is_refused_before_it_is_unpacked(tmp_path: Path
     path.parent.mkdir(parents=True)
     path.write_bytes(crc(bomb) + crc(index.tobytes()))
     with pytest.raises(FormatError, match="damaged data"):
-        Shards(array).read([(0, 0, 0)])
+        ShardFiles(array).read([(0, 0, 0)])
     index[..., 0] = 1 << 40
     path.write_bytes(crc(bomb) + crc(index.tobytes()))
     with pytest.raises(FormatError, match="outside the file"):
-        Shards(array).read([(0, 0, 0)])
+        ShardFiles(array).read([(0, 0, 0)])
 
 
 def test_an_array_with_other_codecs_is_refused(tmp_path: Path) -> None:
     group = zarr.open_group(str(tmp_path / "a"), mode="a")
     array = group.create_array("plain", shape=(4, 4), chunks=(2, 2), dtype="float32")
     with pytest.raises(FormatError, match="not stored as this version reads it"):
-        Shards(array)
+        ShardFiles(array)

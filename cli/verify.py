@@ -1,0 +1,68 @@
+"""``seal-store verify``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seal_store.cli import _options
+from seal_store.cli._progress import Meter
+
+if TYPE_CHECKING:
+    from seal_store.integrity import Fault, Report
+
+SHOWN = 5
+"""Genes of a fault that are printed; --json has all."""
+
+
+@click.command()
+@click.argument("path", type=_options.PATH)
+@click.option("--full", is_flag=True, help="Sums and predictions of all genes, not of 64.")
+@click.option(
+    "--windows",
+    default=16,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Windows of a store to compute again from sequence and weights.",
+)
+@click.option("--seed", default=0, show_default=True, help="Which genes and windows are chosen.")
+@_options.quiet
+@_options.as_json
+def verify(path: Path, full: bool, windows: int, seed: int, quiet: bool, as_json: bool) -> None:
+    """Check every file and number of a store or of results. Exit code 1 if there is a fault.
+
+    Checked are the attributes, the manifest, the SHA-256 of every file, the checksum of every
+    chunk, that numbers are finite and in range, and that features, sums and predictions follow
+    from each other. What `build --repair` can compute again, it does.
+    """
+    from seal_store import verify as library
+
+    with Meter(quiet=quiet) as progress:
+        report = library.verify(path, full=full, windows=windows, seed=seed, progress=progress)
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+    else:
+        click.echo("\n".join(_lines(report)))
+    if not report.ok:
+        click.get_current_context().exit(1)
+
+
+def _lines(report: Report) -> list[str]:
+    lines = [_fault(fault) for fault in report.faults]
+    checked = ", ".join(f"{count} {what}" for what, count in report.checked.items())
+    lines += [f"checked: {checked or 'nothing'}"]
+    lines += [f"not checked: {what}: {why}" for what, why in report.skipped.items()]
+    faults = len(report.faults)
+    verdict = f"{faults} fault{'s' * (faults > 1)}" if faults else "no fault"
+    return [*lines, f"{report.path}: {report.kind}, {verdict}"]
+
+
+def _fault(fault: Fault) -> str:
+    shard = f" (shard {fault.shard})" if fault.shard is not None else ""
+    genes = ", ".join(fault.genes[:SHOWN])
+    more = f" and {len(fault.genes) - SHOWN} more" if len(fault.genes) > SHOWN else ""
+    concerned = f"; genes {genes}{more}" if genes else ""
+    return f"{fault.check}: {fault.file}{shard}: {fault.message}{concerned}"
