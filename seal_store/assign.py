@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from seal_store.contigs import resolve_contig
 from seal_store.errors import VariantError
-from seal_store.genome import resolve_contig
 from seal_store.layout import SEQUENCE_LENGTH
 from seal_store.store import Store, sequence_start
 from seal_store.variants import SCORABLE, Allele

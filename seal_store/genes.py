@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from ncls import NCLS
 
+from seal_store.contigs import resolve_contig
 from seal_store.errors import GeneTableError
-from seal_store.genome import resolve_contig
 
 STRANDS = {"+": 1, "-": -1}
 CSV_COLUMNS = ("id", "symbol", "seqnames", "strand", "CAGE_representative_TSS", "type")
