@@ -94,6 +94,7 @@ def vcf(
     Positions are 1-based. Each allele gives one row (one per gene with --genes all) or is
     counted with the reason why not.
     """
+    from seal_store.assembly import check_variants, header_lengths
     from seal_store.score import Scorer
     from seal_store.store import Store
     from seal_store.variants import read_variants
@@ -101,7 +102,15 @@ def vcf(
     options = _score_options(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
     )
-    scorer = Scorer(Store(store), options, attribution=take(common))
+    opened = Store(store)
+    check_variants(
+        vcf,
+        header_lengths(vcf),
+        opened.attributes["assembly"],
+        opened.attributes["genome"]["contigs"],
+        f"the store {store}",
+    )
+    scorer = Scorer(opened, options, attribution=take(common))
     _run(scorer, read_variants(vcf), vcf, common)
 
 

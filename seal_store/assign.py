@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from seal_store.assembly import check_name
 from seal_store.contigs import resolve_contig
 from seal_store.errors import VariantError
 from seal_store.layout import SEQUENCE_LENGTH
@@ -110,7 +111,8 @@ class Assigner:
     """Finds an allele's genes in a store.
 
     ``all_genes`` gives every gene with ``|pos - TSS| <= max_distance``, otherwise the nearest
-    TSS, decided on the whole gene table. ``gene`` gives that one alone.
+    TSS, decided on the whole gene table. ``gene`` gives that one alone. An accession of another
+    assembly than the store's raises :class:`VariantError`.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Assigner:
         self.only = None if gene is None else self.table.row(gene)
         self.computed = {str(gene): i for i, gene in enumerate(store.gene_id)}
         self.lengths: dict[str, int] = store.attributes["genome"]["contigs"]
+        self.assembly: str = store.attributes["assembly"]
         self.max_distance = max_distance
         self.all_genes = all_genes
 
@@ -127,6 +130,7 @@ class Assigner:
         """Tasks of one allele; none if it was counted under a reason."""
         if allele.kind not in SCORABLE:
             return self._reject(allele, allele.kind, counts)
+        check_name(allele.contig, self.assembly)
         contig = self.table.contig_name(allele.contig)
         if contig is None:
             return self._reject(allele, "unknown_contig", counts)

@@ -37,6 +37,16 @@ def resolve_contig(name: str, known: Iterable[str]) -> str | None:
     return next((other for other in _spellings(name) if other in names), None)
 
 
+@lru_cache(maxsize=4096)
+def chromosome(name: str) -> str | None:
+    """``1`` ... ``22``, ``X``, ``Y`` or ``MT`` for any name of a chromosome; else None."""
+    if name in _accessions():
+        return _accessions()[name][0][1]
+    bare = name[3:] if name[:3].lower() == "chr" else name
+    bare = {"M": "MT"}.get(bare.upper(), bare.upper())
+    return bare if bare in _names() else None
+
+
 def assembly_of_name(name: str) -> str:
     """The assembly that an accession belongs to; ``unknown`` for other names, or for several."""
     owners = {assembly for assembly, _ in _accessions().get(name, ())}
@@ -52,11 +62,22 @@ def assembly_of_lengths(lengths: Mapping[str, int]) -> str:
     table = _lengths()
     votes: Counter[str] = Counter()
     for name, length in lengths.items():
-        chromosome = _chromosome(name)
-        if chromosome is not None and chromosome != "MT":
-            votes[table.get((chromosome, length), UNKNOWN)] += 1
+        found = chromosome(name)
+        if found is not None and found != "MT":
+            votes[table.get((found, length), UNKNOWN)] += 1
     best = max(votes, key=lambda assembly: votes[assembly], default=UNKNOWN)
     return best if votes[best] * 2 > votes.total() else UNKNOWN
+
+
+def assemblies_that_hold(positions: Mapping[str, int]) -> list[str]:
+    """Assemblies whose chromosomes all reach the largest 1-based position given for them."""
+    table = {(row["assembly"], row["name"]): int(row["length"]) for row in _table()}
+    largest = {chromosome(name): position for name, position in positions.items()}
+    return [
+        assembly
+        for assembly in _ALSO
+        if all(n is None or p <= table[assembly, n] for n, p in largest.items())
+    ]
 
 
 def assembly_of_text(text: str) -> str:
@@ -107,23 +128,14 @@ def _names() -> dict[str, list[str]]:
     return found
 
 
-def _chromosome(name: str) -> str | None:
-    """``1`` ... ``22``, ``X``, ``Y`` or ``MT`` for any name of a chromosome; else None."""
-    if name in _accessions():
-        return _accessions()[name][0][1]
-    bare = name[3:] if name[:3].lower() == "chr" else name
-    bare = {"M": "MT"}.get(bare.upper(), bare.upper())
-    return bare if bare in _names() else None
-
-
 @lru_cache(maxsize=4096)
 def _spellings(name: str) -> tuple[str, ...]:
     """Other names that ``name`` may go by, the likely ones first."""
     bare = name[3:] if name[:3].lower() == "chr" else name
     found = [f"chr{bare}", bare]
-    chromosome = _chromosome(name)
-    if chromosome is not None:
-        found += [f"chr{chromosome}", chromosome]
-        found += ["chrM", "M"] if chromosome == "MT" else []
-        found += _names()[chromosome]
+    common = chromosome(name)
+    if common is not None:
+        found += [f"chr{common}", common]
+        found += ["chrM", "M"] if common == "MT" else []
+        found += _names()[common]
     return tuple(dict.fromkeys(found))

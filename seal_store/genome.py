@@ -137,7 +137,7 @@ class Genome:
 
     @property
     def assembly(self) -> str:
-        """``hg19``, ``hg38`` or ``T2T-CHM13``, by the lengths of its chromosomes; or ``unknown``."""
+        """``hg19``, ``hg38`` or ``T2T-CHM13``, by the lengths of chromosomes; or ``unknown``."""
         return assembly_of_lengths(self.lengths)
 
     def close(self) -> None:

@@ -11,10 +11,9 @@ from seal_store.labels import context_labels, feature_labels, table
 ROOT = Path(seal_store.__file__).parent
 
 ORDER = (
-    "errors extras progress prefetch device contigs genome genes grid cnn trunk sweep delta heads "
-    "labels layout manifest lock journal store plan build variants assign haplotype evaluate attribute "
-    "score "
-    "saturate results tables write attach "
+    "errors extras progress prefetch device contigs assembly gtf genome genes grid cnn trunk "
+    "sweep delta heads labels layout manifest lock journal store plan build variants assign "
+    "haplotype evaluate attribute score saturate results tables write attach "
     "training.expression training.targets training.inputs training.outputs training.fit "
     "training.checkpoint training.metrics training.plots training.summary training.steps "
     "training.compare "
