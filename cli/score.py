@@ -86,8 +86,19 @@ def score() -> None:
     show_default=True,
     help="What to do where REF differs from the genome.",
 )
+@click.option(
+    "--liftover",
+    type=_options.PATH,
+    help="Chain file from the assembly of the variants to the store's, plain or gzipped.",
+)
 def vcf(
-    vcf: str, store: Path, genes: str, max_distance: int, ref_mismatch: str, **common: Any
+    vcf: str,
+    store: Path,
+    genes: str,
+    max_distance: int,
+    ref_mismatch: str,
+    liftover: Path | None,
+    **common: Any,
 ) -> None:
     """Score every allele of VCF: text, .gz, Seal's headerless five columns, or - for stdin.
 
@@ -95,6 +106,7 @@ def vcf(
     counted with the reason why not.
     """
     from seal_store.assembly import check_variants, header_lengths
+    from seal_store.liftover import Lifter
     from seal_store.score import Scorer
     from seal_store.store import Store
     from seal_store.variants import read_variants
@@ -103,14 +115,18 @@ def vcf(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
     )
     opened = Store(store)
-    check_variants(
-        vcf,
-        header_lengths(vcf),
-        opened.attributes["assembly"],
-        opened.attributes["genome"]["contigs"],
-        f"the store {store}",
-    )
-    scorer = Scorer(opened, options, attribution=take(common))
+    lifter = Lifter(liftover, opened) if liftover else None
+    if lifter is not None:
+        lifter.check_variants(vcf, header_lengths(vcf))
+    else:
+        check_variants(
+            vcf,
+            header_lengths(vcf),
+            opened.attributes["assembly"],
+            opened.attributes["genome"]["contigs"],
+            f"the store {store}",
+        )
+    scorer = Scorer(opened, options, attribution=take(common), lifter=lifter)
     _run(scorer, read_variants(vcf), vcf, common)
 
 
@@ -194,6 +210,11 @@ def summary(facts: dict[str, Any]) -> str:
         lines += [f"    {example}" for example in facts["examples"].get(reason, [])]
     if facts["ref_mismatches"]:
         lines.append(f"  REF differs from the genome in {facts['ref_mismatches']} rows (flagged)")
+    if facts["swapped"]:
+        lines.append(
+            f"  the store's genome has ALT in {facts['swapped']} lifted rows "
+            "(swapped, the sign of the effect turned)"
+        )
     if facts["genes_not_computed"]:
         lines.append(f"  pairs of allele and gene not computed: {facts['genes_not_computed']}")
     if facts["genes_too_long"]:

@@ -98,10 +98,10 @@ def check_variants(
         )
 
 
-def check_name(contig: str, assembly: str) -> None:
+def check_name(contig: str, assembly: str, what: str = "the store is") -> None:
     """Refuse an accession of another assembly than ``assembly``."""
     found = assembly_of_name(contig)
     if differ(found, assembly):
         raise VariantError(
-            f"contig {contig} belongs to {called(found)}, the store is {called(assembly)}", LIFT
+            f"contig {contig} belongs to {called(found)}, {what} {called(assembly)}", LIFT
         )

@@ -26,6 +26,10 @@ REASONS = {
     "missing": "no ALT or no REF",
     "iupac": "bases other than A, C, G, T",
     "malformed": "not a VCF line",
+    "liftover_unmapped": "its bases are on no chain to the store's assembly",
+    "liftover_ambiguous": "its bases are on several chains",
+    "liftover_split": "its bases do not stay side by side on the store's assembly",
+    "liftover_gap": "an indel at a gap of the chain: what the store's assembly has is not certain",
     "unknown_contig": "no gene on this contig in the store's gene table",
     "beyond_contig": "position beyond the end of the contig",
     "no_gene_in_range": "no TSS within the distance",
@@ -53,13 +57,15 @@ class Counts:
     """Where the input went. ``examples`` keeps the first few alleles of each reason.
 
     ``genes_not_computed`` and ``genes_too_long`` count pairs of allele and gene that gave no row,
-    also where the allele has a row for another gene.
+    also where the allele has a row for another gene. ``swapped`` counts rows of lifted alleles
+    whose ALT is what the store's genome has.
     """
 
     alleles: int = 0
     alleles_scored: int = 0
     rows: int = 0
     ref_mismatches: int = 0
+    swapped: int = 0
     genes_not_computed: int = 0
     genes_too_long: int = 0
     not_scored: Counter[str] = field(default_factory=Counter)
@@ -79,6 +85,7 @@ class Counts:
             "alleles_scored",
             "rows",
             "ref_mismatches",
+            "swapped",
             "genes_not_computed",
             "genes_too_long",
         ):
@@ -100,6 +107,7 @@ class Counts:
             "alleles_scored": self.alleles_scored,
             "rows": self.rows,
             "ref_mismatches": self.ref_mismatches,
+            "swapped": self.swapped,
             "genes_not_computed": self.genes_not_computed,
             "genes_too_long": self.genes_too_long,
             "not_scored": dict(sorted(self.not_scored.items())),
