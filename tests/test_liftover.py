@@ -421,12 +421,22 @@ def test_score_vcf_with_a_chain(
         [CONTIG, str(a.pos), a.ref, a.alt, status]
         for a, status in ((lifted, "lifted_reverse"), (swapped, "swapped_reverse"))
     ]
-    assert cli("export", tmp_path / "a.zarr", "--out", tmp_path / "b.tsv").exit_code == 0
+    assert cli("export", tmp_path / "a.zarr", tmp_path / "b.tsv").exit_code == 0
     assert (tmp_path / "b.tsv").read_bytes() == (tmp_path / "a.tsv").read_bytes()
-    added = cli("attribute", tmp_path / "a.zarr", "--store", store.path, "--targets", "all")
+    added = cli(
+        *("attribute", tmp_path / "a.zarr", "--store", store.path),
+        *("--method", "deeplift", "--target", "all"),
+    )
     assert added.exit_code == 0, added.output
-    sums = Results(tmp_path / "a.zarr").attribution()["attribution"].sum(-1)
+    results = Results(tmp_path / "a.zarr")
+    sums = results.attribution()["attribution"].sum(-1)
     np.testing.assert_allclose(sums, results.rows().effect, atol=1e-5)
+    exported = cli("export", tmp_path / "a.zarr", tmp_path / "t.tsv", "--attributions", 2)
+    assert exported.exit_code == 0, exported.output
+    with (tmp_path / "t.tsv").open() as handle:
+        header, *lines = csv.reader(handle, delimiter="\t")
+    assert header[8:13] == names
+    assert {len(line) for line in lines} == {len(header)}
     text = cli(*common, "--out", tmp_path / "c.tsv").stdout
     assert "the store's genome has ALT in 1 lifted rows" in text
     assert "liftover_unmapped: 1" in text
