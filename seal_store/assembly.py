@@ -92,13 +92,13 @@ def check_variants(
     )
     if differ(found, assembly) or contradicts:
         raise VariantError(
-            f"{where}: its ##contig lines are those of {called(found)}, {what} is "
+            f"{where}: its ##contig lines are those of {called(found)}, {what} is of "
             f"{called(assembly)}",
             hint,
         )
 
 
-def check_name(contig: str, assembly: str, what: str = "the store is") -> None:
+def check_name(contig: str, assembly: str, what: str = "the store is of") -> None:
     """Refuse an accession of another assembly than ``assembly``."""
     found = assembly_of_name(contig)
     if differ(found, assembly):

@@ -152,7 +152,7 @@ def _check_assembly(genes: GeneTable, genome: Genome, options: BuildOptions) -> 
     """Refuse a gene table or variants of another assembly than the genome's."""
     if differ(genes.assembly, genome.assembly):
         raise GenomeError(
-            f"{options.genes} is of {called(genes.assembly)}, {options.genome} is "
+            f"{options.genes} is of {called(genes.assembly)}, {options.genome} is of "
             f"{called(genome.assembly)}",
             "give both of one assembly",
         )
@@ -174,7 +174,7 @@ def _beyond(genes: GeneTable, row: int, genome: Genome, options: BuildOptions) -
     fits = f"; its positions fit {' and '.join(map(called, fitting))}" if fitting else ""
     return GenomeError(
         f"gene {genes.gene_id[row]}: TSS {genes.tss[row]} is beyond the end of {contig} "
-        f"({genome.lengths[contig]} bp) in {options.genome}, which is {called(genome.assembly)}",
+        f"({genome.lengths[contig]} bp) in {options.genome}, which is of {called(genome.assembly)}",
         f"gene table and FASTA are of different assemblies{fits}",
     )
 
