@@ -24,8 +24,19 @@ if TYPE_CHECKING:
     help="Folder with Seal's files, as `seal-store fetch` leaves it or Seal's own: genome, gene "
     "table, weights, profiles and head sets are found there, but for those named otherwise.",
 )
-@click.option("--genome", type=_options.PATH, help="FASTA of the genome.")
-@click.option("--genes", type=_options.PATH, help="Gene table: BED or geneanno CSV.")
+@click.option("--genome", type=_options.PATH, help="FASTA of the genome, plain or bgzip.")
+@click.option("--genes", type=_options.PATH, help="Gene table: BED, GTF, GFF3 or geneanno CSV.")
+@click.option(
+    "--tss",
+    type=click.Choice(["gene", "canonical", "transcript"]),
+    default="gene",
+    show_default=True,
+    help="TSS of a GTF or GFF3: 5' end of each gene, of its MANE Select or canonical transcript, "
+    "or of every transcript, each a row of its own.",
+)
+@click.option(
+    "--gene-type", multiple=True, help="Only genes of this type, as protein_coding. Repeatable."
+)
 @click.option("--cnn", type=_options.PATH, help="CNN weights, deepsea.beluga.pth.")
 @click.option(
     "--heads",
@@ -76,6 +87,8 @@ def build(
     from_seal: Path | None,
     genome: Path | None,
     genes: Path | None,
+    tss: str,
+    gene_type: tuple[str, ...],
     cnn: Path | None,
     heads: tuple[Path, ...],
     out: Path,
@@ -103,6 +116,7 @@ def build(
     then --finalize. --gene and --near-vcf limit what is computed, not the gene table.
     """
     from seal_store import build as library
+    from seal_store.assembly import header_lengths
     from seal_store.manifest import partial_path
     from seal_store.plan import BuildOptions
     from seal_store.plan import plan as plan_store
@@ -157,6 +171,9 @@ def build(
             from_profiles=from_profiles,
             gene=gene,
             near=_positions(near_vcf) if near_vcf else None,
+            near_lengths=header_lengths(near_vcf) if near_vcf else {},
+            tss=tss,
+            gene_type=gene_type,
             first_offset=first_offset,
             keep_bits=keep_bits,
             hidden=hidden,

@@ -16,7 +16,9 @@ from seal_store.cli._progress import Meter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from seal_store.liftover import Lifter
     from seal_store.score import Scorer
+    from seal_store.store import Store
     from seal_store.variants import Allele
 
 
@@ -110,6 +112,11 @@ def score() -> None:
     help="Only variants whose REF touches CONTIG:FROM-TO, 1-based, both included; through the "
     "index of BGZF or BCF (.csi, .tbi) if there is one. Repeatable.",
 )
+@click.option(
+    "--liftover",
+    type=_options.PATH,
+    help="Chain file from the assembly of the variants to the store's, plain or gzipped.",
+)
 def vcf(
     vcf: str,
     store: Path,
@@ -117,6 +124,7 @@ def vcf(
     max_distance: int,
     ref_mismatch: str,
     region: tuple[str, ...],
+    liftover: Path | None,
     **common: Any,
 ) -> None:
     """Score every allele of VCF: text, .gz, BCF, Seal's headerless five columns, - for stdin.
@@ -132,11 +140,29 @@ def vcf(
     options = _score_options(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
     )
+    opened = Store(store)
     regions = [parse_region(text) for text in region]
-    scorer = Scorer(Store(store), options, attribution=take(common))
+    lifter = _lifter(opened, vcf, liftover)
+    scorer = Scorer(opened, options, attribution=take(common), lifter=lifter)
     if regions and reads_all_of(vcf) and not common["quiet"]:
         click.echo(f"note: {vcf} has no index (.csi, .tbi) as new as it: all is read", err=True)
     _run(scorer, read_variants(vcf, regions), vcf, common, tuple(map(str, regions)))
+
+
+def _lifter(opened: Store, vcf: str, chain: Path | None) -> Lifter | None:
+    """The way from the variants' assembly to the store's; refuses variants of another one."""
+    from seal_store.assembly import check_variants, header_lengths
+    from seal_store.liftover import Lifter
+
+    lengths = header_lengths(vcf)
+    if chain is not None:
+        lifter = Lifter(chain, opened)
+        lifter.check_variants(vcf, lengths)
+        return lifter
+    facts = opened.attributes
+    where = f"the store {opened.path}"
+    check_variants(vcf, lengths, facts["assembly"], facts["genome"]["contigs"], where)
+    return None
 
 
 @score.command()
@@ -311,6 +337,11 @@ def _accounts(facts: dict[str, Any]) -> list[str]:
         lines += [f"    {example}" for example in facts["examples"].get(reason, [])]
     if facts["ref_mismatches"]:
         lines.append(f"  REF differs from the genome in {facts['ref_mismatches']} rows (flagged)")
+    if facts["swapped"]:
+        lines.append(
+            f"  the store's genome has ALT in {facts['swapped']} lifted rows "
+            "(swapped, the sign of the effect turned)"
+        )
     if facts["genes_not_computed"]:
         lines.append(f"  pairs of allele and gene not computed: {facts['genes_not_computed']}")
     if facts["genes_too_long"]:

@@ -10,8 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from seal_store.assembly import check_name
+from seal_store.contigs import resolve_contig
 from seal_store.errors import VariantError
-from seal_store.genome import resolve_contig
 from seal_store.layout import SEQUENCE_LENGTH
 from seal_store.store import Store, sequence_start
 from seal_store.variants import SCORABLE, Allele
@@ -25,6 +26,10 @@ REASONS = {
     "missing": "no ALT or no REF",
     "iupac": "bases other than A, C, G, T",
     "malformed": "not a VCF line",
+    "liftover_unmapped": "its bases are on no chain to the store's assembly",
+    "liftover_ambiguous": "its bases are on several chains",
+    "liftover_split": "its bases do not stay side by side on the store's assembly",
+    "liftover_gap": "an indel at a gap of the chain: what the store's assembly has is not certain",
     "unknown_contig": "no gene on this contig in the store's gene table",
     "beyond_contig": "position beyond the end of the contig",
     "no_gene_in_range": "no TSS within the distance",
@@ -52,13 +57,15 @@ class Counts:
     """Where the input went. ``examples`` keeps the first few alleles of each reason.
 
     ``genes_not_computed`` and ``genes_too_long`` count pairs of allele and gene that gave no row,
-    also where the allele has a row for another gene.
+    also where the allele has a row for another gene. ``swapped`` counts rows of lifted alleles
+    whose ALT is what the store's genome has.
     """
 
     alleles: int = 0
     alleles_scored: int = 0
     rows: int = 0
     ref_mismatches: int = 0
+    swapped: int = 0
     genes_not_computed: int = 0
     genes_too_long: int = 0
     not_scored: Counter[str] = field(default_factory=Counter)
@@ -78,6 +85,7 @@ class Counts:
             "alleles_scored",
             "rows",
             "ref_mismatches",
+            "swapped",
             "genes_not_computed",
             "genes_too_long",
         ):
@@ -99,6 +107,7 @@ class Counts:
             "alleles_scored": self.alleles_scored,
             "rows": self.rows,
             "ref_mismatches": self.ref_mismatches,
+            "swapped": self.swapped,
             "genes_not_computed": self.genes_not_computed,
             "genes_too_long": self.genes_too_long,
             "not_scored": dict(sorted(self.not_scored.items())),
@@ -110,7 +119,8 @@ class Assigner:
     """Finds an allele's genes in a store.
 
     ``all_genes`` gives every gene with ``|pos - TSS| <= max_distance``, otherwise the nearest
-    TSS, decided on the whole gene table. ``gene`` gives that one alone.
+    TSS, decided on the whole gene table. ``gene`` gives that one alone. An accession of another
+    assembly than the store's raises :class:`VariantError`.
     """
 
     def __init__(
@@ -120,6 +130,7 @@ class Assigner:
         self.only = None if gene is None else self.table.row(gene)
         self.computed = {str(gene): i for i, gene in enumerate(store.gene_id)}
         self.lengths: dict[str, int] = store.attributes["genome"]["contigs"]
+        self.assembly: str = store.attributes["assembly"]
         self.max_distance = max_distance
         self.all_genes = all_genes
 
@@ -127,6 +138,7 @@ class Assigner:
         """Tasks of one allele; none if it was counted under a reason."""
         if allele.kind not in SCORABLE:
             return self._reject(allele, allele.kind, counts)
+        check_name(allele.contig, self.assembly)
         contig = self.table.contig_name(allele.contig)
         if contig is None:
             return self._reject(allele, "unknown_contig", counts)

@@ -21,6 +21,7 @@ from seal_store.assign import Counts, Task
 from seal_store.attribute import AttributionOptions
 from seal_store.errors import FormatError, OutputError, StoreError
 from seal_store.layout import ATTRIBUTION
+from seal_store.liftover import SWAPPED, LiftedAllele
 from seal_store.lock import hold
 from seal_store.progress import Progress, silent
 from seal_store.results import (
@@ -181,8 +182,14 @@ def _alleles(results: Results) -> Iterator[Allele]:
     row = 0
     for batch in results.batches():
         columns = (batch.columns[name].tolist() for name in names)
-        for values in zip(*columns, strict=True):
-            yield Allele(row, *values)
+        status = batch.columns.get("liftover", np.full(len(batch), ""))
+        for values, lifted in zip(zip(*columns, strict=True), status.tolist(), strict=True):
+            allele = Allele(row, *values)
+            if lifted.startswith(SWAPPED):
+                exchanged = {"ref": allele.alt, "alt": allele.ref, "source": allele}
+                fields = {name: getattr(allele, name) for name in ("line", *names)}
+                allele = LiftedAllele(**fields | exchanged, swapped=True)
+            yield allele
             row += 1
 
 

@@ -7,6 +7,7 @@
     │   ├── GenomeError                  FASTA
     │   ├── GeneTableError               gene table
     │   ├── VariantError                 VCF
+    │   ├── LiftoverError                chain file
     │   ├── WeightsError                 CNN weights
     │   ├── HeadsError                   head sets
     │   ├── ProfileError                 imported gene profiles
@@ -45,6 +46,10 @@ class GeneTableError(InputError):
 
 class VariantError(InputError):
     """A variant file cannot be read, or holds a variant that the chosen policy refuses."""
+
+
+class LiftoverError(InputError):
+    """A chain file is missing, damaged or of other assemblies than the variants or the store."""
 
 
 class WeightsError(InputError):

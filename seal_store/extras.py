@@ -8,7 +8,8 @@ from seal_store.errors import MissingExtraError
 
 EXTRAS = {
     "attribution": {"captum": "captum"},
-    "htslib": {"cyvcf2": "cyvcf2"},
+    "htslib": {"cyvcf2": "cyvcf2", "pysam": "pysam"},
+    "liftover": {"liftover": "liftover"},
     "train": {"matplotlib": "matplotlib", "scipy": "scipy", "sklearn": "scikit-learn"},
 }
 """Per extra of this package: modules, and the packages they come in."""

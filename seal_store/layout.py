@@ -161,6 +161,20 @@ RESULTS = (
     ArraySpec("context_set", "str", ("context",), "head set"),
 )
 
+LIFTED = (
+    ArraySpec("source_contig", "str", ("variant",), "contig in the input"),
+    ArraySpec("source_pos", "int64", ("variant",), "position in the input", "bp, 1-based"),
+    ArraySpec("source_ref", "str", ("variant",), "reference allele in the input"),
+    ArraySpec("source_alt", "str", ("variant",), "alternative allele in the input"),
+    ArraySpec(
+        "liftover",
+        "str",
+        ("variant",),
+        "lifted, or swapped (the store's genome has ALT); with _reverse on the other strand",
+    ),
+)
+"""In results of lifted variants: ``contig``, ``pos``, ``ref`` and ``alt`` are the store's."""
+
 _TARGET = "contig pos ref alt gene_id target_name target_set"
 
 ATTRIBUTION = (

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from seal_store.contigs import UNKNOWN, assembly_of_name, chromosome, differ
 from seal_store.errors import VariantError
 from seal_store.genome import reverse_complement
 from seal_store.layout import SEQUENCE_LENGTH
@@ -29,14 +30,6 @@ _HGVS = re.compile(
     r"|dup(?P<twice>[ACGTN]*)|ins(?P<new>[ACGTN]+)|(?P<inv>inv))",
     re.ASCII | re.IGNORECASE,
 )
-_REFSEQ = re.compile(r"NC_0*([0-9]+)\.([0-9]+)", re.ASCII)
-# fmt: off
-_HG19_VERSIONS = (
-    10, 11, 11, 11, 9, 11, 13, 10, 11, 10, 9, 11, 10, 8, 9, 9, 10, 9, 9, 10, 8, 10, 10, 9,
-)
-# fmt: on
-"""Versions of the accessions of chromosomes 1-22, X, Y in GRCh37; in GRCh38 each is one more."""
-_T2T_FIRST = 60_925
 
 
 class StoreBases:
@@ -100,10 +93,10 @@ def _alleles(text: str, contig: str, pos: str, ref: str, alt: str) -> list[Allel
 
 def _contig(text: str, name: str, assembly: str) -> str:
     """The chromosome of an accession; other names stay."""
-    contig, own = refseq(name) or (name, "unknown")
-    if "unknown" not in (own, assembly) and own != assembly:
+    own = assembly_of_name(name)
+    if differ(own, assembly):
         raise _refuse(text, f"{name} is of {own}, the store of {assembly}", "lift it over")
-    return contig
+    return name if own == UNKNOWN else f"chr{chromosome(name)}"
 
 
 def _hgvs(text: str, bases: Bases, assembly: str) -> Allele:
@@ -177,23 +170,6 @@ def left_aligned(pos: int, ref: str, alt: str, base: Callable[[int], str]) -> tu
     while len(ref) > 1 and len(alt) > 1 and ref[0] == alt[0]:
         pos, ref, alt = pos + 1, ref[1:], alt[1:]
     return pos, ref, alt
-
-
-def refseq(name: str) -> tuple[str, str] | None:
-    """(``chr1``, assembly) of a RefSeq accession of a human chromosome; None for other names."""
-    found = _REFSEQ.fullmatch(name)
-    if found is None:
-        return None
-    number, revision = int(found[1]), int(found[2])
-    if 1 <= number <= 24:
-        newer = revision - _HG19_VERSIONS[number - 1]
-        assembly = {0: "hg19", 1: "hg38"}.get(newer, "")
-    else:
-        number -= _T2T_FIRST - 1
-        assembly = "T2T-CHM13" if revision == 1 else ""
-    if not 1 <= number <= 24 or not assembly:
-        return None
-    return "chr" + {23: "X", 24: "Y"}.get(number, str(number)), assembly
 
 
 def _refuse(text: str, problem: str, hint: str) -> VariantError:

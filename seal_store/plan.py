@@ -7,8 +7,8 @@ from that folder alone, on any machine that sees it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import numpy as np
 import zarr
 
 from seal_store import manifest
+from seal_store.assembly import check_variants
 from seal_store.cnn import Beluga, CnnConfig, load_cnn
+from seal_store.contigs import assemblies_that_hold, called, differ
 from seal_store.errors import (
     GeneTableError,
     GenomeError,
@@ -51,7 +53,9 @@ class BuildOptions:
     """What to build from and where to; see ``seal-store build --help`` for each.
 
     ``near`` holds (contig, 1-based position) pairs: only genes with a TSS within
-    ``max_distance`` bp of one are computed.
+    ``max_distance`` bp of one are computed. ``near_lengths`` has the lengths of the contigs that
+    these positions are on, if they are known. ``tss`` and ``gene_type`` are those of
+    :func:`seal_store.genes.read_genes`.
     """
 
     genome: Path
@@ -62,6 +66,9 @@ class BuildOptions:
     from_profiles: Path | None = None
     gene: tuple[str, ...] = ()
     near: Iterable[tuple[str, int]] | None = None
+    near_lengths: Mapping[str, int] = field(default_factory=dict)
+    tss: str = "gene"
+    gene_type: tuple[str, ...] = ()
     max_distance: int = MAX_DISTANCE
     first_offset: int = -19_900
     keep_bits: int | None = None
@@ -90,7 +97,7 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
     options, and keep it. Raises an :class:`InputError` for an input that is wrong and
     :class:`OutputError` if the output exists or the plan differs.
     """
-    genes = read_genes(options.genes)
+    genes = read_genes(options.genes, tss=options.tss, gene_types=options.gene_type)
     heads = [head_set for path in options.heads for head_set in load_heads(path)]
     if options.keep_bits is not None and not 1 <= options.keep_bits <= 23:
         raise InputError(f"--keep-bits {options.keep_bits}: not between 1 and 23")
@@ -105,6 +112,7 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
     model = load_cnn(options.cnn)
     check_heads(heads, model.config, grid, [], model.sha256())
     with Genome(options.genome) as genome:
+        _check_assembly(genes, genome, options)
         status = _select(genes, genome, options)
         attributes = _attributes(options, genes, genome, model, grid, heads, status)
         selected = np.flatnonzero(status == "computed")
@@ -141,6 +149,37 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
     return planned
 
 
+def _check_assembly(genes: GeneTable, genome: Genome, options: BuildOptions) -> None:
+    """Refuse a gene table or variants of another assembly than the genome's."""
+    if differ(genes.assembly, genome.assembly):
+        raise GenomeError(
+            f"{options.genes} is of {called(genes.assembly)}, {options.genome} is of "
+            f"{called(genome.assembly)}",
+            "give both of one assembly",
+        )
+    check_variants(
+        "--near-vcf",
+        options.near_lengths,
+        genome.assembly,
+        genome.lengths,
+        str(options.genome),
+        "give variants of the same assembly",
+    )
+
+
+def _beyond(genes: GeneTable, row: int, genome: Genome, options: BuildOptions) -> GenomeError:
+    """A TSS beyond the end of its contig, with what the whole table's positions tell."""
+    contig = genome.resolve(str(genes.contig[row])) or ""
+    largest = {str(name): int(genes.tss[genes.contig == name].max()) for name in set(genes.contig)}
+    fitting = assemblies_that_hold(largest)
+    fits = f"; its positions fit {' and '.join(map(called, fitting))}" if fitting else ""
+    return GenomeError(
+        f"gene {genes.gene_id[row]}: TSS {genes.tss[row]} is beyond the end of {contig} "
+        f"({genome.lengths[contig]} bp) in {options.genome}, which is of {called(genome.assembly)}",
+        f"gene table and FASTA are of different assemblies{fits}",
+    )
+
+
 def _select(genes: GeneTable, genome: Genome, options: BuildOptions) -> np.ndarray:
     """Status of every gene of the table."""
     status = np.full(len(genes), "computed", dtype="<U20")
@@ -149,11 +188,7 @@ def _select(genes: GeneTable, genome: Genome, options: BuildOptions) -> np.ndarr
     for row in map(int, np.flatnonzero(status == "computed")):
         contig = genome.resolve(str(genes.contig[row])) or ""
         if genes.tss[row] > genome.lengths[contig]:
-            raise GenomeError(
-                f"gene {genes.gene_id[row]}: TSS {genes.tss[row]} is beyond the end of {contig} "
-                f"({genome.lengths[contig]} bp) in {options.genome}",
-                "gene table and FASTA are of different assemblies",
-            )
+            raise _beyond(genes, row, genome, options)
     wanted = np.ones(len(genes), bool)
     if options.gene:
         wanted[:] = False
@@ -212,6 +247,8 @@ def _attributes(
             "sha256": file_sha256(options.genes),
             "genes": len(genes),
             "status": _counts(status),
+            **({} if options.tss == "gene" else {"tss": options.tss}),
+            **({"gene_types": sorted(options.gene_type)} if options.gene_type else {}),
         },
         "cnn": {
             "file": options.cnn.name,

@@ -7,8 +7,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from seal_store.contigs import resolve_contig
 from seal_store.errors import InputError
-from seal_store.genome import resolve_contig
 
 LAST = 2**31 - 1
 

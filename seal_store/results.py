@@ -21,6 +21,7 @@ from seal_store.errors import FormatError, OutputError
 from seal_store.guard import Expected
 from seal_store.layout import (
     ATTRIBUTION,
+    LIFTED,
     RESULTS,
     RESULTS_VERSION,
     VARIANTS_PER_CHUNK,
@@ -52,6 +53,7 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
         "tf32": options.tf32,
         "attribution": attribution_attributes(scorer),
         "variants": variants,
+        "liftover": scorer.lifter.describe() if scorer.lifter else None,
         "store": {
             "path": str(store.path.resolve()),
             "sha256": store.sha256,
@@ -231,6 +233,7 @@ class ZarrWriter:
     ) -> None:
         self.out, self.partial = out, manifest.partial_path(out)
         specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
+        specs += LIFTED if scorer.lifter else ()
         sizes = {"context": len(scorer.context_name)}
         if scorer.attributor is not None:
             specs += scorer.attributor.specs()
@@ -328,7 +331,8 @@ class Results:
         """Rows ``[start, stop)``, all by default."""
         part = slice(start, len(self) if stop is None else stop)
         columns = {}
-        for name in COLUMNS:
+        lifted = [e.name for e in LIFTED if e.name in self.group]
+        for name in (*COLUMNS, *lifted):
             array = get(self.group, name)
             is_text = array.dtype.kind not in "bif"
             columns[name] = (

@@ -23,6 +23,7 @@ from seal_store.evaluate import Batch, Change, Evaluator
 from seal_store.grid import MAX_DISTANCE
 from seal_store.haplotype import Stretch, centered_stretch, grid_stretch
 from seal_store.heads import Heads
+from seal_store.liftover import Lifter, is_swapped, source_columns
 from seal_store.prefetch import ahead, behind
 from seal_store.progress import Progress, silent
 from seal_store.shards import ShardFiles
@@ -115,7 +116,8 @@ class Scorer:
     method promises none.
 
     ``gene`` names the one gene to score against, whatever is nearest; by default an allele's
-    genes are found as ``options`` say. ``attribution`` adds attributions to every row.
+    genes are found as ``options`` say. ``attribution`` adds attributions to every row. ``lifter``
+    brings alleles of another assembly to the store's.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Scorer:
         options: ScoreOptions = ScoreOptions(),
         gene: str | None = None,
         attribution: AttributionOptions | None = None,
+        lifter: Lifter | None = None,
     ) -> None:
         self.store, self.options = store, options
         self.device = resolve_device(options.device)
@@ -140,6 +143,7 @@ class Scorer:
         self.sequences = ShardFiles(store.array("sequence"))
         self.aggregated = ShardFiles(store.array("aggregated"))
         self.attributor = self._attributor(attribution, heads) if attribution else None
+        self.lifter = lifter
         self.completeness: float | None = None
         self.gene = gene
         self.counts = Counts()
@@ -159,6 +163,7 @@ class Scorer:
             launched = behind(launched)
         for chunk, work in launched:
             values = self._values(len(chunk.tasks), work)
+            _turn(values, chunk.tasks)
             rows = Rows(self._columns(chunk), values.pop("effect"), values)
             chunk.counts.rows = len(rows)
             self.counts.add(chunk.counts)
@@ -171,7 +176,7 @@ class Scorer:
         rows = most if self.attributor is None else CHUNK_BYTES // self.attributor.row_bytes()
         assigned: list[list[Task]] = []
         waiting, counts = 0, Counts()
-        for allele in stream:
+        for allele in stream if self.lifter is None else map(self.lifter, stream):
             found = self.assign(allele, counts)
             counts.alleles += 1
             assigned.append(found)
@@ -211,6 +216,7 @@ class Scorer:
             elif group:
                 counts.reject(group[0].allele, reason)
         counts.ref_mismatches += matches.count(False)
+        counts.swapped += sum(is_swapped(task.allele) for task in tasks)
         sums = np.empty(0, np.float32)
         if genes:
             sums = self.aggregated.read([(gene, 0, 0) for gene in genes])[:, 0]
@@ -303,12 +309,12 @@ class Scorer:
         tasks, matches, stretches = chunk.tasks, chunk.matches, chunk.stretches
         alleles = [task.allele for task in tasks]
         status = ["scored" if s.count else "outside_grid" for s in stretches]
-        return {
+        columns = {
             "contig": np.array([t.contig for t in tasks], np.str_),
             "pos": np.array([a.pos for a in alleles], np.int64),
             "id": np.array([a.id for a in alleles], TEXT),
-            "ref": np.array([a.ref for a in alleles], TEXT),
-            "alt": np.array([a.alt for a in alleles], TEXT),
+            "ref": np.array([a.alt if is_swapped(a) else a.ref for a in alleles], TEXT),
+            "alt": np.array([a.ref if is_swapped(a) else a.alt for a in alleles], TEXT),
             "kind": np.array([a.kind for a in alleles], np.str_),
             "gene_id": self.store.gene_id[np.array([t.gene for t in tasks], np.int64)],
             "strand": np.array([t.strand for t in tasks], np.int8),
@@ -316,6 +322,16 @@ class Scorer:
             "ref_match": np.array(matches, np.bool_),
             "status": np.array(status, np.str_),
         }
+        return columns if self.lifter is None else columns | source_columns(alleles)
+
+
+def _turn(values: dict[str, np.ndarray], tasks: Sequence[Task]) -> None:
+    """Turn the sign of what swapped alleles have: theirs is ALT to REF. Saliency has no sign."""
+    swapped = np.array([is_swapped(task.allele) for task in tasks], bool)
+    if swapped.any():
+        for name, value in values.items():
+            if name not in ("attribution_feature", "attribution_scale"):
+                value[swapped] *= -1
 
 
 def select_contexts(names: Sequence[tuple[str, str]], wanted: Sequence[str]) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from seal_store import manifest
 from seal_store.cells import cell
 from seal_store.errors import HeadsError, OutputError
-from seal_store.layout import get, read
+from seal_store.layout import LIFTED, get, read
 from seal_store.lock import hold
 from seal_store.results import Results
 from seal_store.score import Rows, select_contexts
@@ -40,7 +40,8 @@ TSV_COLUMNS = (
 class TsvWriter:
     """Writes Seal's table: eight columns and one per context, ``precision`` significant digits.
 
-    ``state`` is that of an earlier writer of the same ``out``.
+    ``state`` is that of an earlier writer of the same ``out``. Rows of ``lifted`` variants have
+    the five columns of :data:`seal_store.layout.LIFTED` after the eight.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class TsvWriter:
         *,
         precision: int = 6,
         overwrite: bool = False,
+        lifted: bool = False,
         state: dict[str, Any] | None = None,
     ) -> None:
         self.out, self.partial = out, manifest.partial_path(out)
@@ -64,7 +66,7 @@ class TsvWriter:
             manifest.claim(out, overwrite=overwrite, resume_hint=hint, own=own)
             self.partial.mkdir()
             self._handle: BinaryIO = self._path.open("wb")
-            self._put("\t".join((*TSV_COLUMNS, *map(cell, labels))) + "\n")
+            self._put("\t".join((*leading_columns(lifted=lifted), *map(cell, labels))) + "\n")
         else:
             self._handle = self._path.open("r+b")
             self._go_on(state)
@@ -115,7 +117,14 @@ def export_tsv(results: Results, out: Path, *, precision: int = 6, overwrite: bo
     """Write a results group as TSV."""
     names, sets = results.contexts()
     with hold(out):
-        writer = TsvWriter(out, sets, names, precision=precision, overwrite=overwrite)
+        writer = TsvWriter(
+            out,
+            sets,
+            names,
+            precision=precision,
+            overwrite=overwrite,
+            lifted=bool(results.attributes.get("liftover")),
+        )
         try:
             for rows in results.batches():
                 writer.write(rows)
@@ -142,7 +151,14 @@ def export_attributions(
     features = [results.labels(name) for name in FEATURE_COLUMNS]
     count = 0
     with writing(out, overwrite=overwrite) as handle:
-        header = (*TSV_COLUMNS, "target_set", "target", "feature", *FEATURE_COLUMNS[1:])
+        lifted = bool(results.attributes.get("liftover"))
+        header = (
+            *leading_columns(lifted=lifted),
+            "target_set",
+            "target",
+            "feature",
+            *FEATURE_COLUMNS[1:],
+        )
         handle.write("\t".join((*header, "attribution")) + "\n")
         step = get(results.group, "attribution").chunks[0]
         for start in range(0, len(results), step):
@@ -230,8 +246,13 @@ def context_columns(context_set: Sequence[str], context_name: Sequence[str]) -> 
     ]
 
 
+def leading_columns(*, lifted: bool) -> tuple[str, ...]:
+    """The columns before those of the contexts."""
+    return (*TSV_COLUMNS, *(entry.name for entry in LIFTED)) if lifted else TSV_COLUMNS
+
+
 def _leading(rows: Rows) -> list[tuple[object, ...]]:
-    """The values of :data:`TSV_COLUMNS`."""
+    """The values of :func:`leading_columns`."""
     c = rows.columns
     signs = np.where(c["strand"] > 0, "+", "-")
     columns = (
@@ -243,5 +264,6 @@ def _leading(rows: Rows) -> list[tuple[object, ...]]:
         c["gene_id"],
         c["dist_to_tss"].tolist(),
         c["ref_match"].tolist(),
+        *(c[entry.name].tolist() for entry in LIFTED if entry.name in c),
     )
     return list(zip(*columns, strict=True))

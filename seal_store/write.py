@@ -200,5 +200,8 @@ def open_writer(
         )
     if out.suffix == ".tsv":
         names = scorer.context_set, scorer.context_name
-        return TsvWriter(out, *names, precision=precision, overwrite=overwrite, state=state)
+        lifted = scorer.lifter is not None
+        return TsvWriter(
+            out, *names, precision=precision, overwrite=overwrite, lifted=lifted, state=state
+        )
     raise OutputError(f"{out}: unknown kind of output", "name it .zarr or .tsv")

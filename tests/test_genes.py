@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -135,10 +136,38 @@ def test_a_table_without_genes_is_refused(read: Read, content: str) -> None:
         read(content)
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8b\x08\x00", b"chr1\t7\t8\t+\t\xe9\n"])
+@pytest.mark.parametrize("content", [b"\0\xff\xfe", b"chr1\t7\t8\t+\t\xe9\n"])
 def test_a_file_that_is_not_text_is_refused(read: Read, content: bytes) -> None:
     with pytest.raises(GeneTableError, match=r"genes\.txt: not a text file"):
         read(content)
+
+
+def test_every_format_may_be_gzipped_and_a_damaged_one_is_refused(read: Read) -> None:
+    for text in ("chr1\t7\t8\t+\tA\n", CSV + "A,S,chr1,+,1,8,t\n"):
+        assert rows(read(gzip.compress(text.encode()))) == [("chr1", 8, 1, "A")]
+    whole = gzip.compress(b"chr1\t7\t8\t+\tA\n" * 1_000)
+    for damaged in (whole[:-9], whole[:14] + b"\xff" * 9 + whole[23:], b"\x1f\x8b\x08\x00"):
+        with pytest.raises(GeneTableError, match=r"genes\.txt: cannot be read"):
+            read(damaged)
+
+
+def test_bed4_is_refused_for_want_of_a_strand(read: Read) -> None:
+    with pytest.raises(GeneTableError, match=r"genes\.txt:2: BED with 4 columns has no strand"):
+        read("# comment\nchr1\t7\t8\tA\n")
+
+
+def test_genes_of_some_types(read: Read, tmp_path: Path) -> None:
+    text = CSV + "".join(f"G{i},S,chr1,+,1,{i + 1},{'ab'[i % 2]}\n" for i in range(6))
+    (tmp_path / "genes.csv").write_text(text)
+    assert len(read(text)) == 6
+    for types, ids in ((("b",), ["G1", "G3", "G5"]), (("b", "a"), [f"G{i}" for i in range(6)])):
+        assert read_genes(tmp_path / "genes.csv", gene_types=types).gene_id.tolist() == ids
+    with pytest.raises(GeneTableError, match="no gene of type 'c'") as caught:
+        read_genes(tmp_path / "genes.csv", gene_types=("a", "c"))
+    assert "a, b" in caught.value.hint
+    (tmp_path / "genes.bed").write_text("chr1\t7\t8\t+\tA\n")
+    with pytest.raises(GeneTableError, match="no types of genes"):
+        read_genes(tmp_path / "genes.bed", gene_types=("a",))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

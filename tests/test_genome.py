@@ -3,16 +3,22 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
+import stat
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pysam
 import pytest
 import reference
 
+from seal_store.contigs import resolve_contig
 from seal_store.errors import GenomeError
-from seal_store.genome import BASES, Genome, file_sha256, one_hot, resolve_contig
+from seal_store.genome import BASES, Genome, file_sha256, one_hot
 from seal_store.synthetic import random_bases, write_fasta
 
 SEQUENCE = b"ACGTNACGTTGCA"
@@ -38,6 +44,39 @@ def write_index(fasta: Path, text: str) -> None:
     index.write_text(text)
     later = time.time() + 5
     os.utime(index, (later, later))
+
+
+def bgzip(fasta: Path, name: str = "genome.fa.gz") -> Path:
+    """The same FASTA compressed with bgzip, in a folder of its own."""
+    folder = fasta.parent / "bgzip"
+    folder.mkdir()
+    pysam.tabix_compress(str(fasta), str(folder / name))
+    return folder / name
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Nobody may write to ``folder``; root is no exception, it becomes another user."""
+    user = os.geteuid()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | 1)
+    if user == 0:
+        os.seteuid(65_534)
+    try:
+        with pytest.raises(PermissionError):
+            (folder / "written").touch()
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that any user can reach, which pytest's own cannot."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +213,89 @@ def test_a_fasta_shorter_than_its_index_is_refused(write: Write) -> None:
         genome.fetch("chr1", 0, 500)
 
 
-@pytest.mark.parametrize("name", ["chr1", "1"])
+def test_a_bgzipped_fasta_reads_as_the_plain_one(tmp_path: Path, rng: np.random.Generator) -> None:
+    contigs = {f"chr{i}": random_bases(200_000, i) for i in (1, 2)}
+    masked = {
+        name: bases[:50_000] + bases[50_000:90_000].lower() + bases[90_000:]
+        for name, bases in contigs.items()
+    }
+    write_fasta(tmp_path / "genome.fa", masked)
+    path = bgzip(tmp_path / "genome.fa")
+    for _ in ("without an index", "with it"):
+        with Genome(tmp_path / "genome.fa") as plain, Genome(path) as compressed:
+            assert compressed.lengths == plain.lengths == {"chr1": 200_000, "chr2": 200_000}
+            for name, bases in contigs.items():
+                assert compressed.fetch(name, 0, 200_000) == bases
+                for start in rng.integers(-500, 200_000, 50).tolist():
+                    end = start + int(rng.integers(0, 100_000))
+                    assert compressed.fetch(name, start, end) == plain.fetch(name, start, end)
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "genome.fa.gz",
+        "genome.fa.gz.fai",
+        "genome.fa.gz.gzi",
+    ]
+
+
+def test_bgzip_is_told_by_content_and_gzip_is_refused_with_the_way_out(
+    tmp_path: Path, write: Write
+) -> None:
+    plain = write(b">chr1\nACGT\n")
+    with Genome(bgzip(plain, "genome.fa")) as genome:
+        assert genome.fetch("chr1", 0, 4) == b"ACGT"
+    with pytest.raises(GenomeError, match="gzip, which has no random access") as caught:
+        Genome(write(gzip.compress(b">chr1\nACGT\n"), "genome.fa.gz"))
+    assert "bgzip" in caught.value.hint
+    assert not list(tmp_path.glob("*.fai"))
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "bgzip"])
+@pytest.mark.parametrize("stale", [False, True], ids=["no index", "stale index"])
+def test_a_read_only_folder_needs_no_index(
+    open_folder: Path, compressed: bool, stale: bool
+) -> None:
+    path = open_folder / "genome.fa"
+    path.write_bytes(b">chr1\nACGT\n")
+    if compressed:
+        path = bgzip(path)
+    if stale:
+        write_index(path, "chr1\t2\t6\t2\t3\n")
+        os.utime(path.with_name(path.name + ".fai"), (1, 1))
+    before = sorted(p.name for p in path.parent.iterdir())
+    with read_only(path.parent), Genome(path) as genome:
+        assert genome.fetch("chr1", -1, 4) == b"NACGT"
+        aside = Path(str(genome._aside and genome._aside.name))
+        assert aside.is_dir()
+    assert not aside.exists()
+    assert sorted(p.name for p in path.parent.iterdir()) == before
+
+
+def test_an_index_older_than_its_fasta_is_made_again(write: Write) -> None:
+    path = write(b">chr1\nACGTACGT\n")
+    with Genome(path):
+        pass
+    path.write_bytes(b">chr1\nTT\n>chr2\nGGGG\n")
+    index = path.with_name("genome.fa.fai")
+    os.utime(index, (1, 1))
+    with Genome(path) as genome:
+        assert genome.lengths == {"chr1": 2, "chr2": 4}
+        assert genome.fetch("chr2", 0, 4) == b"GGGG"
+    assert index.read_text() == "chr1\t2\t6\t2\t3\nchr2\t4\t15\t4\t5\n"
+    assert sorted(p.name for p in path.parent.iterdir()) == ["genome.fa", "genome.fa.fai"]
+
+
+@pytest.mark.parametrize("keep", [60, 0.5, 0.99])
+def test_a_damaged_bgzip_is_refused(tmp_path: Path, keep: float) -> None:
+    write_fasta(tmp_path / "genome.fa", {"chr1": random_bases(300_000, 3)})
+    path = bgzip(tmp_path / "genome.fa")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep if keep > 1 else len(data) * keep)])
+    with pytest.raises(GenomeError, match=r"genome\.fa\.gz") as caught, Genome(path) as genome:
+        genome.fetch("chr1", 0, 300_000)
+    assert "\n" not in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["chr1", "1", "NC_000001.11"])
 @pytest.mark.parametrize(
     ("length", "assembly"),
     [

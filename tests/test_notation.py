@@ -11,7 +11,7 @@ from click.testing import Result
 
 from seal_store.errors import VariantError
 from seal_store.genome import Genome, reverse_complement
-from seal_store.notation import StoreBases, left_aligned, parse_variant, refseq
+from seal_store.notation import StoreBases, left_aligned, parse_variant
 from seal_store.score import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.strongest import strongest
@@ -103,23 +103,6 @@ def test_what_is_not_understood_is_one_line(text: str, says: str) -> None:
     assert message.startswith("variant ")
     assert message.isprintable()
     assert len(message) < 300
-
-
-def test_accessions_of_three_assemblies() -> None:
-    assert refseq("NC_000001.10") == ("chr1", "hg19")
-    assert refseq("NC_000014.8") == ("chr14", "hg19")
-    assert refseq("NC_000014.9") == ("chr14", "hg38")
-    assert refseq("NC_000024.10") == ("chrY", "hg38")
-    assert refseq("NC_060947.1") == ("chrX", "T2T-CHM13")
-    for name in (
-        "NC_000001.12",
-        "NC_000025.1",
-        "NC_060949.1",
-        "NC_000000.1",
-        "NM_000001.1",
-        "chr1",
-    ):
-        assert refseq(name) is None
 
 
 def test_left_alignment_is_that_of_bcftools(tmp_path: Path, rng: np.random.Generator) -> None:
