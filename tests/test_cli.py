@@ -548,7 +548,7 @@ def test_a_contexts_file_without_names_is_refused(
     ("content", "says"),
     [
         (None, "not found"),
-        (gzip.compress(b"chr1\t30000\t-\tA\tC\n" * 50)[:-10], "damaged"),
+        (gzip.compress(b"chr1\t30000\t-\tA\tC\n" * 50, mtime=0)[:-10], "damaged"),
         (b"chr1\t30000\t-\tA\tC\n\0\n", "in.vcf:2: NUL"),
         (b"BCF\2\2rest", "in.vcf: BCF cannot be read after record 0"),
     ],
@@ -622,7 +622,7 @@ def test_ctrl_c_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Scorer, "_evaluated", interrupt)
+    monkeypatch.setattr(Scorer, "_launched", interrupt)
     refused(cli(*small.score(tmp_path / out)), "interrupted", code=130)
     assert list(tmp_path.iterdir()) == []
 
