@@ -31,7 +31,8 @@ def scoring(command: Callable[..., None]) -> Callable[..., None]:
                 "--out",
                 type=_options.PATH,
                 required=True,
-                help="OUT.zarr (results group) or OUT.tsv.",
+                help="OUT.zarr (results group); .tsv, .tsv.gz, .parquet, .arrow, .feather (table); "
+                ".vcf, .vcf.gz, .bcf (the input annotated).",
             ),
             click.option(
                 "--scheme",
@@ -47,6 +48,9 @@ def scoring(command: Callable[..., None]) -> Callable[..., None]:
             _options.contexts,
             attributing,
             _options.batch,
+            _options.long,
+            _options.top,
+            _options.min_effect,
             _options.precision,
             _options.device,
             _options.tf32,
@@ -102,7 +106,7 @@ def vcf(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
     )
     scorer = Scorer(Store(store), options, attribution=take(common))
-    _run(scorer, read_variants(vcf), vcf, common)
+    _run(scorer, read_variants(vcf), vcf, common, Path(vcf))
 
 
 @score.command()
@@ -139,8 +143,15 @@ def _score_options(common: dict[str, Any], **more: Any) -> Any:
     return ScoreOptions(contexts=contexts, **{n: common[n] for n in names}, **more)
 
 
-def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[str, Any]) -> None:
+def _run(
+    scorer: Scorer,
+    alleles: Iterable[Allele],
+    source: str,
+    common: dict[str, Any],
+    vcf: Path | None = None,
+) -> None:
     from seal_store.errors import InputError
+    from seal_store.export import Form
     from seal_store.write import is_finished, write_scores
 
     out = common["out"]
@@ -156,7 +167,7 @@ def _run(scorer: Scorer, alleles: Iterable[Allele], source: str, common: dict[st
             alleles,
             out,
             source=source,
-            precision=common["precision"],
+            form=Form(_options.selection(common), common["precision"], vcf),
             overwrite=common["overwrite"],
             resume=common["resume"],
             command=command_line(),

@@ -8,6 +8,9 @@ from seal_store.errors import MissingExtraError
 
 EXTRAS = {
     "attribution": {"captum": "captum"},
+    "bigwig": {"pyBigWig": "pyBigWig"},
+    "htslib": {"pysam": "pysam"},
+    "parquet": {"pyarrow": "pyarrow"},
     "train": {"matplotlib": "matplotlib", "scipy": "scipy", "sklearn": "scikit-learn"},
 }
 """Per extra of this package: modules, and the packages they come in."""

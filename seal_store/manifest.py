@@ -20,6 +20,7 @@ from seal_store.genome import file_sha256
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal"
+PUBLISHED = "published.json"
 RESUME_HINT = "add --resume to go on with it, or --overwrite to start again"
 
 Entry = dict[str, Any]
@@ -95,8 +96,9 @@ def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
     Files are on the disk before the manifest is; ``known`` ones are so already, and are not read
     again.
     """
-    for left in partial.rglob("*.partial"):
-        left.unlink()  # of a chunk that a killed run was writing; zarr writes aside too
+    # Of what a killed run was writing; zarr writes aside too.
+    for left in (*partial.rglob("*.partial"), partial / f"{MANIFEST}.tmp"):
+        left.unlink(missing_ok=True)
     names = sorted(
         file.relative_to(partial).as_posix()
         for file in partial.rglob("*")
@@ -115,6 +117,30 @@ def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
     write_json(partial / MANIFEST, {"files": listed})
     shutil.rmtree(partial / JOURNAL, ignore_errors=True)
     replace(partial, path)
+
+
+def publish_files(partial: Path, files: Mapping[str, str]) -> None:
+    """Rename files of the folder ``partial`` to names beside it, then remove the folder.
+
+    ``files`` gives each one's new name. They are on the disk before the first is renamed; a
+    process killed after that leaves a list of them, by which :func:`complete_files` ends it.
+    """
+    for name in files:
+        sync(partial / name)
+    write_json(partial / PUBLISHED, dict(files))
+    complete_files(partial)
+
+
+def complete_files(partial: Path) -> None:
+    """End a :func:`publish_files` that was killed, if there is one."""
+    try:
+        files = json.loads((partial / PUBLISHED).read_text(encoding="utf-8"))
+    except OSError:
+        return
+    for name, target in files.items():
+        if (partial / name).exists():
+            replace(partial / name, partial.with_name(target))
+    remove(partial)
 
 
 def replace(partial: Path, path: Path) -> None:

@@ -10,12 +10,13 @@ import io
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from seal_store.errors import VariantError
+from seal_store.extras import require
 
 SCORABLE = ("snv", "mnv", "insertion", "deletion", "complex")
 MAX_FIELDS = 1 << 20
@@ -117,6 +118,66 @@ def read_variants(path: str | Path) -> Iterator[Allele]:
                 text = text.removeprefix("\ufeff")
             if text.strip() and not text.startswith("#"):
                 yield from _record(number, text, complete)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A line as it stands, without its end; header lines (``#``) have no alleles."""
+
+    line: int
+    text: bytes
+    alleles: tuple[Allele, ...]
+
+
+def read_records(path: str | Path) -> Iterator[Record]:
+    """The lines of a VCF or BCF that are not empty, with the alleles of :func:`read_variants`.
+
+    A BCF is read as the text that htslib makes of it. Raises :class:`VariantError` as
+    :func:`read_variants` does.
+    """
+    if is_bcf(path):
+        yield from _bcf_records(path)
+        return
+    with _open(path) as handle:
+        for number, line in enumerate(handle, 1):
+            text = line.rstrip(b"\r\n")
+            if number == 1:
+                text = text.removeprefix(b"\xef\xbb\xbf")
+            if text.startswith(b"#"):
+                yield Record(number, text, ())
+            elif text.strip():
+                seen = text[:MAX_FIELDS].decode("utf-8", "replace")
+                complete = len(line) <= MAX_FIELDS
+                yield Record(number, text, tuple(_record(number, seen, complete)))
+
+
+def is_bcf(path: str | Path) -> bool:
+    """Whether a file is BCF, compressed or not."""
+    with suppress(OSError, EOFError, zlib.error), open(path, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        with gzip.GzipFile(fileobj=raw) if packed else raw as handle:
+            return handle.read(3) == b"BCF"
+    return False
+
+
+def _bcf_records(path: str | Path) -> Iterator[Record]:
+    require("htslib", "reading BCF")
+    import pysam
+
+    number = 0
+    try:
+        with pysam.VariantFile(str(path)) as handle:
+            for text in str(handle.header).splitlines():
+                number += 1
+                yield Record(number, text.encode(), ())
+            for record in handle:
+                number += 1
+                text = str(record).rstrip("\n")
+                alleles = tuple(_record(number, text[:MAX_FIELDS], len(text) < MAX_FIELDS))
+                yield Record(number, text.encode(), alleles)
+    except (OSError, ValueError) as error:
+        raise VariantError(f"{path}: not a readable BCF ({error})", "make it again") from error
 
 
 def _record(number: int, text: str, complete: bool) -> Iterator[Allele]:

@@ -1,0 +1,448 @@
+"""A VCF with its effects in INFO: every record of the input, in order, other columns as they are.
+
+Each field has one entry for each ALT allele (``Number=A``). Where an allele has rows for several
+genes their values are joined by ``|``, in the same order in every field. Reserved characters in
+names are percent-encoded as in VCF 4.3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seal_store import manifest
+from seal_store.errors import OutputError, VariantError
+from seal_store.genome import resolve_contig
+from seal_store.progress import Progress, silent
+from seal_store.variants import Allele, Record, read_records
+from seal_store.view import View, strongest
+
+PREFIX = "SEAL_"
+COLUMNS = b"#CHROM POS ID REF ALT QUAL FILTER INFO".split()
+RECORDS_AT_ONCE = 4_096
+TBI_END = 1 << 29
+"""Positions beyond this need a CSI index."""
+
+_RESERVED = re.compile(r"[^!-~]|[%:;=,|&]")
+
+
+@dataclass
+class Annotated:
+    """What was written: ``records``, malformed lines ``left_out``, and ``index`` or why none."""
+
+    records: int = 0
+    left_out: int = 0
+    index: Path | None = None
+    why_no_index: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of the results: an allele against one gene."""
+
+    key: tuple[int, str, str, str]
+    contig: str
+    gene: str
+    distance: int
+    match: bool
+    status: str
+    effect: np.ndarray
+
+
+def encode(text: str) -> str:
+    """Percent-encode what separates values in an INFO field, and all but printable ASCII."""
+    return _RESERVED.sub(lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), text)
+
+
+def check_input(vcf: Path) -> None:
+    """Raises :class:`VariantError` if ``vcf`` cannot be read or has fields of ours already."""
+    for record in read_records(vcf):
+        if not record.text.startswith(b"#"):
+            return
+        if found := re.match(rb"##INFO=<ID=(%b\w+)" % PREFIX.encode(), record.text):
+            raise VariantError(
+                f"{vcf}:{record.line}: has annotations of seal-store already ({found[1].decode()})",
+                f"remove them with `bcftools annotate -x INFO/{found[1].decode()},...`",
+            )
+
+
+def annotate(
+    view: View,
+    vcf: Path,
+    path: Path,
+    top: int,
+    precision: int,
+    reason: Callable[[Allele], str],
+    progress: Progress = silent,
+) -> Annotated:
+    """Write ``vcf`` to ``path`` (``.vcf``, ``.vcf.gz`` in BGZF or ``.bcf``), and its index.
+
+    ``view`` is of results of this VCF; ``top`` contexts are named for each allele and gene,
+    and with chosen contexts there is a field for each. ``reason`` says why an allele has no row.
+    Lines that have no position or fewer columns than VCF are left out: no reader of VCF takes
+    them. An input that is not sorted gets no index.
+
+    Raises :class:`OutputError` if the results are not of this VCF, or for ``.bcf`` if htslib
+    does not take a record.
+    """
+    fields = _Fields(view, top, precision, reason)
+    if path.suffix == ".bcf":
+        return _bcf(fields, vcf, path, progress)
+    found = Annotated()
+    order = _Order()
+    lines = _annotated(fields, vcf, found, order, progress)
+    if path.suffix == ".vcf":
+        with path.open("wb") as handle:
+            _write(lines, handle.write)
+        return found
+    import pysam
+
+    with pysam.BGZFile(str(path), "wb", None) as packed:
+        _write(lines, packed.write)
+    if order.problem:
+        found.why_no_index = order.problem
+    elif found.records:
+        far = order.last > TBI_END
+        pysam.tabix_index(str(path), preset="vcf", force=True, csi=far)
+        found.index = path.with_name(f"{path.name}.{'csi' if far else 'tbi'}")
+        manifest.sync(found.index)
+    return found
+
+
+def _bcf(fields: _Fields, vcf: Path, path: Path, progress: Progress) -> Annotated:
+    """By way of a VCF that declares whatever its records use."""
+    from pysam import bcftools
+    from pysam.utils import SamtoolsError
+
+    found, order = Annotated(), _Order()
+    plain = path.with_suffix(".text")
+    lines = _annotated(fields, vcf, found, order, progress, _undeclared(vcf))
+    with plain.open("wb") as handle:
+        _write(lines, handle.write)
+    try:
+        bcftools.view("--no-version", "-Ob", "-o", str(path), str(plain), catch_stdout=False)
+        if order.problem:
+            found.why_no_index = order.problem
+        elif found.records:
+            bcftools.index("-c", "-f", str(path), catch_stdout=False)
+            found.index = path.with_name(path.name + ".csi")
+    except SamtoolsError as error:
+        said = " ".join(str(error).split())[:200]
+        raise OutputError(
+            f"{vcf}: cannot be written as BCF: {said}", "write .vcf.gz, or mend the record"
+        ) from error
+    plain.unlink()
+    return found
+
+
+def _write(lines: Iterable[bytes], write: Callable[[bytes], Any]) -> None:
+    held: list[bytes] = []
+    for line in lines:
+        held.append(line)
+        if len(held) >= RECORDS_AT_ONCE:
+            write(b"\n".join(held) + b"\n")
+            held = []
+    if held:
+        write(b"\n".join(held) + b"\n")
+
+
+def _annotated(
+    fields: _Fields,
+    vcf: Path,
+    found: Annotated,
+    order: _Order,
+    progress: Progress,
+    more: Sequence[bytes] = (),
+) -> Iterator[bytes]:
+    """Lines of the output; ``more`` are further lines of its header."""
+    queue = _Queue(fields.view)
+    header: list[bytes] = []
+    width = 0
+    for record in read_records(vcf):
+        if record.text.startswith(b"#"):
+            header.append(record.text)
+            continue
+        if not width:
+            *head, columns = _header(header, record.text, [*more, *fields.header()])
+            width = columns.count(b"\t") + 1
+            yield from (*head, columns)
+        groups = [(allele, queue.take(allele)) for allele in record.alleles]
+        columns_of = _split(record, width)
+        if columns_of is None:
+            found.left_out += 1
+            continue
+        order.see(columns_of[0], record.alleles[0].pos)
+        info = fields.info(groups)
+        old = columns_of[7]
+        columns_of[7] = info if old in (b".", b"") else old.rstrip(b";") + b";" + info
+        yield b"\t".join(columns_of)
+        found.records += 1
+        if found.records % RECORDS_AT_ONCE == 0:
+            progress("records", found.records, None)
+    if not width:
+        yield from _header(header, b"", [*more, *fields.header()])
+    queue.finish(vcf)
+
+
+def _split(record: Record, width: int) -> list[bytes] | None:
+    """The columns of a record, ``width`` of them; None where VCF has no place for it."""
+    first = record.alleles[0]
+    if first.kind == "malformed" and not first.pos:
+        return None
+    text = record.text
+    columns = text.split(b"\t") if b"\t" in text else text.split()
+    if len(columns) > width and width > len(COLUMNS):
+        return None
+    return columns + [b"."] * (width - len(columns))
+
+
+def _header(lines: Sequence[bytes], first: bytes, more: Sequence[bytes]) -> list[bytes]:
+    """The input's header with ``more`` before its last line; one is made where it has none."""
+    head = [line for line in lines if line.startswith(b"##")]
+    if not head or not head[0].startswith(b"##fileformat="):
+        head = [b"##fileformat=VCFv4.3", *(h for h in head if not h.startswith(b"##fileformat="))]
+    named = [line for line in lines if line.startswith(b"#CHROM")]
+    columns = (
+        named[0].split()
+        if named and b"\t" not in named[0]
+        else named[0].split(b"\t")
+        if named
+        else []
+    )
+    if len(columns) < len(COLUMNS):
+        samples = (first.count(b"\t") + 1 if b"\t" in first else len(first.split())) - 9
+        made = [b"FORMAT", *(b"SAMPLE%d" % (i + 1) for i in range(samples))]
+        columns = [*COLUMNS, *(made if samples > 0 else ())]
+    return [*head, *more, b"\t".join(columns)]
+
+
+class _Order:
+    """Whether records come contig by contig and sorted, as an index needs them."""
+
+    def __init__(self) -> None:
+        self.problem, self.last = "", 0
+        self._contig, self._pos = b"", 0
+        self._seen: set[bytes] = set()
+
+    def see(self, contig: bytes, pos: int) -> None:
+        """The next record, ``pos`` 1-based."""
+        if contig != self._contig:
+            again = contig in self._seen
+            self._seen.add(contig)
+            self._contig, self._pos = contig, 0
+        else:
+            again = False
+        if (again or pos < self._pos) and not self.problem:
+            where = f"{contig.decode('utf-8', 'replace')}:{pos}"
+            self.problem = f"the input is not sorted at {where} (`bcftools sort` does it)"
+        self._pos, self.last = pos, max(self.last, pos)
+
+
+class _Queue:
+    """Rows of results, given out allele by allele in the order in which they were scored."""
+
+    def __init__(self, view: View) -> None:
+        self._rows = _rows(view)
+        self._head = next(self._rows, None)
+        self._count = 0
+
+    def take(self, allele: Allele) -> list[_Row]:
+        """The rows of the next allele: none if it was not scored.
+
+        An allele has one row a gene, so that an equal allele after it begins where a gene comes
+        again.
+        """
+        found: list[_Row] = []
+        key = (allele.pos, allele.id, allele.ref, allele.alt)
+        while self._head is not None and self._head.key == key:
+            if any(self._head.gene == row.gene for row in found):
+                break
+            if resolve_contig(allele.contig, {self._head.contig: 0}) is None:
+                break
+            found.append(self._head)
+            self._count += 1
+            self._head = next(self._rows, None)
+        return found
+
+    def finish(self, vcf: Path) -> None:
+        """Raises :class:`OutputError` if rows are left."""
+        if self._head is not None:
+            pos, name, ref, alt = self._head.key
+            raise OutputError(
+                f"{vcf}: row {self._count} (0-based) of the results, {self._head.contig}:{pos} "
+                f"{ref[:20]}>{alt[:20]} {name}, is not in it at that place",
+                "give the VCF that was scored",
+            )
+
+
+def _rows(view: View) -> Iterator[_Row]:
+    for rows in view.results.batches():
+        c = rows.columns
+        keys = zip(
+            c["pos"].tolist(), c["id"].tolist(), c["ref"].tolist(), c["alt"].tolist(), strict=True
+        )
+        columns = (
+            c[n].tolist() for n in ("contig", "gene_id", "dist_to_tss", "ref_match", "status")
+        )
+        for values in zip(keys, *columns, view.effect(rows), strict=True):
+            yield _Row(*values)
+
+
+class _Fields:
+    """The INFO fields: their declarations and their values."""
+
+    def __init__(
+        self, view: View, top: int, precision: int, reason: Callable[[Allele], str]
+    ) -> None:
+        self.view, self.top, self.reason = view, top, reason
+        self._number = f"%.{precision}g"
+        self._names = [encode(label) for label in view.labels]
+        attributes = view.results.attributes
+        self._single = attributes["genes"] == "nearest" or attributes.get("gene") is not None
+        self._chosen = _field_names(view.labels) if view.selection.contexts else []
+
+    def header(self) -> list[bytes]:
+        """Lines of the header, without line ends."""
+        attributes = self.view.results.attributes
+        unit = "ln(expression + pseudocount)"
+        several = "" if self._single else ", | between genes"
+        number, whole = ("Float", "Integer") if self._single else ("String", "String")
+        fields = [
+            ("GENE", "A", "String", f"Gene scored against{several}"),
+            ("DIST", "A", whole, f"POS - TSS of the gene in bp{several}"),
+            ("MAX", "A", "Float", f"Effect of largest size over contexts and genes, {unit}"),
+            (
+                "TOP",
+                "A",
+                "String",
+                f"The {self.top} strongest contexts and effects as context:effect, "
+                f"& between contexts{several}",
+            ),
+            (
+                "STATUS",
+                "A",
+                "String",
+                f"scored, outside_grid (touches no window), or why not scored{several}",
+            ),
+            ("REF_MISMATCH", "0", "Flag", "REF differs from the store's genome"),
+        ]
+        labels = self.view.labels if self._chosen else []
+        for name, label in zip(self._chosen, labels, strict=True):
+            fields.append((name, "A", number, f"Effect on {label}, {unit}{several}"))
+        lines = [
+            f"##{PREFIX}{name}={_one_line(value)}"
+            for name, value in (
+                ("version", attributes["software"]["seal-store"]),
+                ("store", attributes["store"]["sha256"]),
+                ("assembly", attributes["store"]["assembly"]),
+                ("scheme", attributes["scheme"]),
+                ("command", attributes["command"]),
+            )
+        ]
+        for name, count, kind, meaning in fields:
+            text = _one_line(meaning).replace("\\", "\\\\").replace('"', '\\"')
+            lines.append(
+                f'##INFO=<ID={PREFIX}{name},Number={count},Type={kind},Description="{text}">'
+            )
+        return [line.encode() for line in lines]
+
+    def info(self, groups: Sequence[tuple[Allele, list[_Row]]]) -> bytes:
+        """The value of INFO for one record."""
+        status = [
+            "|".join(row.status for row in rows) or encode(self.reason(allele) or "not_scored")
+            for allele, rows in groups
+        ]
+        found = [("STATUS", status)]
+        if any(rows for _, rows in groups):
+            per_allele = [self._values(rows) for _, rows in groups]
+            names = ("GENE", "DIST", "MAX", "TOP", *self._chosen)
+            found = [
+                *((n, list(v)) for n, v in zip(names, zip(*per_allele, strict=True), strict=True)),
+                *found,
+            ]
+        text = ";".join(f"{PREFIX}{name}={','.join(values)}" for name, values in found)
+        if any(not row.match for _, rows in groups for row in rows):
+            text += f";{PREFIX}REF_MISMATCH"
+        return text.encode()
+
+    def _values(self, rows: Sequence[_Row]) -> list[str]:
+        """Values of one allele, in the order of the fields."""
+        if not rows:
+            return ["."] * (4 + len(self._chosen))
+        effect = np.stack([row.effect for row in rows])
+        order = strongest(effect, self.top)
+        number = self._number
+        largest = effect.ravel()[np.abs(effect).argmax()] if effect.size else 0.0
+        top = [
+            "&".join(f"{self._names[i]}:{number % values[i]}" for i in places)
+            for places, values in zip(order.tolist(), effect.tolist(), strict=True)
+        ]
+        chosen = effect.T.tolist() if self._chosen else []
+        return [
+            "|".join(encode(row.gene) for row in rows),
+            "|".join(str(row.distance) for row in rows),
+            number % largest,
+            "|".join(top),
+            *("|".join(number % value for value in values) for values in chosen),
+        ]
+
+
+def _field_names(labels: Sequence[str]) -> list[str]:
+    """Names of INFO fields for contexts: letters, digits and ``_``, each only once."""
+    taken = {"GENE", "DIST", "MAX", "TOP", "STATUS", "REF_MISMATCH"}
+    names = []
+    for label in labels:
+        plain = name = re.sub(r"[^0-9A-Za-z_]", "_", label)
+        count = 1
+        while name in taken:
+            count += 1
+            name = f"{plain}_{count}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _undeclared(vcf: Path) -> list[bytes]:
+    """Declarations of what the records of ``vcf`` use and its header lacks, as BCF needs them."""
+    declared: set[tuple[bytes, bytes]] = {(b"FILTER", b"PASS"), (b"FILTER", b"."), (b"INFO", b".")}
+    lines = []
+
+    def need(kind: bytes, name: bytes, rest: bytes) -> None:
+        if name and (kind, name) not in declared:
+            declared.add((kind, name))
+            lines.append(b"##%b=<ID=%b%b>" % (kind, name, rest))
+
+    note = b',Description="not declared in the input"'
+    for record in read_records(vcf):
+        if record.text.startswith(b"#"):
+            if found := re.match(
+                rb"##(contig|INFO|FILTER|FORMAT)=<(?:.*,)?ID=([^,>]+)", record.text
+            ):
+                declared.add((found[1], found[2]))
+            continue
+        columns = record.text.split(b"\t") if b"\t" in record.text else record.text.split()
+        if len(columns) < 5:
+            continue
+        need(b"contig", columns[0], b"")
+        for name in columns[6].split(b";") if len(columns) > 6 else ():
+            need(b"FILTER", name, note)
+        for item in columns[7].split(b";") if len(columns) > 7 else ():
+            name, value, _ = item.partition(b"=")
+            need(
+                b"INFO",
+                name,
+                (b",Number=.,Type=String" if value else b",Number=0,Type=Flag") + note,
+            )
+        for name in columns[8].split(b":") if len(columns) > 8 else ():
+            one = b"1" if name == b"GT" else b"."
+            need(b"FORMAT", name, b",Number=" + one + b",Type=String" + note)
+    return lines
