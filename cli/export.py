@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seal_store.cli import _options
 from seal_store.cli._progress import Meter
+
+if TYPE_CHECKING:
+    from seal_store.export import Exported
+    from seal_store.progress import Progress
 
 
 @click.command()
@@ -26,15 +30,23 @@ from seal_store.cli._progress import Meter
     metavar="N",
     help="Write the N strongest attributions of each row and target instead of effects (.tsv).",
 )
-@click.option(
-    "--vcf",
-    type=_options.PATH,
-    help="The VCF to annotate. Default: the input of RESULTS.",
-)
+@click.option("--vcf", type=_options.PATH, help="The VCF to annotate. Default: that of RESULTS.")
 @click.option(
     "--store",
     type=_options.PATH,
     help="The store RESULTS were made from. Default: the one they name.",
+)
+@click.option(
+    "--feature",
+    help="Tracks: reference values of this feature from the store given as RESULTS.",
+)
+@click.option("--gene", multiple=True, help="Tracks: only this gene. Repeatable with --feature.")
+@click.option(
+    "--per-position",
+    type=click.Choice(["strongest", "mean"]),
+    default="strongest",
+    show_default=True,
+    help="Tracks: which effect stands for the SNVs of one base.",
 )
 @_options.precision
 @_options.overwrite
@@ -44,20 +56,22 @@ def export(results: Path, out: Path | None, out_option: Path | None, **common: A
     r"""Write RESULTS (a .zarr of `score`) in another format, by the ending of OUT.
 
     \b
-    .tsv, .tsv.gz             Seal's own columns
-    .parquet                  the same columns (pip install 'seal-store[parquet]')
-    .arrow, .feather          the same as Arrow IPC
-    .vcf, .vcf.gz, .bcf       the scored VCF with INFO fields SEAL_... ('seal-store[htslib]')
+    .tsv, .tsv.gz           Seal's own columns
+    .parquet                the same columns (pip install 'seal-store[parquet]')
+    .arrow, .feather        the same as Arrow IPC
+    .vcf, .vcf.gz, .bcf     the scored VCF with INFO fields SEAL_... ('seal-store[htslib]')
+    .bw, .bedgraph          effects of SNVs on one context along a gene, or, with --feature and
+                            a store as RESULTS, a feature's profile ('seal-store[bigwig]')
     """
-    from seal_store.results import Results
+    from seal_store.tracks import is_track
 
     if (out is None) == (out_option is None):
         raise click.UsageError("give one output, as OUT or with --out")
     target = out or out_option
     assert target is not None
-    opened = Results(results)
     with Meter(quiet=common["quiet"]) as progress:
-        done = _write(opened, target, common, progress)
+        write = _track if is_track(target) else _table
+        done = write(results, target, common, progress)
     facts: dict[str, Any] = {"out": str(target), "rows": done.rows}
     if done.notes:
         facts["notes"] = done.notes
@@ -65,23 +79,56 @@ def export(results: Path, out: Path | None, out_option: Path | None, **common: A
     click.echo(json.dumps(facts) if common["as_json"] else "\n".join(lines))
 
 
-def _write(results: Any, out: Path, common: dict[str, Any], progress: Any) -> Any:
+def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:
     from seal_store.errors import InputError
     from seal_store.export import Exported, Form, export
+    from seal_store.results import Results
     from seal_store.tables import export_attributions
 
-    selection = _options.selection(common)
+    for name in ("feature", "gene"):
+        if common[name]:
+            raise InputError(f"--{name} is for tracks", "name the output .bw or .bedgraph")
     own = {"precision": common["precision"], "overwrite": common["overwrite"]}
-    if (count := common["attributions"]) is None:
-        form = Form(selection, common["precision"], common["vcf"])
-        return export(
-            results,
-            out,
-            form,
-            store=common["store"],
-            overwrite=common["overwrite"],
-            progress=progress,
-        )
-    if out.suffix != ".tsv":
+    count = common["attributions"]
+    if count is not None and out.suffix != ".tsv":
         raise InputError(f"{out}: attributions are exported as text", "name it .tsv")
-    return Exported(export_attributions(results, out, top=count, **own))
+    results = Results(path)
+    if count is not None:
+        return Exported(export_attributions(results, out, top=count, **own))
+    form = Form(_options.selection(common), common["precision"], common["vcf"])
+    return export(
+        results,
+        out,
+        form,
+        store=common["store"],
+        overwrite=common["overwrite"],
+        progress=progress,
+    )
+
+
+def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:
+    from seal_store.errors import InputError
+    from seal_store.export import Exported
+    from seal_store.results import Results
+    from seal_store.store import Store
+    from seal_store.tracks import contig_lengths, effect_track, profile_track, write_track
+
+    selection, genes = _options.selection(common), common["gene"]
+    own = {"precision": common["precision"], "overwrite": common["overwrite"]}
+    if common["feature"] is not None:
+        store = Store(path)
+        parts = profile_track(store, common["feature"], genes, progress)
+        return Exported(write_track(parts, out, contig_lengths(store), **own))
+    if len(selection.contexts) != 1 or len(genes) > 1:
+        raise InputError(
+            f"{out}: a track is of one context and one gene",
+            "give one --contexts, and --gene if RESULTS have several; or a store and --feature",
+        )
+    results = Results(path)
+    recorded = Path(common["store"] or results.attributes["store"]["path"])
+    lengths = None
+    if common["store"] or recorded.exists() or not out.name.lower().endswith(".bedgraph"):
+        lengths = contig_lengths(Store(recorded))
+    gene = genes[0] if genes else None
+    tracks = effect_track(results, selection.contexts[0], gene, common["per_position"])
+    return Exported(write_track(tracks, out, lengths, **own))

@@ -161,6 +161,7 @@ def _run(
         click.echo(json.dumps({"out": str(out)}) if common["as_json"] else f"{out}: is finished")
         return
     announce(scorer.attributor, None, quiet=common["quiet"])
+    notes: list[str] = []
     with Meter(quiet=common["quiet"]) as progress:
         counts = write_scores(
             scorer,
@@ -172,8 +173,11 @@ def _run(
             resume=common["resume"],
             command=command_line(),
             progress=progress,
+            tell=notes.append,
         )
     facts = {"out": str(out), "scheme": common["scheme"], **counts.to_dict()}
+    if notes:
+        facts["notes"] = notes
     if scorer.attributor is not None:
         facts["attribution"] = facts_of(scorer)
     if common["verbose"]:
@@ -200,6 +204,7 @@ def summary(facts: dict[str, Any]) -> str:
         lines.append(f"  pairs of allele and gene not computed: {facts['genes_not_computed']}")
     if facts["genes_too_long"]:
         lines.append(f"  pairs of allele and gene too long: {facts['genes_too_long']}")
+    lines += [f"  {note}" for note in facts.get("notes", ())]
     if "attribution" in facts:
         lines.append(describe(facts["attribution"]))
     if "engine" in facts:

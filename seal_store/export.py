@@ -23,7 +23,7 @@ from seal_store.progress import Progress, silent
 from seal_store.results import ATTRIBUTE, Results, ZarrWriter
 from seal_store.score import ScoreOptions, Scorer
 from seal_store.store import Store
-from seal_store.tables import TABLE, write_tsv
+from seal_store.tables import write_tsv
 from seal_store.variants import SCORABLE, Allele
 from seal_store.view import EVERYTHING, Selection, View
 
@@ -73,7 +73,7 @@ def check_form(out: Path, form: Form) -> str:
     kind, selection = ending(out), form.selection
     if not kind:
         raise OutputError(
-            f"{out}: unknown kind of output", f"name it {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+            f"{out}: unknown kind of output", f"its name must end in {', '.join(ENDINGS)}"
         )
     if kind in EXTRAS:
         require(EXTRAS[kind], f"writing {kind}")
@@ -167,7 +167,7 @@ def _render(
 ) -> tuple[dict[str, str], Exported]:
     """Write files to ``folder``; the names that they are published under."""
     kind = ending(out)
-    path = folder / f"{TABLE}{kind}"
+    path = folder / f"{manifest.TABLE}{kind}"
     if kind in VCFS:
         assert form.vcf is not None
         top = form.selection.top or TOP_IN_VCF

@@ -21,6 +21,9 @@ from seal_store.genome import file_sha256
 MANIFEST = "manifest.json"
 JOURNAL = "journal"
 PUBLISHED = "published.json"
+TABLE = "table"
+"""File that an output other than a folder is written to, in its ``.partial``."""
+
 RESUME_HINT = "add --resume to go on with it, or --overwrite to start again"
 
 Entry = dict[str, Any]
@@ -48,7 +51,7 @@ def claim(path: Path, *, overwrite: bool, kind: str = "", resume_hint: str = "")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already", "choose another --out or add --overwrite")
     foreign = path.is_dir() and any(path.iterdir()) and kind not in _attributes(path)
-    if foreign or (partial.is_dir() and any(partial.iterdir()) and not _attributes(partial)):
+    if foreign or (partial.is_dir() and not _is_ours(partial)):
         raise OutputError(
             f"{path if foreign else partial} is a folder with other content", "choose another --out"
         )
@@ -63,6 +66,13 @@ def claim(path: Path, *, overwrite: bool, kind: str = "", resume_hint: str = "")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}", "check --out") from error
     return partial
+
+
+def _is_ours(partial: Path) -> bool:
+    """Whether a folder has nothing but what a run of ours left in it."""
+    own = {TABLE, JOURNAL, PUBLISHED.split(".")[0]}
+    names = {path.name.split(".")[0] for path in partial.iterdir()}
+    return names <= own or bool(_attributes(partial))
 
 
 def _attributes(folder: Path) -> set[str]:

@@ -21,7 +21,6 @@ from seal_store.store import Store
 from seal_store.view import LONG_COLUMNS, TSV_COLUMNS, View, context_columns, leading
 
 GENES_AT_ONCE = 1_024
-TABLE = "table"
 FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
 
 
@@ -42,7 +41,7 @@ class TsvWriter:
         state: dict[str, Any] | None = None,
     ) -> None:
         self.out, self.partial = out, manifest.partial_path(out)
-        self._path = self.partial / TABLE
+        self._path = self.partial / manifest.TABLE
         self._digest = hashlib.sha256()
         self._size = 0
         labels = context_columns(context_set, context_name)
@@ -88,7 +87,7 @@ class TsvWriter:
         """Close and rename into place (a TSV has no room for ``attributes``)."""
         self.state()
         self._handle.close()
-        manifest.publish_files(self.partial, {TABLE: self.out.name})
+        manifest.publish_files(self.partial, {manifest.TABLE: self.out.name})
 
     def close(self) -> None:
         """Close the file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import islice
@@ -14,7 +14,7 @@ from typing import Any
 from seal_store import journal, manifest
 from seal_store.assign import Counts
 from seal_store.errors import InputError, OutputError
-from seal_store.export import PLAIN, Form, RenderedWriter, check_form
+from seal_store.export import ENDINGS, PLAIN, Form, RenderedWriter, check_form, ending
 from seal_store.genome import file_sha256
 from seal_store.journal import Checkpoint
 from seal_store.lock import hold
@@ -40,12 +40,13 @@ def write_scores(
     command: str = "",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: Progress = silent,
+    tell: Callable[[str], object] = str,
 ) -> Counts:
     """Score ``alleles`` into ``out``, ``.zarr`` or as in :func:`open_writer`; where they went.
 
     ``out`` appears only once it is whole. Rows are written while the next ones are computed.
     ``source`` names the input in messages and in the results' attributes; ``form`` says what of
-    the results is written, and how.
+    the results is written, and how; ``tell`` gets notes on the output, such as a missing index.
 
     A checkpoint is kept every ``checkpoint_seconds`` and when the run is interrupted; with
     ``resume`` a later run goes on from it and ends with the same bytes. Raises
@@ -65,6 +66,9 @@ def write_scores(
         except BaseException:
             run.keep()
             raise
+        if isinstance(run.writer, RenderedWriter):
+            for note in run.writer.done.notes:
+                tell(note)
     return scorer.counts
 
 
@@ -193,6 +197,10 @@ def open_writer(
                 "--long, --top and --min-effect are for `seal-store export`, or other outputs",
             )
         return ZarrWriter(out, scorer, overwrite=overwrite, state=state)
+    if not ending(out):
+        raise OutputError(
+            f"{out}: unknown kind of output", f"name it .zarr or {' or '.join(ENDINGS)}"
+        )
     kind = check_form(out, form)
     if scorer.attributor is not None:
         raise OutputError(

@@ -555,11 +555,11 @@ def test_score_refuses_a_variant_file(
     assert [path.name for path in tmp_path.iterdir()] == ["in.vcf"] * (content is not None)
 
 
-@pytest.mark.parametrize("out", ["x", "x.csv", "x.vcf"])
+@pytest.mark.parametrize("out", ["x", "x.csv", "x.vcf.bz2"])
 def test_an_unknown_kind_of_output_is_refused(
     cli: Cli, small: Small, tmp_path: Path, out: str
 ) -> None:
-    refused(cli(*small.score(tmp_path / out)), "unknown kind of output", ".zarr or .tsv")
+    refused(cli(*small.score(tmp_path / out)), "unknown kind of output", "name it .zarr or .tsv")
     assert list(tmp_path.iterdir()) == []
 
 
