@@ -116,6 +116,7 @@ def annotate(
 
 def _bcf(fields: _Fields, vcf: Path, path: Path, progress: Progress) -> Annotated:
     """By way of a VCF that declares whatever its records use."""
+    import pysam
     from pysam import bcftools
     from pysam.utils import SamtoolsError
 
@@ -124,20 +125,34 @@ def _bcf(fields: _Fields, vcf: Path, path: Path, progress: Progress) -> Annotate
     lines = _annotated(fields, vcf, found, order, progress, _undeclared(vcf))
     with plain.open("wb") as handle:
         _write(lines, handle.write)
+    before = pysam.set_verbosity(0)  # htslib writes to stderr past Python
     try:
         bcftools.view("--no-version", "-Ob", "-o", str(path), str(plain), catch_stdout=False)
-        if order.problem:
-            found.why_no_index = order.problem
-        elif found.records:
-            bcftools.index("-c", "-f", str(path), catch_stdout=False)
-            found.index = path.with_name(path.name + ".csi")
+        found.why_no_index = order.problem
+        if found.records and not order.problem:
+            found.index = _csi(path)
+            found.why_no_index = "" if found.index else "contig lengths in the header are too short"
     except SamtoolsError as error:
-        said = " ".join(str(error).split())[:200]
         raise OutputError(
-            f"{vcf}: cannot be written as BCF: {said}", "write .vcf.gz, or mend the record"
+            f"{vcf}: htslib does not take one of its records as BCF",
+            "write .vcf.gz; `bcftools view -Ob` on it names the record",
         ) from error
+    finally:
+        pysam.set_verbosity(before)
     plain.unlink()
     return found
+
+
+def _csi(path: Path) -> Path | None:
+    """The index made of a BCF; None where its header does not allow one."""
+    from pysam import bcftools
+    from pysam.utils import SamtoolsError
+
+    try:
+        bcftools.index("-c", "-f", str(path), catch_stdout=False)
+    except SamtoolsError:
+        return None
+    return path.with_name(path.name + ".csi")
 
 
 def _write(lines: Iterable[bytes], write: Callable[[bytes], Any]) -> None:

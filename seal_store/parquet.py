@@ -135,12 +135,13 @@ class _Table:
             batch = self._batch(block)
             while length + len(batch) >= most:
                 cut = most - length
-                yield pa.Table.from_batches([*held, batch.slice(0, cut)], self.schema)
+                held.append(batch.slice(0, cut))
+                yield pa.Table.from_batches(held, self.schema).combine_chunks()
                 held, length, batch = [], 0, batch.slice(cut)
             held.append(batch)
             length += len(batch)
         if length:
-            yield pa.Table.from_batches(held, self.schema)
+            yield pa.Table.from_batches(held, self.schema).combine_chunks()
 
     def _batch(self, block: Block) -> pa.RecordBatch:
         import pyarrow as pa
