@@ -204,7 +204,7 @@ def _publish(partial: Path, out: Path, files: dict[str, str]) -> None:
 def _notes(found: Annotated) -> list[str]:
     notes = []
     if found.left_out:
-        notes.append(f"{found.left_out} lines that are not VCF are left out")
+        notes.append(f"{found.left_out} lines that no reader of VCF takes are left out")
     if found.why_no_index:
         notes.append(f"no index: {found.why_no_index}")
     return notes

@@ -338,7 +338,7 @@ def test_headerless_columns_become_a_vcf(cli: Cli, store: Store, tmp_path: Path)
     )
     for name in ("o.vcf.gz", "o.bcf"):
         found = run(cli, "score", "vcf", path, "--store", store.path, "--out", tmp_path / name)
-        assert "2 lines that are not VCF are left out" in found.stdout
+        assert "2 lines that no reader of VCF takes are left out" in found.stdout
         assert "malformed: 2" in found.stdout
         header, records = viewed(tmp_path / name)
         assert header[0].startswith("##fileformat=VCFv4")
@@ -542,3 +542,27 @@ def test_what_bcf_cannot_hold_is_said(cli: Cli, store: Store, tmp_path: Path) ->
     assert "contig lengths in the header are too short" in json.loads(told)["notes"][0]
     assert len(viewed(tmp_path / "o.bcf")[1]) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.vcf", "o.bcf", "o.vcf", "r.zarr"]
+
+
+def test_lines_of_other_widths(cli: Cli, store: Store, tmp_path: Path) -> None:
+    """Missing columns are filled; more samples than the header names have no place in VCF."""
+    contig, at = tss(store, "GENE02")
+    path = tmp_path / "in.vcf"
+    lines = [
+        f"{contig}\t{at}\tshort\tA\tC",
+        f"{contig}\t{at + 1}\tone\tA\tC\t.\t.\tDP=1\tGT\t0/1",
+        f"{contig}\t{at + 2}\tthree\tA\tC\t.\t.\t.\tGT\t0/1\t0/0\t1/1",
+        f"{contig}\t{at + 3}\ttwo\tA\tC\t.\t.\t.\tGT\t0/1\t0/0",
+    ]
+    path.write_text(HEADER + "\n".join(lines) + "\n")
+    found = run(cli, "score", "vcf", path, "--store", store.path, "--out", tmp_path / "o.vcf.gz")
+    assert "1 lines that no reader of VCF takes are left out" in found.stdout
+    assert ": 4 rows" in found.stdout
+    records = viewed(tmp_path / "o.vcf.gz")[1]
+    assert [(r[2], *r[8:]) for r in records] == [
+        ("short", ".", ".", "."),
+        ("one", "GT", "0/1", "."),
+        ("two", "GT", "0/1", "0/0"),
+    ]
+    with pysam.TabixFile(str(tmp_path / "o.vcf.gz")) as tabix:
+        assert len(list(tabix.fetch(contig, at, at + 2))) == 1
