@@ -15,9 +15,9 @@ import pytest
 from click.testing import Result
 from pysam import bcftools
 
-from seal_store.annotate import encode
 from seal_store.assign import Assigner, Counts
 from seal_store.export import Form, export
+from seal_store.info import encode
 from seal_store.results import Results
 from seal_store.score import ScoreOptions, Scorer
 from seal_store.store import Store
@@ -566,3 +566,14 @@ def test_lines_of_other_widths(cli: Cli, store: Store, tmp_path: Path) -> None:
     ]
     with pysam.TabixFile(str(tmp_path / "o.vcf.gz")) as tabix:
         assert len(list(tabix.fetch(contig, at, at + 2))) == 1
+
+
+def test_an_equal_allele_on_another_contig_takes_no_rows(
+    cli: Cli, store: Store, tmp_path: Path
+) -> None:
+    contig, at = tss(store, "GENE02")
+    path = tmp_path / "in.vcf"
+    path.write_text("".join(f"{c}\t{at}\t.\tA\tC\n" for c in ("chr9", contig, "chrX", contig)))
+    run(cli, "score", "vcf", path, "--store", store.path, "--out", tmp_path / "o.vcf")
+    found = [",".join(parse(r[7])[1].get("GENE", ["."])) for r in viewed(tmp_path / "o.vcf")[1]]
+    assert found == [".", "GENE02", ".", "GENE02"]

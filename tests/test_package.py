@@ -14,7 +14,7 @@ ORDER = (
     "errors extras progress prefetch device genome genes grid cnn trunk sweep delta heads labels "
     "layout manifest lock journal store plan build variants assign haplotype evaluate attribute "
     "score "
-    "saturate results view tables parquet annotate tracks export write attach "
+    "saturate results view tables parquet info annotate tracks export write attach "
     "training.expression training.targets training.inputs training.outputs training.fit "
     "training.checkpoint training.metrics training.plots training.summary training.steps "
     "training.compare "
