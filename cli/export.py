@@ -53,16 +53,16 @@ if TYPE_CHECKING:
 @_options.quiet
 @_options.as_json
 def export(results: Path, out: Path | None, out_option: Path | None, **common: Any) -> None:
-    r"""Write RESULTS (a .zarr of `score`) in another format, by the ending of OUT.
+    """Write RESULTS (a .zarr of `score`) in another format, by the ending of OUT.
 
     \b
     .tsv, .tsv.gz           Seal's own columns
     .parquet                the same columns (pip install 'seal-store[parquet]')
     .arrow, .feather        the same as Arrow IPC
     .vcf, .vcf.gz, .bcf     the scored VCF with INFO fields SEAL_... ('seal-store[htslib]')
-    .bw, .bedgraph          effects of SNVs on one context along a gene, or, with --feature and
+    .bw, .bigwig, .bedgraph effects of SNVs on one context along a gene, or, with --feature and
                             a store as RESULTS, a feature's profile ('seal-store[bigwig]')
-    """
+    """  # noqa: D301 - click's own mark
     from seal_store.tracks import is_track
 
     if (out is None) == (out_option is None):

@@ -262,3 +262,13 @@ def test_results_of_a_vcf_make_a_track_too(cli: Cli, store: Store, tmp_path: Pat
     found = cli("export", zarr, tmp_path / "x.bedgraph", "--contexts", CONTEXTS[1])
     assert found.exit_code == 0, found.output
     assert [e[1] for e in intervals(tmp_path / "x.bedgraph")] == [tss, tss + 1, tss + 2]
+
+
+def test_help_lists_the_endings_line_by_line(cli: Cli) -> None:
+    from seal_store.export import ENDINGS
+    from seal_store.tracks import ENDINGS as TRACKS
+
+    text = cli("export", "--help").stdout
+    lines = [line for line in text.splitlines() if line.startswith("  .")]
+    listed = {word.strip(",") for line in lines for word in line.split() if word[0] == "."}
+    assert listed == {*ENDINGS, *TRACKS}
