@@ -23,6 +23,7 @@ from test_resume import kill_often, small_chunks
 from seal_store import layout, parquet, score
 from seal_store.errors import HeadsError, InputError, MissingExtraError, OutputError
 from seal_store.export import PLAIN, Form, export
+from seal_store.labels import table
 from seal_store.results import Results
 from seal_store.score import Rows, ScoreOptions, Scorer
 from seal_store.store import Store
@@ -33,13 +34,14 @@ from seal_store.write import write_scores
 
 Cli = Callable[..., Result]
 CHOSEN = ("Mid.Neuron.584", "adulthood.MD", "Early.Neuron.383")
+CONTEXTS = tuple(sorted({*CHOSEN, *(row["name"] for row in table("contexts")[::20])}))
 
 
 @pytest.fixture(scope="module")
 def results(store: Store, world: World, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Several genes for each allele."""
     out = tmp_path_factory.mktemp("results") / "r.zarr"
-    scorer = Scorer(store, ScoreOptions(device="cpu", genes="all"))
+    scorer = Scorer(store, ScoreOptions(device="cpu", genes="all", contexts=CONTEXTS))
     write_scores(scorer, read_variants(world.variants), out, source=str(world.variants))
     return Results(out)
 
@@ -202,9 +204,9 @@ def test_a_long_allele_is_not_repeated_for_each_context(
     bases = "ACGT" * 25_000
     columns = {**rows.columns, "ref": np.array([bases, *rows.columns["ref"][1:]])}
     monkeypatch.setattr(Results, "batches", lambda self: iter([Rows(columns, rows.effect)]))
-    monkeypatch.setattr("seal_store.view.LONG_LINES", 802 * 10)
+    monkeypatch.setattr("seal_store.view.LONG_LINES", len(results.contexts()[0]) * 10)
     blocks = list(View(results, Selection(long=True)).blocks())
-    assert max(map(len, blocks)) == 802 * 10
+    assert max(map(len, blocks)) == len(results.contexts()[0]) * 10
     assert max(len(block.columns["ref"]) for block in blocks) == 10
     out = tmp_path / "x.parquet"
     export(results, out, Form(Selection(long=True)))
@@ -241,7 +243,10 @@ def test_score_writes_what_export_writes(
     more: tuple[object, ...],
 ) -> None:
     a, b = tmp_path / f"a{ending}", tmp_path / f"b{ending}"
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(CONTEXTS))
     scoring = ["score", "vcf", world.variants, "--store", store.path, "--genes", "all"]
+    scoring += ["--contexts", names]
     found = cli(*scoring, "--out", a, *more)
     assert found.exit_code == 0, found.output
     found = cli("export", results.path, "--out", b, *more, "--json")
@@ -254,7 +259,7 @@ def test_score_writes_what_export_writes(
     else:
         assert frame_of(a).equals(frame_of(b))
         assert rows == len(frame_of(a)) > 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == [a.name, b.name]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [a.name, b.name, "names.txt"]
 
 
 def test_an_empty_table_has_its_columns(cli: Cli, store: Store, tmp_path: Path) -> None:
@@ -359,7 +364,7 @@ def test_ctrl_c_keeps_what_was_scored(
             if stop_after and done >= stop_after:
                 raise KeyboardInterrupt
 
-        scorer = Scorer(store, ScoreOptions(device="cpu", batch=1))
+        scorer = Scorer(store, ScoreOptions(device="cpu", batch=2, contexts=CONTEXTS))
         write_scores(
             scorer,
             read_variants(world.variants),
@@ -380,7 +385,7 @@ def test_ctrl_c_keeps_what_was_scored(
     assert min(begun) > 16
     whole = tmp_path / "whole.zarr"
     write_scores(
-        Scorer(store, ScoreOptions(device="cpu", batch=1)),
+        Scorer(store, ScoreOptions(device="cpu", batch=2, contexts=CONTEXTS)),
         read_variants(world.variants),
         whole,
         source=str(world.variants),
