@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seal_store.errors import InputError
+
+if TYPE_CHECKING:
+    from seal_store.view import Selection
 
 PATH = click.Path(path_type=Path)
 
@@ -30,6 +34,22 @@ contexts = click.option(
     multiple=True,
     help="Only these contexts: a name, set:name, or a file with one a line. Repeatable.",
 )
+min_effect = click.option(
+    "--min-effect",
+    default=0.0,
+    metavar="X",
+    help="Only variants and genes with an effect of at least X, either sign, on a chosen context.",
+)
+long = click.option(
+    "--long", is_flag=True, help="Tables: a line for each context instead of a column."
+)
+top = click.option(
+    "--top",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Only the N strongest contexts of each variant and gene; a table becomes long. "
+    "Default: all, in a VCF 5.",
+)
 precision = click.option(
     "--precision",
     default=6,
@@ -37,6 +57,14 @@ precision = click.option(
     type=click.IntRange(1, 17),
     help="Significant digits in text output.",
 )
+
+
+def selection(given: dict[str, Any]) -> Selection:
+    """What to show, from ``contexts``, ``min_effect``, ``top`` and ``long`` of a command."""
+    from seal_store.view import Selection
+
+    contexts = names(given["contexts"])
+    return Selection(contexts, given["min_effect"], given["top"], given["long"])
 
 
 def names(values: tuple[str, ...]) -> tuple[str, ...]:

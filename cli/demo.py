@@ -22,12 +22,12 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
     """Write a small synthetic world to DIRECTORY, build its store and score its variants."""
     from seal_store.build import build
     from seal_store.errors import OutputError
+    from seal_store.export import export
     from seal_store.plan import BuildOptions
     from seal_store.results import Results
     from seal_store.score import ScoreOptions, Scorer
     from seal_store.store import Store
     from seal_store.synthetic import write_world
-    from seal_store.tables import export_tsv
     from seal_store.variants import read_variants
     from seal_store.write import write_scores
 
@@ -58,7 +58,7 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
             command=command_line(),
             progress=progress,
         )
-    export_tsv(Results(scores), table, overwrite=overwrite)
+    export(Results(scores), table, overwrite=overwrite)
     click.echo("written:")
     for path in (world.genome, world.genes, world.cnn, world.heads, world.variants):
         click.echo(f"  {path}")

@@ -4,40 +4,131 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seal_store.cli import _options
+from seal_store.cli._progress import Meter
+
+if TYPE_CHECKING:
+    from seal_store.export import Exported
+    from seal_store.progress import Progress
 
 
 @click.command()
 @click.argument("results", type=_options.PATH)
-@click.argument("out", type=_options.PATH)
+@click.argument("out", type=_options.PATH, required=False)
+@click.option("--out", "out_option", type=_options.PATH, help="The same as the argument OUT.")
+@_options.contexts
+@_options.min_effect
+@_options.top
+@_options.long
 @click.option(
     "--attributions",
-    "top",
     type=click.IntRange(1),
     metavar="N",
-    help="Write the N strongest attributions of each row and target instead of effects.",
+    help="Write the N strongest attributions of each row and target instead of effects (.tsv).",
+)
+@click.option("--vcf", type=_options.PATH, help="The VCF to annotate. Default: that of RESULTS.")
+@click.option(
+    "--store",
+    type=_options.PATH,
+    help="The store RESULTS were made from. Default: the one they name.",
+)
+@click.option(
+    "--feature",
+    help="Tracks: reference values of this feature from the store given as RESULTS.",
+)
+@click.option("--gene", multiple=True, help="Tracks: only this gene. Repeatable with --feature.")
+@click.option(
+    "--per-position",
+    type=click.Choice(["strongest", "mean"]),
+    default="strongest",
+    show_default=True,
+    help="Tracks: which effect stands for the SNVs of one base.",
 )
 @_options.precision
 @_options.overwrite
+@_options.quiet
 @_options.as_json
-def export(
-    results: Path, out: Path, top: int | None, precision: int, overwrite: bool, as_json: bool
-) -> None:
-    """Write RESULTS (a .zarr of `score`) as OUT.tsv, with Seal's own columns."""
-    from seal_store.errors import InputError
-    from seal_store.results import Results
-    from seal_store.tables import export_attributions, export_tsv
+def export(results: Path, out: Path | None, out_option: Path | None, **common: Any) -> None:
+    """Write RESULTS (a .zarr of `score`) in another format, by the ending of OUT.
 
-    if out.suffix != ".tsv":
-        raise InputError(f"{out}: unknown kind of output", "name it .tsv")
-    opened, rows = Results(results), 0
-    if top is None:
-        export_tsv(opened, out, precision=precision, overwrite=overwrite)
-        rows = len(opened)
-    else:
-        rows = export_attributions(opened, out, top=top, precision=precision, overwrite=overwrite)
-    facts = {"out": str(out), "rows": rows}
-    click.echo(json.dumps(facts) if as_json else f"{out}: {rows} rows")
+    \b
+    .tsv, .tsv.gz           Seal's own columns
+    .parquet                the same columns (pip install 'seal-store[parquet]')
+    .arrow, .feather        the same as Arrow IPC
+    .vcf, .vcf.gz, .bcf     the scored VCF with INFO fields SEAL_... ('seal-store[htslib]')
+    .bw, .bigwig, .bedgraph effects of SNVs on one context along a gene, or, with --feature and
+                            a store as RESULTS, a feature's profile ('seal-store[bigwig]')
+    """  # noqa: D301 - click's own mark
+    from seal_store.tracks import is_track
+
+    if (out is None) == (out_option is None):
+        raise click.UsageError("give one output, as OUT or with --out")
+    target = out or out_option
+    assert target is not None
+    with Meter(quiet=common["quiet"]) as progress:
+        write = _track if is_track(target) else _table
+        done = write(results, target, common, progress)
+    facts: dict[str, Any] = {"out": str(target), "rows": done.rows}
+    if done.notes:
+        facts["notes"] = done.notes
+    lines = [f"{target}: {done.rows} rows", *(f"  {note}" for note in done.notes)]
+    click.echo(json.dumps(facts) if common["as_json"] else "\n".join(lines))
+
+
+def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:
+    from seal_store.errors import InputError
+    from seal_store.export import Exported, Form, export
+    from seal_store.results import Results
+    from seal_store.tables import export_attributions
+
+    for name in ("feature", "gene"):
+        if common[name]:
+            raise InputError(f"--{name} is for tracks", "name the output .bw or .bedgraph")
+    own = {"precision": common["precision"], "overwrite": common["overwrite"]}
+    count = common["attributions"]
+    if count is not None and out.suffix != ".tsv":
+        raise InputError(f"{out}: attributions are exported as text", "name it .tsv")
+    results = Results(path)
+    if count is not None:
+        return Exported(export_attributions(results, out, top=count, **own))
+    form = Form(_options.selection(common), common["precision"], common["vcf"])
+    return export(
+        results,
+        out,
+        form,
+        store=common["store"],
+        overwrite=common["overwrite"],
+        progress=progress,
+    )
+
+
+def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:
+    from seal_store.errors import InputError
+    from seal_store.export import Exported
+    from seal_store.results import Results
+    from seal_store.store import Store
+    from seal_store.tracks import contig_lengths, effect_track, profile_track, write_track
+
+    selection, genes = _options.selection(common), common["gene"]
+    own = {"precision": common["precision"], "overwrite": common["overwrite"]}
+    if common["feature"] is not None:
+        store = Store(path)
+        parts = profile_track(store, common["feature"], genes, progress)
+        return Exported(write_track(parts, out, contig_lengths(store), **own))
+    if len(selection.contexts) != 1 or len(genes) > 1:
+        raise InputError(
+            f"{out}: a track is of one context and one gene",
+            "give one --contexts, and --gene if RESULTS have several; or a store and --feature",
+        )
+    results = Results(path)
+    recorded = Path(common["store"] or results.attributes["store"]["path"])
+    lengths = None
+    if common["store"] or recorded.exists() or not out.name.lower().endswith(".bedgraph"):
+        lengths = contig_lengths(Store(recorded))
+    gene = genes[0] if genes else None
+    tracks = effect_track(results, selection.contexts[0], gene, common["per_position"])
+    return Exported(write_track(tracks, out, lengths, **own))

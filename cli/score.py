@@ -46,13 +46,17 @@ def scoring(command: Callable[..., None]) -> Callable[..., None]:
                 "--out",
                 type=_options.PATH,
                 required=True,
-                help="OUT.zarr (results group) or OUT.tsv.",
+                help="OUT.zarr (results group); .tsv, .tsv.gz, .parquet, .arrow, .feather (table); "
+                ".vcf, .vcf.gz, .bcf (the input annotated).",
             ),
             scheme_option,
             heads_option,
             _options.contexts,
             attributing,
             _options.batch,
+            _options.long,
+            _options.top,
+            _options.min_effect,
             _options.precision,
             _options.device,
             _options.tf32,
@@ -132,6 +136,8 @@ def vcf(
     Positions are 1-based. Each allele gives one row (one per gene with --genes all) or is
     counted with the reason why not.
     """
+    from seal_store.errors import InputError
+    from seal_store.export import is_vcf
     from seal_store.regions import parse_region
     from seal_store.score import Scorer
     from seal_store.store import Store
@@ -143,10 +149,15 @@ def vcf(
     opened = Store(store)
     regions = [parse_region(text) for text in region]
     lifter = _lifter(opened, vcf, liftover)
+    if lifter is not None and is_vcf(common["out"]):
+        raise InputError(
+            f"{common['out']}: an annotated VCF keeps the input's coordinates, --liftover does not",
+            "name the output .zarr, .tsv or .parquet",
+        )
     scorer = Scorer(opened, options, attribution=take(common), lifter=lifter)
     if regions and reads_all_of(vcf) and not common["quiet"]:
         click.echo(f"note: {vcf} has no index (.csi, .tbi) as new as it: all is read", err=True)
-    _run(scorer, read_variants(vcf, regions), vcf, common, tuple(map(str, regions)))
+    _run(scorer, read_variants(vcf, regions), vcf, common, tuple(map(str, regions)), Path(vcf))
 
 
 def _lifter(opened: Store, vcf: str, chain: Path | None) -> Lifter | None:
@@ -276,8 +287,10 @@ def _run(
     source: str,
     common: dict[str, Any],
     regions: tuple[str, ...] = (),
+    vcf: Path | None = None,
 ) -> None:
     from seal_store.errors import InputError
+    from seal_store.export import Form
     from seal_store.write import is_finished, write_scores
 
     out = common["out"]
@@ -287,6 +300,7 @@ def _run(
         click.echo(json.dumps({"out": str(out)}) if common["as_json"] else f"{out}: is finished")
         return
     announce(scorer.attributor, None, quiet=common["quiet"])
+    notes: list[str] = []
     with Meter(quiet=common["quiet"]) as progress:
         counts = write_scores(
             scorer,
@@ -294,13 +308,16 @@ def _run(
             out,
             source=source,
             regions=regions,
-            precision=common["precision"],
+            form=Form(_options.selection(common), common["precision"], vcf),
             overwrite=common["overwrite"],
             resume=common["resume"],
             command=command_line(),
             progress=progress,
+            tell=notes.append,
         )
     facts = {"out": str(out), "scheme": common["scheme"], **counts.to_dict()}
+    if notes:
+        facts["notes"] = notes
     if scorer.attributor is not None:
         facts["attribution"] = facts_of(scorer)
     if common["verbose"]:
@@ -313,6 +330,7 @@ def summary(facts: dict[str, Any]) -> str:
     """Where the input went, for people."""
     lines = [f"{facts['out']}: {facts['rows']} rows (scheme {facts['scheme']})"]
     lines += _accounts(facts)
+    lines += [f"  {note}" for note in facts.get("notes", ())]
     if "attribution" in facts:
         lines.append(describe(facts["attribution"]))
     if "engine" in facts:

@@ -1,7 +1,8 @@
 """BCF, read by cyvcf2 in a process of its own: should that die, it is an error message here.
 
 The parent decompresses and sends plain BCF; the child answers with a line a record, ``V`` and
-the columns CHROM, POS (1-based), ID, REF, ALT, and at the end ``E`` and how many there were.
+the columns CHROM, POS (1-based), ID, REF, ALT (or ``V`` and each line of it all as VCF), and at
+the end ``E`` and how many there were.
 Without that last line the records are not all there. ``X`` and a message ends them early.
 """
 
@@ -14,7 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
@@ -38,12 +39,28 @@ def bcf_records(handle: io.BufferedReader[Any], where: str, header: bytes = b"")
     ``header`` is sent before what ``handle`` gives. Genotypes and INFO are not looked at. Memory
     does not grow with the file. Raises :class:`VariantError` if the child fails in any way.
     """
+    return _from_child(handle, where, header, "columns")
+
+
+def bcf_text(handle: io.BufferedReader[Any], where: str) -> Iterator[tuple[int, bytes]]:
+    """Header and records of BCF as lines of VCF, numbered from 1.
+
+    Memory does not grow with the file. Raises :class:`VariantError` if the child fails.
+    """
+    for number, text, _ in _from_child(handle, where, b"", "lines"):
+        yield number, text.encode("utf-8", "surrogateescape")
+
+
+def _from_child(
+    handle: io.BufferedReader[Any], where: str, header: bytes, what: str
+) -> Iterator[Line]:
+    """``what``: the first five ``columns`` of each record, or all ``lines``."""
     require("htslib", "reading BCF")
     # One BLAS thread: its buffers, one a core, would count against the child's address space.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(  # noqa: S603 - this interpreter, this module
-            [sys.executable, "-P", "-m", __name__],
+            [sys.executable, "-P", "-m", __name__, what],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
@@ -54,7 +71,8 @@ def bcf_records(handle: io.BufferedReader[Any], where: str, header: bytes = b"")
         end = _End()
         try:
             pump.start()
-            yield from _answered(answer, where, end)
+            lines = text_lines(answer, where) if what == "columns" else _whole_lines(answer)
+            yield from _answered(lines, end)
             with suppress(subprocess.TimeoutExpired):
                 child.wait(10)  # it has closed its end; how did it go?
         finally:
@@ -81,10 +99,15 @@ class _End:
     problem: str = ""
 
 
-def _answered(answer: io.BufferedReader[Any], where: str, end: _End) -> Iterator[Line]:
+def _whole_lines(answer: io.BufferedReader[Any]) -> Iterator[Line]:
+    for number, line in enumerate(answer, 1):
+        yield number, line.rstrip(b"\n").decode("utf-8", "surrogateescape"), line.endswith(b"\n")
+
+
+def _answered(lines: Iterable[Line], end: _End) -> Iterator[Line]:
     """Records of the child's answer, each only when the next line shows that it is whole."""
     held: Line | None = None
-    for _, text, whole in text_lines(answer, where):
+    for _, text, whole in lines:
         if held is not None:
             end.count += 1
             yield held
@@ -151,8 +174,18 @@ def read_header(handle: io.BufferedReader[Any], where: str) -> tuple[bytes, list
     return start + text, [names.get(i, "") for i in range(max(names, default=-1) + 1)]
 
 
-def _child() -> None:
-    """Read BCF on stdin, write the answer on stdout."""
+def _columns(record: Any) -> str:
+    fields = (record.CHROM, str(record.POS), record.ID or ".", record.REF or ".")
+    line = "\t".join((*fields, ",".join(record.ALT) or "."))
+    if line.count("\t") != 4 or not _BREAKS.isdisjoint(line.replace("\t", "")):
+        raise ValueError("a tab or the end of a line within a column")
+    if any("," in alt for alt in record.ALT):
+        raise ValueError("a comma within an allele")
+    return line
+
+
+def _child(*, whole: bool) -> None:
+    """Read BCF on stdin, write the answer on stdout: columns of records, or ``whole`` lines."""
     import resource
 
     for limit, size in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
@@ -164,13 +197,17 @@ def _child() -> None:
     out = sys.stdout
     out.reconfigure(encoding="utf-8", errors="replace", newline="\n")  # type: ignore[union-attr]
     try:
-        for record in VCF("-"):
-            fields = (record.CHROM, str(record.POS), record.ID or ".", record.REF or ".")
-            line = "\t".join((*fields, ",".join(record.ALT) or "."))
-            if line.count("\t") != 4 or not _BREAKS.isdisjoint(line.replace("\t", "")):
-                raise ValueError("a tab or the end of a line within a column")
-            if any("," in alt for alt in record.ALT):
-                raise ValueError("a comma within an allele")
+        records = VCF("-")
+        if whole:
+            for line in records.raw_header.rstrip("\n").split("\n"):
+                out.write(f"V{line}\n")
+                count += 1
+        for record in records:
+            line = _columns(record)
+            if whole:
+                line = str(record).removesuffix("\n")
+                if not _BREAKS.isdisjoint(line.replace("\t", "")):
+                    raise ValueError("the end of a line within a column")
             out.write(f"V{line}\n")
             count += 1
     except BrokenPipeError:
@@ -185,4 +222,4 @@ def _child() -> None:
 
 
 if __name__ == "__main__":
-    _child()
+    _child(whole=sys.argv[1:] == ["lines"])

@@ -8,8 +8,10 @@ from seal_store.errors import MissingExtraError
 
 EXTRAS = {
     "attribution": {"captum": "captum"},
+    "bigwig": {"pyBigWig": "pyBigWig"},
     "htslib": {"cyvcf2": "cyvcf2", "pysam": "pysam"},
     "liftover": {"liftover": "liftover"},
+    "parquet": {"pyarrow": "pyarrow"},
     "train": {"matplotlib": "matplotlib", "scipy": "scipy", "sklearn": "scikit-learn"},
 }
 """Per extra of this package: modules, and the packages they come in."""

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,6 +26,10 @@ MANIFEST_BYTES, METADATA_BYTES = 256 << 20, 16 << 20
 """Largest manifest, and largest ``zarr.json`` of a group, that is read."""
 
 JOURNAL = "journal"
+PUBLISHED = "published.json"
+TABLE = "table"
+"""File that an output other than a folder is written to, in its ``.partial``."""
+
 RESUME_HINT = "add --resume to go on with it, or --overwrite to start again"
 
 Entry = dict[str, Any]
@@ -42,26 +46,18 @@ def unpartial_path(partial: Path) -> Path:
     return partial.with_name(partial.name.removesuffix(".partial"))
 
 
-def claim(
-    path: Path,
-    *,
-    overwrite: bool,
-    kind: str = "",
-    resume_hint: str = "",
-    own: Collection[str] = (),
-) -> Path:
+def claim(path: Path, *, overwrite: bool, kind: str = "", resume_hint: str = "") -> Path:
     """An empty ``path.partial`` to write to.
 
     Raises :class:`OutputError` if ``path`` or an unfinished ``path.partial`` exists and
     ``overwrite`` is false, or ``path`` is a folder of another ``kind``: that is the attribute
-    by which a group is known. ``own`` are the names of files by which an unfinished folder
-    without attributes is. The finished output stays in place until the new one is published.
+    by which a group is known. The finished output stays in place until the new one is published.
     """
     partial = partial_path(path)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already", "choose another --out or add --overwrite")
     foreign = path.is_dir() and any(path.iterdir()) and kind not in attributes(path)
-    if foreign or (partial.is_dir() and not _begun(partial, own)):
+    if foreign or (partial.is_dir() and not _is_ours(partial)):
         raise OutputError(
             f"{path if foreign else partial} is a folder with other content", "choose another --out"
         )
@@ -78,11 +74,11 @@ def claim(
     return partial
 
 
-def _begun(partial: Path, own: Collection[str]) -> bool:
-    """Whether a folder is ours, killed as early as it may have been."""
-    names = {path.name for path in partial.iterdir()}
-    ours = all(name in own or name.endswith(".partial") for name in names - {JOURNAL})
-    return ours or bool(attributes(partial))
+def _is_ours(partial: Path) -> bool:
+    """Whether a folder has nothing but what a run of ours left in it, killed however early."""
+    own = {TABLE, JOURNAL, PUBLISHED.split(".")[0]}
+    names = {p.name.split(".")[0] for p in partial.iterdir() if not p.name.endswith(".partial")}
+    return names <= own or bool(attributes(partial))
 
 
 def attributes(folder: Path) -> set[str]:
@@ -119,8 +115,9 @@ def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
     Files are on the disk before the manifest is; ``known`` ones are so already, and are not read
     again.
     """
-    for left in partial.rglob("*.partial"):
-        left.unlink()  # of a chunk that a killed run was writing; zarr writes aside too
+    # Of what a killed run was writing; zarr writes aside too.
+    for left in (*partial.rglob("*.partial"), partial / f"{MANIFEST}.tmp"):
+        left.unlink(missing_ok=True)
     names = sorted(
         file.relative_to(partial).as_posix()
         for file in partial.rglob("*")
@@ -139,6 +136,30 @@ def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
     write(partial, listed)
     shutil.rmtree(partial / JOURNAL, ignore_errors=True)
     replace(partial, path)
+
+
+def publish_files(partial: Path, files: Mapping[str, str]) -> None:
+    """Rename files of the folder ``partial`` to names beside it, then remove the folder.
+
+    ``files`` gives each one's new name. They are on the disk before the first is renamed; a
+    process killed after that leaves a list of them, by which :func:`complete_files` ends it.
+    """
+    for name in files:
+        sync(partial / name)
+    write_json(partial / PUBLISHED, dict(files))
+    complete_files(partial)
+
+
+def complete_files(partial: Path) -> None:
+    """End a :func:`publish_files` that was killed, if there is one."""
+    try:
+        files = json.loads((partial / PUBLISHED).read_text(encoding="utf-8"))
+    except OSError:
+        return
+    for name, target in files.items():
+        if (partial / name).exists():
+            replace(partial / name, partial.with_name(target))
+    remove(partial)
 
 
 def replace(partial: Path, path: Path) -> None:

@@ -260,6 +260,10 @@ class ZarrWriter:
         """See :meth:`Appender.state`."""
         return self._rows.state()
 
+    def flush(self) -> None:
+        """Write what is held."""
+        self._rows.flush()
+
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write what is held, the attributes and the manifest; rename into place."""
         self._rows.flush()
@@ -320,6 +324,14 @@ class Results:
             if entry.name not in self.group:
                 raise FormatError(f"{path}: array {entry.name} is missing", "score again")
 
+    @classmethod
+    def unpublished(cls, partial: Path, attributes: dict[str, Any]) -> Results:
+        """Those that a :class:`ZarrWriter` has written to ``partial`` and flushed."""
+        self = cls.__new__(cls)
+        self.path, self.attributes = partial, attributes
+        self.group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
+        return self
+
     def __len__(self) -> int:
         return int(get(self.group, "pos").shape[0])
 
@@ -354,9 +366,9 @@ class Results:
             found["attribution"] = found["attribution"].astype(np.float32) * scale[..., None]
         return found
 
-    def labels(self, name: str) -> np.ndarray:
-        """A label array: ``target_name``, ``feature_name``, ``assay`` ..."""
-        return np.array(self._strings(name, slice(None)), np.str_)
+    def labels(self, name: str, part: slice = slice(None)) -> np.ndarray:
+        """An array of strings, or a part of it: ``target_name``, ``feature_name`` ..."""
+        return np.array(self._strings(name, part), np.str_)
 
     def batches(self) -> Iterator[Rows]:
         """All rows, one chunk at a time."""

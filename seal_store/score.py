@@ -170,6 +170,17 @@ class Scorer:
             progress("alleles", self.counts.alleles, None)
             yield rows
 
+    def reason(self, allele: Allele) -> str:
+        """Why ``allele`` has no row: one of :data:`seal_store.assign.REASONS`, empty if it has.
+
+        Nothing is counted.
+        """
+        counts = Counts()
+        tasks = self.assign(allele, counts)
+        if tasks:
+            self._read([tasks], counts, "input")
+        return next(iter(counts.not_scored), "")
+
     def _chunks(self, stream: Iterator[Allele], where: str) -> Iterator[_Chunk]:
         """Chunks bounded in alleles and, for their attributions, in rows."""
         most = max(ALLELES_PER_CHUNK, 4 * self.options.batch)

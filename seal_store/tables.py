@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,27 +13,16 @@ import numpy as np
 from seal_store import manifest
 from seal_store.cells import cell
 from seal_store.errors import HeadsError, OutputError
-from seal_store.layout import LIFTED, get, read
+from seal_store.layout import get, read
 from seal_store.lock import hold
+from seal_store.progress import Progress, silent
 from seal_store.results import Results
 from seal_store.score import Rows, select_contexts
 from seal_store.store import Store
+from seal_store.view import LONG_COLUMNS, View, context_columns, leading, leading_columns
 
 GENES_AT_ONCE = 1_024
-TABLE, PUBLISHED = "table", "published"
 FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
-
-TSV_COLUMNS = (
-    "chrom",
-    "pos",
-    "ref",
-    "alt",
-    "gene_strand",
-    "gene_id",
-    "dist_to_tss",
-    "reference_genome_match",
-)
-"""The leading columns of a TSV, as Seal writes them."""
 
 
 class TsvWriter:
@@ -56,14 +44,13 @@ class TsvWriter:
         state: dict[str, Any] | None = None,
     ) -> None:
         self.out, self.partial = out, manifest.partial_path(out)
-        self._path = self.partial / TABLE
+        self._path = self.partial / manifest.TABLE
         self._digest = hashlib.sha256()
         self._size = 0
         labels = context_columns(context_set, context_name)
         self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
         if state is None:
-            hint, own = manifest.RESUME_HINT, (TABLE, PUBLISHED)
-            manifest.claim(out, overwrite=overwrite, resume_hint=hint, own=own)
+            manifest.claim(out, overwrite=overwrite, resume_hint=manifest.RESUME_HINT)
             self.partial.mkdir()
             self._handle: BinaryIO = self._path.open("wb")
             self._put("\t".join((*leading_columns(lifted=lifted), *map(cell, labels))) + "\n")
@@ -90,7 +77,7 @@ class TsvWriter:
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
-        for fields, effect in zip(_leading(rows), rows.effect, strict=True):
+        for fields, effect in zip(_lines(leading(rows)), rows.effect, strict=True):
             self._put("\t".join(map(cell, fields)) + "\t" + self._format % tuple(effect.tolist()))
 
     def state(self) -> dict[str, Any]:
@@ -103,9 +90,7 @@ class TsvWriter:
         """Close and rename into place (a TSV has no room for ``attributes``)."""
         self.state()
         self._handle.close()
-        (self.partial / PUBLISHED).touch()
-        manifest.replace(self._path, self.out)
-        manifest.remove(self.partial)
+        manifest.publish_files(self.partial, {manifest.TABLE: self.out.name})
 
     def close(self) -> None:
         """Close the file."""
@@ -113,26 +98,32 @@ class TsvWriter:
             self._handle.close()
 
 
-def export_tsv(results: Results, out: Path, *, precision: int = 6, overwrite: bool = False) -> None:
-    """Write a results group as TSV."""
-    names, sets = results.contexts()
-    with hold(out):
-        writer = TsvWriter(
-            out,
-            sets,
-            names,
-            precision=precision,
-            overwrite=overwrite,
-            lifted=bool(results.attributes.get("liftover")),
-        )
-        try:
-            for rows in results.batches():
-                writer.write(rows)
-            writer.publish(results.attributes)
-        except BaseException:
-            writer.close()
-            manifest.remove(writer.partial)
-            raise
+def write_tsv(
+    view: View, handle: TextIO, *, precision: int = 6, progress: Progress = silent
+) -> int:
+    """Write a table of effects, wide or long; the number of lines below the header."""
+    number, count = f"%.{precision}g", 0
+    wide = "\t".join([number] * len(view.labels)) + "\n"
+    more = LONG_COLUMNS if view.selection.is_long else view.labels
+    handle.write("\t".join((*view.columns, *map(cell, more))) + "\n")
+    contexts = [
+        (cell(head_set), cell(name))
+        for head_set, name in zip(view.context_set, view.context_name, strict=True)
+    ]
+    for block in view.blocks():
+        first = ["\t".join(map(cell, fields)) for fields in _lines(block.columns)]
+        if block.row is None or block.context is None:
+            for text, effect in zip(first, block.effect.tolist(), strict=True):
+                handle.write(text + "\t" + wide % tuple(effect))
+        else:
+            lines = zip(
+                block.row.tolist(), block.context.tolist(), block.effect.tolist(), strict=True
+            )
+            for row, context, value in lines:
+                handle.write("\t".join((first[row], *contexts[context], number % value)) + "\n")
+        count += len(block)
+        progress("rows", count, None)
+    return count
 
 
 def export_attributions(
@@ -163,7 +154,7 @@ def export_attributions(
         step = get(results.group, "attribution").chunks[0]
         for start in range(0, len(results), step):
             stop = min(start + step, len(results))
-            leading = _leading(results.rows(start, stop))
+            first = _lines(leading(results.rows(start, stop)))
             found = results.attribution(start, stop)
             values, feature = found["attribution"], found.get("attribution_feature")
             order = _strongest(np.abs(values), top)
@@ -174,7 +165,7 @@ def export_attributions(
                 if index < 0 or value == 0:
                     continue
                 fields = [
-                    *leading[row],
+                    *first[row],
                     *(t[target] for t in targets),
                     *(f[index] for f in features),
                 ]
@@ -237,33 +228,6 @@ def writing(out: Path, *, overwrite: bool) -> Iterator[TextIO]:
             raise
 
 
-def context_columns(context_set: Sequence[str], context_name: Sequence[str]) -> list[str]:
-    """Column names: the context, or ``set:context`` where several sets have that name."""
-    times = Counter(context_name)
-    return [
-        name if times[name] == 1 else f"{head_set}:{name}"
-        for head_set, name in zip(context_set, context_name, strict=True)
-    ]
-
-
-def leading_columns(*, lifted: bool) -> tuple[str, ...]:
-    """The columns before those of the contexts."""
-    return (*TSV_COLUMNS, *(entry.name for entry in LIFTED)) if lifted else TSV_COLUMNS
-
-
-def _leading(rows: Rows) -> list[tuple[object, ...]]:
-    """The values of :func:`leading_columns`."""
-    c = rows.columns
-    signs = np.where(c["strand"] > 0, "+", "-")
-    columns = (
-        c["contig"],
-        c["pos"].tolist(),
-        c["ref"],
-        c["alt"],
-        signs,
-        c["gene_id"],
-        c["dist_to_tss"].tolist(),
-        c["ref_match"].tolist(),
-        *(c[entry.name].tolist() for entry in LIFTED if entry.name in c),
-    )
-    return list(zip(*columns, strict=True))
+def _lines(columns: dict[str, np.ndarray]) -> list[tuple[object, ...]]:
+    """The leading fields of each line."""
+    return list(zip(*(values.tolist() for values in columns.values()), strict=True))

@@ -170,7 +170,7 @@ def _indexed(path: str | Path, index_path: Path, regions: Regions) -> Iterator[A
     check_end(path)
     header, names = b"", index.names
     with opened(path) as handle:
-        if _is_bcf(handle, where):
+        if begins_bcf(handle, where):
             header, names = read_header(handle, where)
     before = None
     for region in regions.spelled(names):
@@ -195,7 +195,8 @@ def _indexed(path: str | Path, index_path: Path, regions: Regions) -> Iterator[A
         before = region
 
 
-def _is_bcf(handle: io.BufferedReader[Any], where: str) -> bool:
+def begins_bcf(handle: io.BufferedReader[Any], where: str) -> bool:
+    """Whether what ``handle`` gives next is BCF. Raises :class:`VariantError` for damaged gzip."""
     try:
         return handle.peek(3)[:3] == MAGIC
     except DAMAGE as error:
@@ -204,7 +205,7 @@ def _is_bcf(handle: io.BufferedReader[Any], where: str) -> bool:
 
 def _records(handle: io.BufferedReader[Any], where: str, header: bytes = b"") -> Iterator[Line]:
     """Lines with a record: of BCF (all of it, or what follows ``header``) or of text."""
-    if header or _is_bcf(handle, where):
+    if header or begins_bcf(handle, where):
         yield from bcf_records(handle, where, header)
         return
     for number, line, complete in text_lines(handle, where):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from typing import Any
 from seal_store import journal, manifest
 from seal_store.assign import Counts
 from seal_store.errors import InputError, OutputError
+from seal_store.export import ENDINGS, PLAIN, Form, RenderedWriter, check_form, ending
 from seal_store.genome import file_sha256
 from seal_store.journal import Checkpoint
 from seal_store.lock import hold
 from seal_store.progress import Progress, silent
 from seal_store.results import Writer, ZarrWriter, describe
 from seal_store.score import Rows, Scorer
-from seal_store.tables import PUBLISHED, TABLE, TsvWriter
+from seal_store.tables import TsvWriter
 from seal_store.variants import Allele
+from seal_store.view import EVERYTHING
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -32,18 +35,20 @@ def write_scores(
     *,
     source: str,
     regions: Sequence[str] = (),
-    precision: int = 6,
+    form: Form = PLAIN,
     overwrite: bool = False,
     resume: bool = False,
     command: str = "",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: Progress = silent,
+    tell: Callable[[str], object] = str,
 ) -> Counts:
-    """Score ``alleles`` into ``out`` (``.zarr`` or ``.tsv``); says where they went.
+    """Score ``alleles`` into ``out``, ``.zarr`` or as in :func:`open_writer`; where they went.
 
     ``out`` appears only once it is whole. Rows are written while the next ones are computed.
     ``source`` names the input in messages and in the results' attributes, ``regions`` the parts
-    of it that ``alleles`` come from, if not all.
+    of it that ``alleles`` come from, if not all. ``form`` says what of the results is written,
+    and how; ``tell`` gets notes on the output, such as a missing index.
 
     A checkpoint is kept every ``checkpoint_seconds`` and when the run is interrupted; with
     ``resume`` a later run goes on from it and ends with the same bytes. Raises
@@ -53,7 +58,7 @@ def write_scores(
     if out.resolve() == scorer.store.path.resolve():
         raise OutputError(f"{out} is the store itself", "choose another --out")
     with hold(out):
-        run = _Run(scorer, out, source, regions, precision, command)
+        run = _Run(scorer, out, source, regions, form, command)
         run.begin(overwrite=overwrite, resume=resume)
         try:
             run.work(islice(alleles, scorer.counts.alleles, None), checkpoint_seconds, progress)
@@ -63,6 +68,9 @@ def write_scores(
         except BaseException:
             run.keep()
             raise
+        if isinstance(run.writer, RenderedWriter):
+            for note in run.writer.done.notes:
+                tell(note)
     return scorer.counts
 
 
@@ -72,8 +80,8 @@ def complete_publishing(out: Path) -> None:
     if (partial / manifest.MANIFEST).exists():
         manifest.remove(partial / manifest.JOURNAL)
         manifest.replace(partial, out)
-    elif (partial / PUBLISHED).exists() and not (partial / TABLE).exists():
-        manifest.remove(partial)
+    else:
+        manifest.complete_files(partial)
 
 
 def is_finished(out: Path) -> bool:
@@ -92,11 +100,11 @@ class _Run:
         out: Path,
         source: str,
         regions: Sequence[str],
-        precision: int,
+        form: Form,
         command: str,
     ) -> None:
         self.scorer, self.out, self.source, self.regions = scorer, out, source, list(regions)
-        self.precision, self.command = precision, command
+        self.form, self.command = form, command
         self.partial = manifest.partial_path(out)
         self.done: tuple[dict[str, Any], float | None] | None = None
         """Counts and completeness of the rows written, if these are whole."""
@@ -114,7 +122,7 @@ class _Run:
         elif resume and self.partial.exists():
             overwrite = True  # it stopped before its first checkpoint
         self.writer = open_writer(
-            self.out, self.scorer, precision=self.precision, overwrite=overwrite, state=state
+            self.out, self.scorer, self.form, overwrite=overwrite, state=state
         )
 
     def work(self, alleles: Iterable[Allele], seconds: float, progress: Progress) -> None:
@@ -175,6 +183,7 @@ class _Run:
         names = "\n".join((*scorer.context_set, *scorer.context_name))
         targets = scorer.attributor.targets.tolist() if scorer.attributor else []
         file = Path(self.source)
+        selection = self.form.selection
         return {
             **found,
             "contexts": hashlib.sha256(names.encode()).hexdigest(),
@@ -183,25 +192,39 @@ class _Run:
             "batch": scorer.options.batch,
             "regions": self.regions,
             "output": self.out.suffix,
-            "precision": self.precision,
+            "precision": self.form.precision,
+            "selection": None if selection == EVERYTHING else asdict(selection),
         }
 
 
 def open_writer(
-    out: Path, scorer: Scorer, *, precision: int, overwrite: bool, state: dict[str, Any] | None
+    out: Path, scorer: Scorer, form: Form, *, overwrite: bool, state: dict[str, Any] | None
 ) -> Writer:
-    """The writer for ``out`` by its ending: ``.zarr`` or ``.tsv``."""
+    """The writer for ``out`` by its ending: ``.zarr``, or one of :data:`seal_store.export.ENDINGS`.
+
+    Seal's own table is written row by row; all others are made of a results group at the end.
+    """
     if out.suffix == ".zarr":
+        if form.selection.is_long or form.selection.min_effect:
+            raise OutputError(
+                f"{out}: a results group holds every row and context",
+                "--long, --top and --min-effect are for `seal-store export`, or other outputs",
+            )
         return ZarrWriter(out, scorer, overwrite=overwrite, state=state)
-    if out.suffix == ".tsv" and scorer.attributor is not None:
+    if not ending(out):
+        raise OutputError(
+            f"{out}: unknown kind of output", f"name it .zarr or {' or '.join(ENDINGS)}"
+        )
+    kind = check_form(out, form)
+    if scorer.attributor is not None:
         raise OutputError(
             f"{out}: a table of effects has no room for attributions",
             "name it .zarr, and use `seal-store export` afterwards",
         )
-    if out.suffix == ".tsv":
+    if kind == ".tsv" and not (form.selection.is_long or form.selection.min_effect):
         names = scorer.context_set, scorer.context_name
-        lifted = scorer.lifter is not None
+        lifted, precision = scorer.lifter is not None, form.precision
         return TsvWriter(
             out, *names, precision=precision, overwrite=overwrite, lifted=lifted, state=state
         )
-    raise OutputError(f"{out}: unknown kind of output", "name it .zarr or .tsv")
+    return RenderedWriter(out, scorer, form, overwrite=overwrite, state=state)

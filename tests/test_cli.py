@@ -28,7 +28,8 @@ from seal_store.results import Results
 from seal_store.score import Scorer
 from seal_store.store import Store
 from seal_store.synthetic import random_bases, random_weights, write_fasta, write_head_set
-from seal_store.tables import TSV_COLUMNS, TsvWriter
+from seal_store.tables import TsvWriter
+from seal_store.view import TSV_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = CnnConfig(channels=(4,) * 6, hidden=8, features=3)
@@ -564,11 +565,11 @@ def test_score_refuses_a_variant_file(
     assert [path.name for path in tmp_path.iterdir()] == ["in.vcf"] * (content is not None)
 
 
-@pytest.mark.parametrize("out", ["x", "x.csv", "x.vcf"])
+@pytest.mark.parametrize("out", ["x", "x.csv", "x.vcf.bz2"])
 def test_an_unknown_kind_of_output_is_refused(
     cli: Cli, small: Small, tmp_path: Path, out: str
 ) -> None:
-    refused(cli(*small.score(tmp_path / out)), "unknown kind of output", ".zarr or .tsv")
+    refused(cli(*small.score(tmp_path / out)), "unknown kind of output", "name it .zarr or .tsv")
     assert list(tmp_path.iterdir()) == []
 
 

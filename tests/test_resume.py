@@ -327,3 +327,32 @@ def test_resume_at_the_command_line(
     done = cli("score", "vcf", "-", "--store", store.path, "--out", out, "--resume")
     assert done.exit_code == 1
     assert "stdin cannot be read again" in done.stderr
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_table_killed_before_its_first_checkpoint_is_begun_again(
+    store: Store, vcf: Path, tmp_path: Path, overwrite: bool
+) -> None:
+    out = tmp_path / "out.tsv"
+    left = manifest.partial_path(out)
+    left.mkdir()
+    (left / "table").write_text("chrom\tpos")
+    scorer = Scorer(store, ScoreOptions(device="cpu"))
+    alleles = read_variants(vcf)
+    write_scores(scorer, alleles, out, source=str(vcf), resume=not overwrite, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.tsv"]
+    assert len(out.read_text().splitlines()) == scorer.counts.rows + 1
+
+
+def test_a_manifest_that_was_being_written_is_not_listed(
+    store: Store, vcf: Path, tmp_path: Path
+) -> None:
+    """Killed in the middle of writing the manifest, then gone on with."""
+    out = tmp_path / "out.zarr"
+    scorer = Scorer(store, ScoreOptions(device="cpu"))
+
+    def progress(what: str, done: int, total: int | None) -> None:
+        (manifest.partial_path(out) / f"{manifest.MANIFEST}.tmp").write_text("{")
+
+    write_scores(scorer, read_variants(vcf), out, source=str(vcf), progress=progress)
+    assert len(Results(out)) == scorer.counts.rows
