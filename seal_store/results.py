@@ -19,6 +19,7 @@ from seal_store.attribute import CLOSED
 from seal_store.errors import FormatError
 from seal_store.layout import (
     ATTRIBUTION,
+    CALIBRATED,
     RESULTS,
     RESULTS_VERSION,
     VARIANTS_PER_CHUNK,
@@ -49,6 +50,7 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
         "device": str(scorer.device),
         "tf32": options.tf32,
         "attribution": attribution_attributes(scorer),
+        "calibration": scorer.calibration.source if scorer.calibration else None,
         "variants": variants,
         "store": {
             "path": str(store.path.resolve()),
@@ -218,6 +220,7 @@ class ZarrWriter:
     ) -> None:
         self.out, self.partial = out, manifest.partial_path(out)
         specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
+        specs += CALIBRATED if scorer.calibration is not None else ()
         sizes = {"context": len(scorer.context_name)}
         if scorer.attributor is not None:
             specs += scorer.attributor.specs()
@@ -238,7 +241,7 @@ class ZarrWriter:
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
-        self._rows.append({**rows.columns, "effect": rows.effect, **rows.attribution})
+        self._rows.append({**rows.columns, "effect": rows.effect, **rows.attribution, **rows.calibrated})
 
     def state(self) -> dict[str, Any]:
         """See :meth:`Appender.state`."""
@@ -287,7 +290,10 @@ class Results:
             columns[name] = (
                 np.array(self._strings(name, part), np.str_) if is_text else read(array, part)
             )
-        return Rows(columns, read(get(self.group, "effect"), part))
+        calibrated = {
+            e.name: read(get(self.group, e.name), part) for e in CALIBRATED if e.name in self.group
+        }
+        return Rows(columns, read(get(self.group, "effect"), part), calibrated=calibrated)
 
     def attribution(self, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray]:
         """Attribution arrays of rows ``[start, stop)``, float16 scaled back to float32.
@@ -302,6 +308,11 @@ class Results:
         if scale is not None:
             found["attribution"] = found["attribution"].astype(np.float32) * scale[..., None]
         return found
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether every effect has its ``quantile`` and ``z``."""
+        return all(entry.name in self.group for entry in CALIBRATED)
 
     def labels(self, name: str) -> np.ndarray:
         """A label array: ``target_name``, ``feature_name``, ``assay`` ..."""

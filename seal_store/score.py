@@ -13,16 +13,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from seal_store.assign import Assigner, Counts, Task, mismatch_error, reference_matches
 from seal_store.attribute import GROUPS, AttributionOptions, Attributor
+from seal_store.calibration import read_calibration
 from seal_store.device import inference, resolve_device
 from seal_store.errors import HeadsError, InputError
 from seal_store.evaluate import Batch, Change, Evaluator
 from seal_store.grid import MAX_DISTANCE
 from seal_store.haplotype import Stretch, centered_stretch, grid_stretch
 from seal_store.heads import Heads
+from seal_store.layout import CALIBRATED
 from seal_store.prefetch import ahead, behind
 from seal_store.progress import Progress, silent
 from seal_store.shards import Shards
@@ -43,6 +46,7 @@ class ScoreOptions:
 
     ``heads`` and ``contexts`` are names (a context also as ``set:name``); empty means all.
     ``batch`` is the number of variants evaluated at once: it changes speed and memory only.
+    ``calibrated`` adds ``quantile`` and ``z`` of every effect, from the store's calibration.
     """
 
     scheme: str = "grid"
@@ -54,6 +58,7 @@ class ScoreOptions:
     device: str = "auto"
     tf32: bool = False
     batch: int = 128
+    calibrated: bool = False
 
     def __post_init__(self) -> None:
         for value, choices, flag in (
@@ -77,12 +82,14 @@ class Rows:
     """Scored rows: ``columns`` by name and ``effect`` float32 ``(rows, contexts)``.
 
     The columns are those of :data:`seal_store.layout.RESULTS`, one entry a row; ``attribution``
-    has arrays of :data:`seal_store.layout.ATTRIBUTION`, if any were asked for.
+    has arrays of :data:`seal_store.layout.ATTRIBUTION` and ``calibrated`` those of
+    :data:`seal_store.layout.CALIBRATED`, if they were asked for.
     """
 
     columns: dict[str, np.ndarray]
     effect: np.ndarray
     attribution: dict[str, np.ndarray] = field(default_factory=dict)
+    calibrated: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.effect)
@@ -140,6 +147,12 @@ class Scorer:
         self.sequences = Shards(store.array("sequence"))
         self.aggregated = Shards(store.array("aggregated"))
         self.attributor = self._attributor(attribution, heads) if attribution else None
+        own = list(zip(self.context_set, self.context_name, strict=True))
+        self.calibration = (
+            read_calibration(store, options.scheme, own, self.device)
+            if options.calibrated
+            else None
+        )
         self.completeness: float | None = None
         self.gene = gene
         self.counts = Counts()
@@ -159,7 +172,9 @@ class Scorer:
             launched = behind(launched)
         for chunk, work in launched:
             values = self._values(len(chunk.tasks), work)
-            rows = Rows(self._columns(chunk), values.pop("effect"), values)
+            effect = values.pop("effect")
+            calibrated = {e.name: values.pop(e.name) for e in CALIBRATED if e.name in values}
+            rows = Rows(self._columns(chunk), effect, values, calibrated)
             chunk.counts.rows = len(rows)
             self.counts.add(chunk.counts)
             progress("alleles", self.counts.alleles, None)
@@ -263,14 +278,20 @@ class Scorer:
 
     def _outputs(self, change: Change) -> dict[str, Tensor]:
         effect = self.evaluator.heads.effect(change.first, change.first_change).sum(1)
-        if self.attributor is None:
-            return {"effect": effect}
-        attributions = self.attributor(change.sums, change.first, change.first_change, effect)
-        return {"effect": effect, **attributions}
+        found = {"effect": effect}
+        if self.calibration is not None:
+            found |= self.calibration(effect)
+        if self.attributor is not None:
+            found |= self.attributor(change.sums, change.first, change.first_change, effect)
+        return found
 
     def _empty(self, rows: int) -> dict[str, np.ndarray]:
         """Values of rows that change nothing."""
         values = {"effect": np.zeros((rows, len(self.context_name)), np.float32)}
+        if self.calibration is not None:
+            none = torch.zeros((1, len(self.context_name)), device=self.device)
+            for name, value in self.calibration(none).items():
+                values[name] = np.tile(value.cpu().numpy(), (rows, 1))
         if self.attributor is not None:
             sizes = self.attributor.sizes()
             for entry in self.attributor.specs():

@@ -13,7 +13,7 @@ import numpy as np
 
 from seal_store import manifest
 from seal_store.errors import HeadsError, OutputError
-from seal_store.layout import get, read
+from seal_store.layout import CALIBRATED, get, read
 from seal_store.lock import hold
 from seal_store.results import Results
 from seal_store.score import Rows, select_contexts
@@ -39,7 +39,8 @@ TSV_COLUMNS = (
 class TsvWriter:
     """Writes Seal's table: eight columns and one per context, ``precision`` significant digits.
 
-    ``state`` is that of an earlier writer of the same ``out``.
+    If ``calibrated``, the columns ``CONTEXT.quantile`` of all contexts and then ``CONTEXT.z`` of
+    all follow. ``state`` is that of an earlier writer of the same ``out``.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class TsvWriter:
         context_set: Sequence[str],
         context_name: Sequence[str],
         *,
+        calibrated: bool = False,
         precision: int = 6,
         overwrite: bool = False,
         state: dict[str, Any] | None = None,
@@ -56,7 +58,9 @@ class TsvWriter:
         self._path = self.partial / TABLE
         self._digest = hashlib.sha256()
         self._size = 0
-        labels = context_columns(context_set, context_name)
+        own = context_columns(context_set, context_name)
+        self._more = [entry.name for entry in CALIBRATED] if calibrated else []
+        labels = [*own, *(f"{name}.{more}" for more in self._more for name in own)]
         self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
         if state is None:
             manifest.claim(out, overwrite=overwrite, resume_hint=manifest.RESUME_HINT)
@@ -86,8 +90,10 @@ class TsvWriter:
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
-        for fields, effect in zip(_leading(rows), rows.effect, strict=True):
-            self._put("\t".join(map(str, fields)) + "\t" + self._format % tuple(effect.tolist()))
+        blocks = [rows.effect, *(rows.calibrated[name] for name in self._more)]
+        for fields, *parts in zip(_leading(rows), *blocks, strict=True):
+            values = tuple(value for part in parts for value in part.tolist())
+            self._put("\t".join(map(str, fields)) + "\t" + self._format % values)
 
     def state(self) -> dict[str, Any]:
         """Size and SHA-256 of what is on the disk."""
@@ -113,7 +119,14 @@ def export_tsv(results: Results, out: Path, *, precision: int = 6, overwrite: bo
     """Write a results group as TSV."""
     names, sets = results.contexts()
     with hold(out):
-        writer = TsvWriter(out, sets, names, precision=precision, overwrite=overwrite)
+        writer = TsvWriter(
+            out,
+            sets,
+            names,
+            calibrated=results.is_calibrated,
+            precision=precision,
+            overwrite=overwrite,
+        )
         try:
             for rows in results.batches():
                 writer.write(rows)

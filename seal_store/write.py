@@ -125,7 +125,9 @@ class _Run:
             if pending is not None:
                 pending.result()
         counts = scorer.counts.to_dict()
-        self.writer.publish({**describe(scorer, self.source, self.command), "counts": counts})
+        found = describe(scorer, self.source, self.command)
+        sha256 = self.fingerprint["input"]
+        self.writer.publish({**found, "variants_sha256": sha256, "counts": counts})
 
     def _write(self, rows: Rows, after: tuple[dict[str, Any], float | None]) -> None:
         self.done = None  # until all arrays have these rows
@@ -187,6 +189,13 @@ def open_writer(
             "name it .zarr, and use `seal-store export` afterwards",
         )
     if out.suffix == ".tsv":
-        names = scorer.context_set, scorer.context_name
-        return TsvWriter(out, *names, precision=precision, overwrite=overwrite, state=state)
+        return TsvWriter(
+            out,
+            scorer.context_set,
+            scorer.context_name,
+            calibrated=scorer.calibration is not None,
+            precision=precision,
+            overwrite=overwrite,
+            state=state,
+        )
     raise OutputError(f"{out}: unknown kind of output", "name it .zarr or .tsv")
