@@ -90,7 +90,11 @@ class Root(click.Group):
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             raise Failure(
                 f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-                + ("; make room and try again (build, score, train, calibrate: --resume)" if full else "")
+                + (
+                    "; make room and try again (build, score, train, calibrate: --resume)"
+                    if full
+                    else ""
+                )
             ) from error
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error):

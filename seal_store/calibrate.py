@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from seal_store import journal, manifest
+from seal_store import manifest
 from seal_store.calibration import GROUP, levels
 from seal_store.errors import HeadsError, InputError, OutputError, StoreError, VariantError
 from seal_store.genome import file_sha256
@@ -38,7 +38,7 @@ def background_path(store: Path) -> Path:
 def calibrate(
     store: Store,
     background: Path,
-    options: ScoreOptions = ScoreOptions(),
+    options: ScoreOptions,
     *,
     overwrite: bool = False,
     resume: bool = False,
@@ -91,8 +91,10 @@ def calibrate(
         }
         if not facts["rows"]:
             manifest.remove(results.path)
+            reasons = facts["counts"]["not_scored"].items()
+            why = ", ".join(f"{count} {reason}" for reason, count in reasons)
             raise InputError(
-                f"{background}: no variant of it could be scored {facts['counts']['not_scored']}",
+                f"{background}: no variant of it could be scored ({why or 'it has none'})",
                 "a background needs variants near the genes of the store",
             )
         _publish(path, options.scheme, facts, results, progress)
@@ -251,9 +253,9 @@ def _publish(
         sizes = {"level": len(arrays["quantile"]), "context": len(arrays["mean"])}
         for entry in CALIBRATION:
             create(target, entry, sizes)[...] = arrays[entry.name]
-        attributes: Any = dict(group.attrs[ATTRIBUTE])  # type: ignore[call-overload]
-        attributes[GROUP] = {**attributes.get(GROUP, {}), scheme: facts}
-        group.attrs[ATTRIBUTE] = attributes
+        attributes: Any = group.attrs[ATTRIBUTE]
+        made = {**attributes.get(GROUP, {}), scheme: facts}
+        group.attrs[ATTRIBUTE] = {**attributes, GROUP: made}
         consolidate(partial)
         manifest.publish(partial, path, known)
     except BaseException:

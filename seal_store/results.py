@@ -241,7 +241,8 @@ class ZarrWriter:
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
-        self._rows.append({**rows.columns, "effect": rows.effect, **rows.attribution, **rows.calibrated})
+        values = {**rows.columns, "effect": rows.effect}
+        self._rows.append({**values, **rows.attribution, **rows.calibrated})
 
     def state(self) -> dict[str, Any]:
         """See :meth:`Appender.state`."""

@@ -12,12 +12,12 @@ ROOT = Path(seal_store.__file__).parent
 
 ORDER = (
     "errors extras progress prefetch device genome genes grid cnn trunk sweep delta heads labels "
-    "layout shards manifest lock journal store calibration plan build variants assign haplotype evaluate "
-    "attribute score saturate results tables write attach calibrate "
+    "layout shards manifest lock journal store calibration plan build variants assign haplotype "
+    "evaluate attribute score saturate results tables write attach calibrate "
     "training.expression training.targets training.inputs training.outputs training.fit "
     "training.checkpoint training.metrics training.plots training.summary training.steps "
     "training.compare "
-    "describe synthetic"
+    "needs describe synthetic"
 ).split()
 
 
