@@ -82,7 +82,7 @@ def calibrate(
         facts = {
             "file": background.name,
             "sha256": sha256,
-            "rows": int((results.labels("status") == "scored").sum()),
+            "rows": int(_scored(results).sum()),
             **{key: results.attributes[key] for key in ("genes", "max_distance", "tf32")},
             "heads": results.attributes["store"]["heads"],
             "counts": {k: v for k, v in results.attributes["counts"].items() if k != "examples"},
@@ -114,7 +114,7 @@ def distribution(
     """
     names, sets = results.contexts()
     level = levels()
-    use = results.labels("status") == "scored"
+    use = _scored(results)
     rows = int(use.sum())
     effect = get(results.group, "effect")
     found = {
@@ -151,6 +151,11 @@ def distribution(
             found["sd"][i] = 0 if same else column.std(dtype=np.float64)
             progress("contexts", i + 1, len(names))
     return found
+
+
+def _scored(results: Results) -> np.ndarray:
+    """Which rows were evaluated, bool: the others touch no window."""
+    return np.asarray(read(get(results.group, "status")) == "scored")
 
 
 def _is_done(

@@ -124,7 +124,8 @@ def _arrays(path: Path, group: zarr.Group, names: Sequence[str]) -> list[dict[st
         row: dict[str, Any] = {"name": name, "shape": [], "dtype": "group"}
         row |= {"chunks": [], "shards": None, "bytes": _bytes(path / name)}
         if isinstance(member, zarr.Array):
-            row |= {"shape": list(member.shape), "dtype": str(member.dtype)}
+            dtype = str(member.dtype) if member.dtype.kind in "biuf" else "string"
+            row |= {"shape": list(member.shape), "dtype": dtype}
             row["chunks"] = list(member.chunks)
             row["shards"] = list(member.shards) if member.shards else None
             row["raw_bytes"] = _raw_bytes([member])

@@ -477,14 +477,12 @@ def test_a_calibrated_store_is_still_what_its_build_planned(
 def run_killed(store: Path, background: Path, where: str, at: int) -> None:
     """Calibrate in this process and kill it at the ``at``-th call of ``where``."""
     owner, name = {
-        "replace": (os, "replace"),
         "link": (os, "link"),
         "publish": (manifest, "publish"),
-        "manifest": (manifest, "replace"),
+        "replace": (manifest, "replace"),
         "copyfile": (shutil, "copyfile"),
         "distribution": (module, "distribution"),
         "consolidate": (module, "consolidate"),
-        "remove": (manifest, "remove"),
     }[where]
     plain, calls = getattr(owner, name), []
 
@@ -508,7 +506,7 @@ def run_killed(store: Path, background: Path, where: str, at: int) -> None:
         ("link", 20),
         ("consolidate", 1),
         ("publish", 2),
-        ("manifest", 2),
+        ("replace", 2),
     ],
 )
 def test_a_killed_calibration_leaves_the_store_and_goes_on(
