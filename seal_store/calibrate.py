@@ -146,9 +146,8 @@ def distribution(
                 )
             column.sort()
             found["effect_quantile"][i] = np.quantile(column, level)
-            same = column[0] == column[-1]
-            found["mean"][i] = column[0] if same else column.mean(dtype=np.float64)
-            found["sd"][i] = 0 if same else column.std(dtype=np.float64)
+            found["mean"][i] = column.mean(dtype=np.float64)
+            found["sd"][i] = column.std(dtype=np.float64)
             progress("contexts", i + 1, len(names))
     return found
 

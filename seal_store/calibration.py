@@ -68,9 +68,9 @@ class Calibration:
         last = len(self.level) - 1
         low, high = (i - 1).clamp(0, last), j.clamp(0, last)
         left, right = self.knots.gather(1, low).double(), self.knots.gather(1, high).double()
+        # beyond the ends left and right are the same knot, and its level is 0 or 1
         share = ((values.double() - left) / (right - left)).nan_to_num(0, 0, 0).clamp(0, 1)
         between = self.level[low] + share * (self.level[high] - self.level[low])
-        between = between.where(i > 0, 0).where(i <= last, 1)
         equal = (self.level[i.clamp(0, last)] + self.level[(j - 1).clamp(0, last)]) / 2
         found = between.where(i == j, equal)
         sd = self.sd.where(self.sd > 0, torch.nan)[:, None]
