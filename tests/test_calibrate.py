@@ -168,7 +168,7 @@ def test_rows_that_touch_no_window_count_for_nothing(plan: BuildOptions, tmp_pat
     alts = ["C" if base != "C" else "G" for base in bases]
     rows = zip(places, bases, alts, strict=True)
     vcf.write_text("".join(f"{contig}\t{p}\t.\t{r}\t{a}\n" for p, r, a in rows))
-    calibrate(store, vcf, CPU)
+    assert calibrate(store, vcf, CPU)["rows"] == 40
     store = Store(store.path)
     scorer = Scorer(store, ScoreOptions(device="cpu", calibrated=True), gene)
     (scored,) = scorer.score(read_variants(str(vcf)))
