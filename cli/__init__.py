@@ -20,6 +20,7 @@ COMMANDS = {
     "build": "build:build",
     "score": "score:score",
     "attribute": "attribute:attribute",
+    "calibrate": "calibrate:calibrate",
     "expression": "expression:expression",
     "export": "export:export",
     "heads": "heads:heads",
@@ -82,7 +83,7 @@ class Root(click.Group):
         except SealStoreError as error:
             raise Failure(f"{error}; {error.hint}" if error.hint else str(error)) from error
         except KeyboardInterrupt as error:
-            resumable = ctx.invoked_subcommand in ("build", "score", "train")
+            resumable = ctx.invoked_subcommand in ("build", "score", "train", "calibrate")
             hint = "; the same command with --resume goes on" if resumable else ""
             if ctx.invoked_subcommand == "fetch":
                 hint = "; the same command goes on"
@@ -93,7 +94,11 @@ class Root(click.Group):
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             raise Failure(
                 f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-                + ("; make room and try again (build, score, train: --resume)" if full else "")
+                + (
+                    "; make room and try again (build, score, train, calibrate: --resume)"
+                    if full
+                    else ""
+                )
             ) from error
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error):

@@ -53,6 +53,11 @@ def scoring(command: Callable[..., None]) -> Callable[..., None]:
             heads_option,
             _options.contexts,
             attributing,
+            click.option(
+                "--calibrated/--no-calibrated",
+                default=False,
+                help="Add quantile and z of every effect, from the store's calibration.",
+            ),
             _options.batch,
             _options.long,
             _options.top,
@@ -276,7 +281,7 @@ def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
 def _score_options(common: dict[str, Any], **more: Any) -> Any:
     from seal_store.score import ScoreOptions
 
-    names = ("scheme", "heads", "batch", "device", "tf32")
+    names = ("scheme", "heads", "batch", "device", "tf32", "calibrated")
     contexts = _options.names(common["contexts"])
     return ScoreOptions(contexts=contexts, **{n: common[n] for n in names}, **more)
 

@@ -6,12 +6,8 @@ takes their place; until then the results stand as they were.
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import zarr
@@ -19,7 +15,7 @@ import zarr
 from seal_store import journal, manifest
 from seal_store.assign import Counts, Task
 from seal_store.attribute import AttributionOptions
-from seal_store.errors import FormatError, OutputError, StoreError
+from seal_store.errors import OutputError, StoreError
 from seal_store.layout import ATTRIBUTION
 from seal_store.liftover import SWAPPED, LiftedAllele
 from seal_store.lock import hold
@@ -123,7 +119,7 @@ def _add(
     partial = manifest.claim(path, overwrite=True, kind=ATTRIBUTE)
     old = {entry.name for entry in ATTRIBUTION}
     try:
-        known = _link(path, partial, old)
+        known = manifest.link(path, partial, old)
         group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
         write_labels(group, scorer)
         appender = Appender(group, partial, attributor.specs(), attributor.sizes())
@@ -151,7 +147,8 @@ def _add(
         consolidate(partial)
         manifest.publish(partial, path, known | appender.files)
     except BaseException:
-        manifest.remove(partial)
+        if path.exists():  # else stopped between two renames: the copy is the only one
+            manifest.remove(partial)
         raise
 
 
@@ -202,21 +199,3 @@ def _same(stored: np.ndarray, found: np.ndarray, results: Results, start: int) -
             f"{results.path}: row {start + off[0]} (0-based) gives another effect when evaluated",
             "is it the store that the results were made from?",
         )
-
-
-def _link(path: Path, partial: Path, leave: set[str]) -> dict[str, Any]:
-    """Link all files but the arrays to ``leave`` out; entries of the files linked."""
-    try:
-        files = json.loads((path / manifest.MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError) as error:
-        raise FormatError(f"{path}: no readable manifest", "score again") from error
-    kept = {n: e for n, e in files.items() if n.split("/")[0] not in leave and n != "zarr.json"}
-    for name in kept:
-        target = partial / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path / name, target)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(path / name, target)
-    shutil.copyfile(path / "zarr.json", partial / "zarr.json")
-    return kept

@@ -175,6 +175,60 @@ LIFTED = (
 )
 """In results of lifted variants: ``contig``, ``pos``, ``ref`` and ``alt`` are the store's."""
 
+_EFFECT = "contig pos ref alt gene_id context_name context_set"
+
+CALIBRATED = (
+    ArraySpec(
+        "quantile",
+        "float32",
+        ("variant", "context"),
+        "place of the effect among those of the store's background, -1 to 1; 0 is their median",
+        "",
+        _EFFECT,
+    ),
+    ArraySpec(
+        "z",
+        "float32",
+        ("variant", "context"),
+        "effect minus the background's mean, in its standard deviations",
+        "",
+        _EFFECT,
+    ),
+)
+"""Beside the effects in a results group that was scored with a calibration."""
+
+CALIBRATION = (
+    ArraySpec("quantile", "float64", ("level",), "share of the background at or below"),
+    ArraySpec(
+        "effect_quantile",
+        "float32",
+        ("context", "level"),
+        "quantiles of the background's effects",
+        "ln(expression + pseudocount)",
+        _CONTEXT,
+    ),
+    ArraySpec(
+        "mean",
+        "float64",
+        ("context",),
+        "mean of the background's effects",
+        "ln(expression + pseudocount)",
+        _CONTEXT,
+    ),
+    ArraySpec(
+        "sd",
+        "float64",
+        ("context",),
+        "standard deviation of the background's effects (divisor: their number)",
+        "ln(expression + pseudocount)",
+        _CONTEXT,
+    ),
+    ArraySpec("count", "int64", ("context",), "effects of the background", "", _CONTEXT),
+    ArraySpec("context_name", "str", ("context",), "context"),
+    ArraySpec("context_set", "str", ("context",), "head set"),
+)
+"""In the group ``calibration/SCHEME`` of a store that has been calibrated for that scheme."""
+
 _TARGET = "contig pos ref alt gene_id target_name target_set"
 
 ATTRIBUTION = (

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,6 +29,8 @@ JOURNAL = "journal"
 PUBLISHED = "published.json"
 TABLE = "table"
 """File that an output other than a folder is written to, in its ``.partial``."""
+
+GROUP = "zarr.json"
 
 RESUME_HINT = "add --resume to go on with it, or --overwrite to start again"
 
@@ -278,6 +280,34 @@ def write(folder: Path, files: Mapping[str, Entry]) -> None:
 
 def _text(value: Any) -> str:
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def link(path: Path, partial: Path, leave: Collection[str]) -> dict[str, Entry]:
+    """Make ``partial`` a copy of a published group that shares its files, as hard links.
+
+    Left out are files that are, or stand below, a name of ``leave``, and the manifest. The group's
+    own ``zarr.json`` is copied, first of all: it tells what an interrupted copy is of. Returns
+    the entries of the files linked, which must be replaced whole and never written into.
+    """
+    try:
+        files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
+        names = [PurePosixPath(name) for name in files]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: no readable manifest", "make it again") from error
+    partial.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path / GROUP, partial / f"{GROUP}.tmp")
+    os.replace(partial / f"{GROUP}.tmp", partial / GROUP)
+    left = {PurePosixPath(name) for name in (*leave, GROUP)}
+    kept = {str(n): files[str(n)] for n in names if left.isdisjoint((n, *n.parents))}
+    for name in kept:
+        target = partial / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path / name, target)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(path / name, target)
+            sync(target)
+    return kept
 
 
 def write_json(path: Path, value: Any) -> None:

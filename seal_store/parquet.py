@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seal_store.extras import require
-from seal_store.layout import RESULTS, spec
+from seal_store.layout import CALIBRATED, RESULTS, spec
 from seal_store.progress import Progress, silent
 from seal_store.results import ATTRIBUTE
-from seal_store.view import LONG_COLUMNS, Block, View
+from seal_store.view import LABELS, Block, View
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,20 +119,20 @@ class _Table:
         import pyarrow as pa
 
         category, number = pa.dictionary(pa.int32(), pa.string()), pa.float32()
-        unit = {"unit": spec(RESULTS, "effect").unit}
         fields = [
             pa.field(n, category if n in _REPEATED else getattr(pa, _arrow(n))())
             for n in self.view.columns
         ]
         if self.view.selection.is_long:
-            fields += [pa.field(name, category) for name in LONG_COLUMNS[:2]]
-            fields.append(pa.field(LONG_COLUMNS[2], number, metadata=unit))
+            fields += [pa.field(name, category) for name in LABELS]
+            fields += [pa.field(m, number, metadata=_unit(m)) for m in self.view.measures]
         else:
-            columns = zip(
-                self.view.labels, self.view.context_set, self.view.context_name, strict=True
-            )
-            for label, head_set, name in columns:
-                more = {**unit, "context_set": head_set, "context": name}
+            contexts = list(zip(self.view.context_set, self.view.context_name, strict=True))
+            kinds = [(m, *context) for m in self.view.measures for context in contexts]
+            for label, (measure, head_set, name) in zip(
+                self.view.value_columns, kinds, strict=True
+            ):
+                more = {**_unit(measure), "context_set": head_set, "context": name}
                 fields.append(pa.field(label, number, metadata=more))
         return pa.schema(fields, {ATTRIBUTE: json.dumps(self.view.results.attributes)})
 
@@ -167,11 +167,12 @@ class _Table:
                 array = pa.array(values.tolist(), self.schema.field(name).type)
             arrays.append(array if block.row is None else array.take(pa.array(block.row)))
         if block.context is None:
-            arrays += [pa.array(np.ascontiguousarray(column)) for column in block.effect.T]
+            for values in block.values.values():
+                arrays += [pa.array(np.ascontiguousarray(column)) for column in values.T]
         else:
-            for name in LONG_COLUMNS[:2]:
+            for name in LABELS:
                 arrays.append(self._coded(name, self._codes[name][block.context]))
-            arrays.append(pa.array(block.effect))
+            arrays += [pa.array(values) for values in block.values.values()]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def _code(self, name: str, values: np.ndarray) -> np.ndarray:
@@ -181,6 +182,10 @@ class _Table:
         import pyarrow as pa
 
         return pa.DictionaryArray.from_arrays(pa.array(codes), self._dictionaries[name])
+
+
+def _unit(measure: str) -> dict[str, str]:
+    return {"unit": spec((*RESULTS, *CALIBRATED), measure).unit}
 
 
 def _arrow(column: str) -> str:

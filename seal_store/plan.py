@@ -311,7 +311,7 @@ def _check_same_plan(partial: Path, attributes: dict[str, Any], gene_id: np.ndar
     group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
     found: Any = group.attrs[ATTRIBUTE]
     heads = found["heads"][: len(attributes["heads"])]  # more may have been added since
-    found = {**found, "heads": heads}
+    found = {k: v for k, v in found.items() if k != "calibration"} | {"heads": heads}
     if {**found, "command": ""} != {**attributes, "command": ""}:
         begun, wanted = ({**x, "command": ""} for x in (found, attributes))
         key, then, now = difference(begun, wanted)

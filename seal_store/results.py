@@ -21,6 +21,7 @@ from seal_store.errors import FormatError, OutputError
 from seal_store.guard import Expected
 from seal_store.layout import (
     ATTRIBUTION,
+    CALIBRATED,
     LIFTED,
     RESULTS,
     RESULTS_VERSION,
@@ -52,6 +53,7 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
         "device": str(scorer.device),
         "tf32": options.tf32,
         "attribution": attribution_attributes(scorer),
+        "calibration": scorer.calibration.source if scorer.calibration else None,
         "variants": variants,
         "liftover": scorer.lifter.describe() if scorer.lifter else None,
         "store": {
@@ -234,6 +236,7 @@ class ZarrWriter:
         self.out, self.partial = out, manifest.partial_path(out)
         specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
         specs += LIFTED if scorer.lifter else ()
+        specs += CALIBRATED if scorer.calibration is not None else ()
         sizes = {"context": len(scorer.context_name)}
         if scorer.attributor is not None:
             specs += scorer.attributor.specs()
@@ -254,7 +257,8 @@ class ZarrWriter:
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
-        self._rows.append({**rows.columns, "effect": rows.effect, **rows.attribution})
+        values = {**rows.columns, "effect": rows.effect}
+        self._rows.append({**values, **rows.attribution, **rows.calibrated})
 
     def state(self) -> dict[str, Any]:
         """See :meth:`Appender.state`."""
@@ -350,7 +354,10 @@ class Results:
             columns[name] = (
                 np.array(self._strings(name, part), np.str_) if is_text else read(array, part)
             )
-        return Rows(columns, read(get(self.group, "effect"), part))
+        calibrated = {
+            e.name: read(get(self.group, e.name), part) for e in CALIBRATED if e.name in self.group
+        }
+        return Rows(columns, read(get(self.group, "effect"), part), calibrated=calibrated)
 
     def attribution(self, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray]:
         """Attribution arrays of rows ``[start, stop)``, float16 scaled back to float32.
@@ -365,6 +372,11 @@ class Results:
         if scale is not None:
             found["attribution"] = found["attribution"].astype(np.float32) * scale[..., None]
         return found
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether every effect has its ``quantile`` and ``z``."""
+        return all(entry.name in self.group for entry in CALIBRATED)
 
     def labels(self, name: str, part: slice = slice(None)) -> np.ndarray:
         """An array of strings, or a part of it: ``target_name``, ``feature_name`` ..."""

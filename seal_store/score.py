@@ -17,7 +17,8 @@ from torch import Tensor
 
 from seal_store.assign import Assigner, Counts, Task, mismatch_error, reference_matches
 from seal_store.attribute import GROUPS, AttributionOptions, Attributor
-from seal_store.device import inference, resolve_device
+from seal_store.calibration import read_calibration
+from seal_store.device import inference, resolve_device, to_device
 from seal_store.errors import HeadsError, InputError
 from seal_store.evaluate import Batch, Change, Evaluator
 from seal_store.grid import MAX_DISTANCE
@@ -44,6 +45,7 @@ class ScoreOptions:
 
     ``heads`` and ``contexts`` are names (a context also as ``set:name``); empty means all.
     ``batch`` is the number of variants evaluated at once: it changes speed and memory only.
+    ``calibrated`` adds ``quantile`` and ``z`` of every effect, from the store's calibration.
     """
 
     scheme: str = "grid"
@@ -55,6 +57,7 @@ class ScoreOptions:
     device: str = "auto"
     tf32: bool = False
     batch: int = 128
+    calibrated: bool = False
 
     def __post_init__(self) -> None:
         for value, choices, flag in (
@@ -78,12 +81,14 @@ class Rows:
     """Scored rows: ``columns`` by name and ``effect`` float32 ``(rows, contexts)``.
 
     The columns are those of :data:`seal_store.layout.RESULTS`, one entry a row; ``attribution``
-    has arrays of :data:`seal_store.layout.ATTRIBUTION`, if any were asked for.
+    has arrays of :data:`seal_store.layout.ATTRIBUTION` and ``calibrated`` those of
+    :data:`seal_store.layout.CALIBRATED`, if they were asked for.
     """
 
     columns: dict[str, np.ndarray]
     effect: np.ndarray
     attribution: dict[str, np.ndarray] = field(default_factory=dict)
+    calibrated: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.effect)
@@ -144,6 +149,12 @@ class Scorer:
         self.aggregated = ShardFiles(store.array("aggregated"))
         self.attributor = self._attributor(attribution, heads) if attribution else None
         self.lifter = lifter
+        own = list(zip(self.context_set, self.context_name, strict=True))
+        self.calibration = (
+            read_calibration(store, options.scheme, own, self.device)
+            if options.calibrated
+            else None
+        )
         self.completeness: float | None = None
         self.gene = gene
         self.counts = Counts()
@@ -164,7 +175,8 @@ class Scorer:
         for chunk, work in launched:
             values = self._values(len(chunk.tasks), work)
             _turn(values, chunk.tasks)
-            rows = Rows(self._columns(chunk), values.pop("effect"), values)
+            effect = values.pop("effect")
+            rows = Rows(self._columns(chunk), effect, values, self._calibrated(effect))
             chunk.counts.rows = len(rows)
             self.counts.add(chunk.counts)
             progress("alleles", self.counts.alleles, None)
@@ -278,12 +290,20 @@ class Scorer:
             return values
         return {name: value[launched.source] for name, value in values.items()}
 
+    def _calibrated(self, effect: np.ndarray) -> dict[str, np.ndarray]:
+        """``quantile`` and ``z`` of effects as they are given out, if asked for."""
+        if self.calibration is None:
+            return {}
+        with inference():
+            found = self.calibration(to_device(effect, self.device))
+        return {name: value.cpu().numpy() for name, value in found.items()}
+
     def _outputs(self, change: Change) -> dict[str, Tensor]:
         effect = self.evaluator.heads.effect(change.first, change.first_change).sum(1)
-        if self.attributor is None:
-            return {"effect": effect}
-        attributions = self.attributor(change.sums, change.first, change.first_change, effect)
-        return {"effect": effect, **attributions}
+        found = {"effect": effect}
+        if self.attributor is not None:
+            found |= self.attributor(change.sums, change.first, change.first_change, effect)
+        return found
 
     def _empty(self, rows: int) -> dict[str, np.ndarray]:
         """Values of rows that change nothing."""

@@ -13,13 +13,13 @@ import numpy as np
 from seal_store import manifest
 from seal_store.cells import cell
 from seal_store.errors import HeadsError, OutputError
-from seal_store.layout import get, read
+from seal_store.layout import CALIBRATED, get, read
 from seal_store.lock import hold
 from seal_store.progress import Progress, silent
 from seal_store.results import Results
 from seal_store.score import Rows, select_contexts
 from seal_store.store import Store
-from seal_store.view import LONG_COLUMNS, View, context_columns, leading, leading_columns
+from seal_store.view import LABELS, View, context_columns, leading, leading_columns
 
 GENES_AT_ONCE = 1_024
 FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
@@ -28,8 +28,9 @@ FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feat
 class TsvWriter:
     """Writes Seal's table: eight columns and one per context, ``precision`` significant digits.
 
-    ``state`` is that of an earlier writer of the same ``out``. Rows of ``lifted`` variants have
-    the five columns of :data:`seal_store.layout.LIFTED` after the eight.
+    Rows of ``lifted`` variants have the five columns of :data:`seal_store.layout.LIFTED` after the
+    eight. If ``calibrated``, the columns ``CONTEXT.quantile`` of all contexts and then
+    ``CONTEXT.z`` of all come last. ``state`` is that of an earlier writer of the same ``out``.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class TsvWriter:
         context_set: Sequence[str],
         context_name: Sequence[str],
         *,
+        calibrated: bool = False,
         precision: int = 6,
         overwrite: bool = False,
         lifted: bool = False,
@@ -47,7 +49,9 @@ class TsvWriter:
         self._path = self.partial / manifest.TABLE
         self._digest = hashlib.sha256()
         self._size = 0
-        labels = context_columns(context_set, context_name)
+        own = context_columns(context_set, context_name)
+        self._more = [entry.name for entry in CALIBRATED] if calibrated else []
+        labels = [*own, *(f"{name}.{more}" for more in self._more for name in own)]
         self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
         if state is None:
             manifest.claim(out, overwrite=overwrite, resume_hint=manifest.RESUME_HINT)
@@ -77,8 +81,10 @@ class TsvWriter:
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
-        for fields, effect in zip(_lines(leading(rows)), rows.effect, strict=True):
-            self._put("\t".join(map(cell, fields)) + "\t" + self._format % tuple(effect.tolist()))
+        blocks = [rows.effect, *(rows.calibrated[name] for name in self._more)]
+        for fields, *parts in zip(_lines(leading(rows)), *blocks, strict=True):
+            values = tuple(value for part in parts for value in part.tolist())
+            self._put("\t".join(map(cell, fields)) + "\t" + self._format % values)
 
     def state(self) -> dict[str, Any]:
         """Size and SHA-256 of what is on the disk."""
@@ -103,8 +109,8 @@ def write_tsv(
 ) -> int:
     """Write a table of effects, wide or long; the number of lines below the header."""
     number, count = f"%.{precision}g", 0
-    wide = "\t".join([number] * len(view.labels)) + "\n"
-    more = LONG_COLUMNS if view.selection.is_long else view.labels
+    wide = "\t".join([number] * len(view.value_columns)) + "\n"
+    more = (*LABELS, *view.measures) if view.selection.is_long else view.value_columns
     handle.write("\t".join((*view.columns, *map(cell, more))) + "\n")
     contexts = [
         (cell(head_set), cell(name))
@@ -113,14 +119,15 @@ def write_tsv(
     for block in view.blocks():
         first = ["\t".join(map(cell, fields)) for fields in _lines(block.columns)]
         if block.row is None or block.context is None:
-            for text, effect in zip(first, block.effect.tolist(), strict=True):
-                handle.write(text + "\t" + wide % tuple(effect))
+            values = np.concatenate(list(block.values.values()), 1)
+            for text, line in zip(first, values.tolist(), strict=True):
+                handle.write(text + "\t" + wide % tuple(line))
         else:
-            lines = zip(
-                block.row.tolist(), block.context.tolist(), block.effect.tolist(), strict=True
-            )
-            for row, context, value in lines:
-                handle.write("\t".join((first[row], *contexts[context], number % value)) + "\n")
+            values = np.stack(list(block.values.values()), 1)
+            lines = zip(block.row.tolist(), block.context.tolist(), values.tolist(), strict=True)
+            for row, context, numbers in lines:
+                shown = (number % value for value in numbers)
+                handle.write("\t".join((first[row], *contexts[context], *shown)) + "\n")
         count += len(block)
         progress("rows", count, None)
     return count

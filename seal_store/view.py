@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seal_store.errors import InputError
-from seal_store.layout import LIFTED
+from seal_store.layout import CALIBRATED, LIFTED
 from seal_store.results import Results
 from seal_store.score import Rows, select_contexts
 
@@ -25,8 +25,8 @@ TSV_COLUMNS = (
 )
 """The leading columns of every table, as Seal writes them."""
 
-LONG_COLUMNS = ("context_set", "context", "effect")
-"""What follows them in a long table."""
+LABELS = ("context_set", "context")
+"""What follows them in a long table, before the measures."""
 
 LONG_LINES = 1 << 16
 """Lines of a long table at once."""
@@ -67,18 +67,19 @@ EVERYTHING = Selection()
 class Block:
     """Lines of a table.
 
-    ``columns`` are the leading ones of a view, one entry a variant and gene. Wide: ``effect`` is
-    float32 ``(variants, contexts)``. Long: ``effect`` is ``(lines,)``, ``row`` says which entry of
-    the columns a line belongs to and ``context`` which of the view's contexts.
+    ``columns`` are the leading ones of a view, one entry a variant and gene. ``values``
+    has ``effect`` and, of calibrated results, ``quantile`` and ``z``. Wide: each is float32
+    ``(variants, contexts)``. Long: each is ``(lines,)``, ``row`` says which entry of the columns
+    a line belongs to and ``context`` which of the view's contexts.
     """
 
     columns: dict[str, np.ndarray]
-    effect: np.ndarray
+    values: dict[str, np.ndarray]
     row: np.ndarray | None = None
     context: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.effect)
+        return len(self.values["effect"])
 
 
 class View:
@@ -95,33 +96,50 @@ class View:
         self.context_name = [names[i] for i in keep]
         self.context_set = [sets[i] for i in keep]
         self.labels = context_columns(self.context_set, self.context_name)
+        calibrated = [entry.name for entry in CALIBRATED] if results.is_calibrated else []
+        self.measures = ("effect", *calibrated)
+        self.value_columns = [
+            *self.labels,
+            *(f"{label}.{measure}" for measure in calibrated for label in self.labels),
+        ]
         self.columns = leading_columns(lifted=bool(results.attributes.get("liftover")))
 
     def effect(self, rows: Rows) -> np.ndarray:
         """Effects of ``rows`` on the chosen contexts."""
-        return rows.effect if self._keep is None else rows.effect[:, self._keep]
+        return self._chosen(rows.effect)
 
     def blocks(self) -> Iterator[Block]:
         """The whole table, in parts of bounded size."""
         for rows in self.results.batches():
-            columns, effect = leading(rows), self.effect(rows)
+            columns, values = leading(rows), self._values(rows)
             if self.selection.min_effect > 0:
-                kept = np.abs(effect).max(1, initial=0) >= self.selection.min_effect
-                columns = {name: values[kept] for name, values in columns.items()}
-                effect = effect[kept]
+                kept = np.abs(values["effect"]).max(1, initial=0) >= self.selection.min_effect
+                columns, values = _part(columns, kept), _part(values, kept)
             if not self.selection.is_long:
-                yield Block(columns, effect)
+                yield Block(columns, values)
                 continue
-            step = max(1, LONG_LINES // max(1, effect.shape[1]))
-            for start in range(0, len(effect), step):
+            step = max(1, LONG_LINES // max(1, len(self.labels)))
+            for start in range(0, len(values["effect"]), step):
                 part = slice(start, start + step)
-                yield self._long({n: v[part] for n, v in columns.items()}, effect[part])
+                yield self._long(_part(columns, part), _part(values, part))
 
-    def _long(self, columns: dict[str, np.ndarray], effect: np.ndarray) -> Block:
-        order = strongest(effect, self.selection.top)
-        row = np.repeat(np.arange(len(effect)), order.shape[1])
+    def _values(self, rows: Rows) -> dict[str, np.ndarray]:
+        more = (rows.calibrated[name] for name in self.measures[1:])
+        return dict(zip(self.measures, map(self._chosen, (rows.effect, *more)), strict=True))
+
+    def _chosen(self, values: np.ndarray) -> np.ndarray:
+        return values if self._keep is None else values[:, self._keep]
+
+    def _long(self, columns: dict[str, np.ndarray], values: dict[str, np.ndarray]) -> Block:
+        order = strongest(values["effect"], self.selection.top)
+        row = np.repeat(np.arange(len(order)), order.shape[1])
         context = order.ravel()
-        return Block(columns, effect[row, context], row, context)
+        long = {name: value[row, context] for name, value in values.items()}
+        return Block(columns, long, row, context)
+
+
+def _part(arrays: dict[str, np.ndarray], part: slice | np.ndarray) -> dict[str, np.ndarray]:
+    return {name: values[part] for name, values in arrays.items()}
 
 
 def strongest(effect: np.ndarray, top: int | None) -> np.ndarray:

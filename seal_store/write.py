@@ -142,6 +142,7 @@ class _Run:
                 pending.result()
         counts = scorer.counts.to_dict()
         attributes = describe(scorer, self.source, self.command)
+        attributes["variants_sha256"] = self.fingerprint["input"]
         if self.regions:
             attributes["regions"] = self.regions
         self.writer.publish({**attributes, "counts": counts})
@@ -222,9 +223,14 @@ def open_writer(
             "name it .zarr, and use `seal-store export` afterwards",
         )
     if kind == ".tsv" and not (form.selection.is_long or form.selection.min_effect):
-        names = scorer.context_set, scorer.context_name
-        lifted, precision = scorer.lifter is not None, form.precision
         return TsvWriter(
-            out, *names, precision=precision, overwrite=overwrite, lifted=lifted, state=state
+            out,
+            scorer.context_set,
+            scorer.context_name,
+            calibrated=scorer.calibration is not None,
+            lifted=scorer.lifter is not None,
+            precision=form.precision,
+            overwrite=overwrite,
+            state=state,
         )
     return RenderedWriter(out, scorer, form, overwrite=overwrite, state=state)

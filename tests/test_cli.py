@@ -797,10 +797,67 @@ def test_inspect_says_what_a_store_holds(cli: Cli, small: Small) -> None:
     assert [(h["name"], h["contexts"]) for h in facts["heads"]] == [("alpha", 3), ("beta", 2)]
     arrays = {entry["name"]: entry for entry in facts["arrays"]}
     assert arrays["features"]["shape"] == [2, 200, 3]
-    assert arrays["features"]["bytes"] > 0
+    features = arrays["features"]
+    on_disk = sum(f.stat().st_size for f in (small.store / "features").rglob("*") if f.is_file())
+    assert (features["bytes"], features["raw_bytes"]) == (on_disk, 2 * 200 * 3 * 4)
+    assert features["ratio"] == pytest.approx(2_400 * 2 / on_disk, abs=1e-3)
+    assert (features["chunks"], features["shards"]) == ([1, 20, 3], [2, 200, 3])
+    assert arrays["gene_id"]["dtype"] == "string"
+    assert (arrays["gene_id"]["raw_bytes"], arrays["gene_id"]["ratio"]) == (None, None)
+    inputs, store = INPUTS, Store(small.store)
+    weights = sum(4 * w.size for s in store.heads() for w in (s.w1, s.b1, s.w2, s.b2))
+    heads = arrays["heads"]
+    assert (heads["dtype"], heads["raw_bytes"], inputs) == (
+        "group",
+        weights,
+        store.heads()[0].inputs,
+    )
+    assert facts["bytes"] == sum(f.stat().st_size for f in small.store.rglob("*") if f.is_file())
+    assert facts["software"]["numpy"] == np.__version__
     text = succeeded(cli("inspect", small.store))
     assert "kind: store" in text
     assert facts["sha256"] in text
+    assert "1x20x3" in text
+    for note in facts["missing"]:
+        assert note in text
+
+
+def test_inspect_says_what_is_missing(cli: Cli, small: Small, copied: Path, tmp_path: Path) -> None:
+    def missing(path: Path) -> str:
+        return "\n".join(json.loads(succeeded(cli("inspect", path, "--json")))["missing"])
+
+    assert "hidden" not in missing(small.store)
+    assert f"`seal-store calibrate {small.store} BACKGROUND.vcf --scheme grid`" in missing(
+        small.store
+    )
+    bare = tmp_path / "bare.zarr"
+    succeeded(cli(*small.build(bare, "--no-hidden", "--gene", "G1")))
+    assert f"build --add-hidden --out {bare}" in missing(bare)
+    assert "genes: 1 of 2 (1 not_selected)" in missing(bare)
+    succeeded(cli("calibrate", copied, small.vcf, "--device", "cpu", "-q"))
+    assert "scheme grid" not in missing(copied)
+    assert "calibration for scheme centered: none" in missing(copied)
+    summary = write_head_set(tmp_path / "more", "gamma", ("g1", "g2"), INPUTS, 4, 9)
+    succeeded(cli("heads", "add", copied, summary, "-q"))
+    assert "scheme grid: 2 of 7 contexts have none, gamma:g1 first" in missing(copied)
+    facts = json.loads(succeeded(cli("inspect", copied, "--json")))
+    assert facts["calibration"]["grid"]["file"] == small.vcf.name
+
+
+def test_inspect_says_what_a_score_needs(cli: Cli, small: Small, tmp_path: Path) -> None:
+    needs = json.loads(succeeded(cli("inspect", small.store, "--json")))["needs"]
+    lines = small.vcf.read_text().splitlines()
+    many = tmp_path / "many.vcf"
+    many.write_text("\n".join(lines[:2] + lines[2:3] * 1_000) + "\n")
+    for name, key in (("r.zarr", "zarr"), ("r.tsv", "tsv")):
+        succeeded(cli(*small.score(tmp_path / name, vcf=many)))
+        path = tmp_path / name
+        files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
+        assert sum(f.stat().st_size for f in files) <= needs["disk"][key]
+    assert needs["disk"]["zarr_calibrated"] - needs["disk"]["zarr"] == 2 * 1_000 * 4 * 5
+    assert 280e6 < needs["memory"] < 400e6
+    assert 0 < needs["gpu_memory"] < needs["memory"]
+    assert "memory" in succeeded(cli("inspect", small.store))
 
 
 def test_inspect_says_what_results_hold(cli: Cli, small: Small, tmp_path: Path) -> None:

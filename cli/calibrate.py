@@ -1,0 +1,86 @@
+"""``seal-store calibrate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seal_store.cli import _options, command_line
+from seal_store.cli._progress import Meter
+
+FEW = 1_000
+
+
+@click.command()
+@click.argument("store", type=_options.PATH)
+@click.argument("background", type=_options.PATH)
+@click.option(
+    "--scheme",
+    type=click.Choice(["grid", "centered"]),
+    default="grid",
+    show_default=True,
+    help="The scheme to calibrate; a store can have a calibration for each.",
+)
+@click.option(
+    "--genes",
+    type=click.Choice(["nearest", "all"]),
+    default="nearest",
+    show_default=True,
+    help="The gene with the nearest TSS, or all genes within the distance.",
+)
+@click.option(
+    "--max-distance", default=20_000, show_default=True, help="Largest distance to the TSS, bp."
+)
+@_options.batch
+@_options.device
+@_options.tf32
+@_options.overwrite
+@_options.resume
+@_options.quiet
+@_options.as_json
+def calibrate(
+    store: Path,
+    background: Path,
+    overwrite: bool,
+    resume: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Keep in STORE how the effects of the variants in the VCF BACKGROUND are distributed.
+
+    `score --calibrated` then gives every effect its quantile and z among them. The effects of
+    the background stand in STORE.background.zarr meanwhile: up to 4 bytes a variant and context.
+    """
+    from seal_store.calibrate import calibrate
+    from seal_store.score import ScoreOptions
+    from seal_store.store import Store
+
+    with Meter(quiet=quiet) as progress:
+        facts = calibrate(
+            Store(store),
+            background,
+            ScoreOptions(**options),
+            overwrite=overwrite,
+            resume=resume,
+            command=command_line(),
+            progress=progress,
+        )
+    facts = {"store": str(store), "scheme": options["scheme"], **facts}
+    click.echo(json.dumps(facts) if as_json else _summary(facts))
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    counts = facts["counts"]
+    lines = [
+        f"{facts['store']}: calibrated for scheme {facts['scheme']} with {facts['rows']} effects "
+        f"in each context",
+        f"alleles in {facts['file']}: {counts['alleles']}, scored: {counts['alleles_scored']}",
+    ]
+    lines += [f"  {reason}: {count}" for reason, count in counts["not_scored"].items()]
+    if facts["rows"] < FEW:
+        lines.append(f"  few effects: a quantile resolves no less than 1 in {facts['rows']}")
+    return "\n".join(lines)
