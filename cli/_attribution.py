@@ -11,7 +11,7 @@ from seal_store.cli import _options
 
 if TYPE_CHECKING:
     from seal_store.attribute import AttributionOptions, Attributor
-    from seal_store.score import Scorer
+    from seal_store.scorer import Scorer
 
 METHODS = ["saliency", "integratedGradients", "deeplift", "kernelShap", "gradientShap", "lime"]
 

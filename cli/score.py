@@ -16,7 +16,7 @@ from seal_store.cli._progress import Meter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seal_store.score import Scorer
+    from seal_store.scorer import Scorer
     from seal_store.variants import Allele
 
 
@@ -94,7 +94,7 @@ def vcf(
     Positions are 1-based. Each allele gives one row (one per gene with --genes all) or is
     counted with the reason why not.
     """
-    from seal_store.score import Scorer
+    from seal_store.scorer import Scorer
     from seal_store.store import Store
     from seal_store.variants import read_variants
 
@@ -118,7 +118,7 @@ def vcf(
 def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
     """Score every SNV around the TSS of GENE, against that gene."""
     from seal_store.saturate import saturation
-    from seal_store.score import Scorer
+    from seal_store.scorer import Scorer
     from seal_store.store import Store
 
     opened = Store(store)
@@ -132,7 +132,7 @@ def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
 
 
 def _score_options(common: dict[str, Any], **more: Any) -> Any:
-    from seal_store.score import ScoreOptions
+    from seal_store.scorer import ScoreOptions
 
     names = ("scheme", "heads", "batch", "device", "tf32")
     contexts = _options.names(common["contexts"])

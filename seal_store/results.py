@@ -29,7 +29,7 @@ from seal_store.layout import (
     rows_per_chunk,
     spec,
 )
-from seal_store.score import Rows, Scorer
+from seal_store.scorer import Rows, Scorer
 from seal_store.store import check_attributes, consolidate, software
 
 ATTRIBUTE = "seal_store_results"

@@ -16,7 +16,7 @@ from seal_store.errors import HeadsError, OutputError
 from seal_store.layout import get, read
 from seal_store.lock import hold
 from seal_store.results import Results
-from seal_store.score import Rows, select_contexts
+from seal_store.scorer import Rows, select_contexts
 from seal_store.store import Store
 
 GENES_AT_ONCE = 1_024
@@ -184,7 +184,7 @@ def export_expression(
 ) -> tuple[int, int]:
     """Write reference predictions, one gene a line; numbers of genes and contexts.
 
-    ``genes`` are ids, ``contexts`` names as in :func:`seal_store.score.select_contexts`; all by
+    ``genes`` are ids, ``contexts`` names as in :func:`seal_store.scorer.select_contexts`; all by
     default. Raises :class:`HeadsError` if the store has no heads.
     """
     if not store.head_sets:

@@ -13,7 +13,7 @@ ROOT = Path(seal_store.__file__).parent
 ORDER = (
     "errors extras progress prefetch device genome genes grid cnn trunk sweep delta heads labels "
     "layout shards manifest lock journal store plan build variants assign haplotype evaluate "
-    "attribute score saturate results tables write attach "
+    "attribute scorer saturate results tables write attach "
     "training.expression training.targets training.inputs training.outputs training.fit "
     "training.checkpoint training.metrics training.plots training.summary training.steps "
     "training.compare "
