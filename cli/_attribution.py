@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _options
+from seal_store.cli import _complete, _options
 
 if TYPE_CHECKING:
     from seal_store.attribute import AttributionOptions, Attributor
@@ -30,6 +30,7 @@ def attributing(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--target",
                 multiple=True,
+                shell_complete=_complete.contexts,
                 help="Context to attribute: a name (in every head set that has it), set:name, a "
                 "file with one a line, or `all`. Repeatable.",
             ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _options, command_line
+from seal_store.cli import _complete, _options, command_line
 from seal_store.cli._attribution import announce, attributing, describe, facts_of, take
 from seal_store.cli._progress import Meter
 
@@ -42,7 +42,10 @@ def scoring(command: Callable[..., None]) -> Callable[..., None]:
                 "centered: Seal's nine windows.",
             ),
             click.option(
-                "--heads", multiple=True, help="Only this head set. Repeatable. Default: all."
+                "--heads",
+                multiple=True,
+                shell_complete=_complete.head_sets,
+                help="Only this head set. Repeatable. Default: all.",
             ),
             _options.contexts,
             attributing,

@@ -7,8 +7,10 @@ from importlib import import_module
 from seal_store.errors import MissingExtraError
 
 EXTRAS = {
+    "anndata": {"anndata": "anndata"},
     "attribution": {"captum": "captum"},
     "train": {"matplotlib": "matplotlib", "scipy": "scipy", "sklearn": "scikit-learn"},
+    "xarray": {"xarray": "xarray"},
 }
 """Per extra of this package: modules, and the packages they come in."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from seal_store import manifest
 from seal_store.errors import HeadsError, OutputError
+from seal_store.labels import context_columns
 from seal_store.layout import get, read
 from seal_store.lock import hold
 from seal_store.results import Results
@@ -217,15 +217,6 @@ def writing(out: Path, *, overwrite: bool) -> Iterator[TextIO]:
         except BaseException:
             manifest.remove(partial)
             raise
-
-
-def context_columns(context_set: Sequence[str], context_name: Sequence[str]) -> list[str]:
-    """Column names: the context, or ``set:context`` where several sets have that name."""
-    times = Counter(context_name)
-    return [
-        name if times[name] == 1 else f"{head_set}:{name}"
-        for head_set, name in zip(context_set, context_name, strict=True)
-    ]
 
 
 def _leading(rows: Rows) -> list[tuple[object, ...]]:

@@ -12,8 +12,8 @@ ROOT = Path(seal_store.__file__).parent
 
 ORDER = (
     "errors extras progress prefetch device genome genes grid cnn trunk sweep delta heads labels "
-    "layout shards manifest lock journal store plan build variants assign haplotype evaluate "
-    "attribute scorer saturate results tables write attach "
+    "layout frames shards manifest lock journal store plan build variants given assign haplotype "
+    "evaluate attribute scorer saturate results tables write attach api "
     "training.expression training.targets training.inputs training.outputs training.fit "
     "training.checkpoint training.metrics training.plots training.summary training.steps "
     "training.compare "
