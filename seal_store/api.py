@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -23,7 +23,12 @@ from seal_store.store import Store
 from seal_store.variants import Allele, read_variants
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
+
+    Tuples = Iterable[tuple[str, int, str, str]]
+    Columns = Mapping[str, Sequence[Any]]
+    Variants: TypeAlias = pd.DataFrame | Columns | Tuples | str | os.PathLike[str]
 
 
 def open(path: str | os.PathLike[str]) -> Store:
@@ -45,7 +50,7 @@ def open_results(path: str | os.PathLike[str]) -> Results:
 
 def score(
     store: Store | str | os.PathLike[str],
-    variants: Any,
+    variants: Variants,
     *,
     scheme: str = "grid",
     genes: str = "nearest",
@@ -79,11 +84,14 @@ def score(
         Largest distance to the TSS, bp, at most 20000.
     ref_mismatch
         Where REF differs from the store's genome: ``flag``, ``skip`` or ``error``.
-    heads, contexts
-        Names of head sets, and of contexts (``name`` or ``set:name``); all by default. Contexts
-        keep the store's order.
-    device, tf32
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; whether TF32 products are allowed on CUDA.
+    heads
+        Names of head sets; all by default.
+    contexts
+        Names of contexts, each ``name`` or ``set:name``; all by default, in the store's order.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    tf32
+        Whether TF32 products are allowed on CUDA: faster, less exact.
     batch
         Variants at once: speed and memory only.
     progress

@@ -123,15 +123,17 @@ def expression(
     import anndata
     import pandas as pd
 
-    id_, *rest = genes
     labels = context_columns(contexts["context_set"].tolist(), contexts["context_name"].tolist())
-    obs = pd.DataFrame(
-        {name: _plain(genes[name]) for name in rest},
-        index=pd.Index(genes[id_].tolist(), name=id_),
-    )
-    var = pd.DataFrame(
-        {name: _plain(column) for name, column in contexts.items()}, index=pd.Index(labels)
-    )
+    id_, *rest = genes
+
+    def frame(columns: Mapping[str, np.ndarray], index: list[str], name: str | None) -> Any:
+        found = {
+            key: pd.Series(_plain(own), dtype=_plain(own).dtype) for key, own in columns.items()
+        }
+        return pd.DataFrame(found).set_index(pd.Index(index, dtype=object, name=name))
+
+    obs = frame({name: genes[name] for name in rest}, genes[id_].tolist(), id_)
+    var = frame(contexts, labels, None)
     return anndata.AnnData(X=values, obs=obs, var=var, uns=dict(attributes))
 
 

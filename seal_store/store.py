@@ -110,7 +110,7 @@ class Store:
 
     @property
     def sha256(self) -> str:
-        """Fingerprint of the whole store: SHA-256 of its manifest."""
+        """SHA-256 of the manifest, the fingerprint of the whole store."""
         return file_sha256(self.path / manifest.MANIFEST)
 
     @property
@@ -140,7 +140,7 @@ class Store:
 
     @cached_property
     def table_status(self) -> np.ndarray:
-        """Per row of :attr:`table`: ``computed``, or why it was not."""
+        """For each row of :attr:`table` ``computed``, or why it was not."""
         return self.column("table/status")
 
     @cached_property
