@@ -28,8 +28,7 @@ class Given(Allele):
 
     def __str__(self) -> str:
         """As counts and errors show it."""
-        place, _, rest = Allele.__str__(self).partition(", ")
-        return f"row {place.removeprefix('line ')}, {rest}"
+        return f"row {self.line}, {Allele.__str__(self).removeprefix(f'line {self.line}, ')}"
 
 
 def is_table(variants: object) -> bool:
