@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity soak bench clean
+.PHONY: help demo docs test check parity soak bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +26,11 @@ check: $(READY)  ## lint, formatting, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)  ## build the documentation, the tutorial executed (docs/_build/html)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/seal-store demo docs/demo --overwrite --quiet
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
 parity: $(READY)  ## full-size check against Seal's own numbers (needs ../shared/parity; minutes)
 	$(BIN)/pytest -m parity -s
 
@@ -41,4 +46,4 @@ bench: $(READY)  ## measure building, scoring and training
 	$(BIN)/python -m benchmarks.train
 
 clean:  ## remove what make wrote
-	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo docs/demo docs/_build build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -16,7 +16,7 @@ from seal_store.build import build
 from seal_store.device import inference
 from seal_store.genome import one_hot
 from seal_store.saturate import saturation
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.sweep import sweep
 from seal_store.variants import Allele

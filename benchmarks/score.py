@@ -17,7 +17,7 @@ from seal_store.cnn import Beluga
 from seal_store.delta import Delta, Edit
 from seal_store.device import inference
 from seal_store.genome import one_hot
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store, grid_slice
 from seal_store.sweep import sweep
 from seal_store.variants import Allele, classify

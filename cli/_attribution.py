@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _options
+from seal_store.cli import _complete, _options
 
 if TYPE_CHECKING:
     from seal_store.attribute import AttributionOptions, Attributor
-    from seal_store.score import Scorer
+    from seal_store.scorer import Scorer
 
 METHODS = ["saliency", "integratedGradients", "deeplift", "kernelShap", "gradientShap", "lime"]
 
@@ -30,6 +30,7 @@ def attributing(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--target",
                 multiple=True,
+                shell_complete=_complete.contexts,
                 help="Context to attribute: a name (in every head set that has it), set:name, a "
                 "file with one a line, or `all`. Repeatable.",
             ),

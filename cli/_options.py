@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.cli import _complete
 from seal_store.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 
 device = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+    "--device",
+    default="auto",
+    show_default=True,
+    shell_complete=_complete.devices,
+    help="auto, cpu, cuda or cuda:N.",
 )
 tf32 = click.option(
     "--tf32/--no-tf32", default=False, help="Allow TF32 products on CUDA: faster, less exact."
@@ -32,6 +37,7 @@ batch = click.option(
 contexts = click.option(
     "--contexts",
     multiple=True,
+    shell_complete=_complete.contexts,
     help="Only these contexts: a name, set:name, or a file with one a line. Repeatable.",
 )
 min_effect = click.option(

@@ -56,7 +56,7 @@ def calibrate(
     the background stand in STORE.background.zarr meanwhile: up to 4 bytes a variant and context.
     """
     from seal_store.calibrate import calibrate
-    from seal_store.score import ScoreOptions
+    from seal_store.scorer import ScoreOptions
     from seal_store.store import Store
 
     with Meter(quiet=quiet) as progress:

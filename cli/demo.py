@@ -25,7 +25,7 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
     from seal_store.export import export
     from seal_store.plan import BuildOptions
     from seal_store.results import Results
-    from seal_store.score import ScoreOptions, Scorer
+    from seal_store.scorer import ScoreOptions, Scorer
     from seal_store.store import Store
     from seal_store.synthetic import write_world
     from seal_store.variants import read_variants

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _options, command_line
+from seal_store.cli import _complete, _options, command_line
 from seal_store.cli._attribution import announce, attributing, describe, facts_of, take
 from seal_store.cli._progress import Meter
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from seal_store.liftover import Lifter
-    from seal_store.score import Scorer
+    from seal_store.scorer import Scorer
     from seal_store.store import Store
     from seal_store.variants import Allele
 
@@ -33,7 +33,10 @@ scheme_option = click.option(
     help="grid: the gene's own windows that the allele touches. centered: Seal's nine windows.",
 )
 heads_option = click.option(
-    "--heads", multiple=True, help="Only this head set. Repeatable. Default: all."
+    "--heads",
+    multiple=True,
+    shell_complete=_complete.head_sets,
+    help="Only this head set. Repeatable. Default: all.",
 )
 
 
@@ -144,7 +147,7 @@ def vcf(
     from seal_store.errors import InputError
     from seal_store.export import is_vcf
     from seal_store.regions import parse_region
-    from seal_store.score import Scorer
+    from seal_store.scorer import Scorer
     from seal_store.store import Store
     from seal_store.variants import read_variants, reads_all_of
 
@@ -215,7 +218,7 @@ def variant(
     del, ins, delins, dup and inv as well. Positions are 1-based. Quote what has a ">".
     """
     from seal_store.notation import StoreBases, parse_variant
-    from seal_store.score import Scorer
+    from seal_store.scorer import Scorer
     from seal_store.store import Store
     from seal_store.strongest import strongest
 
@@ -265,7 +268,7 @@ def _described(row: dict[str, Any], precision: int) -> list[str]:
 def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
     """Score every SNV around the TSS of GENE, against that gene."""
     from seal_store.saturate import saturation
-    from seal_store.score import Scorer
+    from seal_store.scorer import Scorer
     from seal_store.store import Store
 
     opened = Store(store)
@@ -279,9 +282,10 @@ def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
 
 
 def _score_options(common: dict[str, Any], **more: Any) -> Any:
-    from seal_store.score import ScoreOptions
+    from seal_store.scorer import ScoreOptions
 
-    names = ("scheme", "heads", "batch", "device", "tf32", "calibrated")
+    names = ("scheme", "heads", "batch", "device", "tf32")
+    more["calibrated"] = common.get("calibrated", False)
     contexts = _options.names(common["contexts"])
     return ScoreOptions(contexts=contexts, **{n: common[n] for n in names}, **more)
 

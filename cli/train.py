@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from seal_store.cli import _options, command_line
+from seal_store.cli import _complete, _options, command_line
 from seal_store.cli._progress import Meter
 
 Command = Callable[..., None]
@@ -139,7 +139,12 @@ def finetune(quiet: bool, as_json: bool, **given: Any) -> None:
     metavar="[NAME=]PATH",
     help="Summary file of a head set, or its folder. Repeatable.",
 )
-@click.option("--heads", multiple=True, help="A head set of the store. Repeatable.")
+@click.option(
+    "--heads",
+    multiple=True,
+    shell_complete=_complete.head_sets,
+    help="A head set of the store. Repeatable.",
+)
 @click.option(
     "--stage",
     type=click.Choice(["pretrain", "finetune"]),

@@ -1,8 +1,54 @@
 """FASTA + genes -> windows -> CNN features -> decay sums -> store -> variant effects.
 
-Seal's expression effects of genetic variants, from a precomputed feature store.
+Seal's expression effects of genetic variants, from a precomputed feature store. From Python::
+
+    store = seal_store.open("hg19.zarr")
+    effects = seal_store.score(store, variants)  # DataFrame, tuples or VCF -> xarray
+    table = seal_store.to_frame(effects)  # -> pandas
+
+The names below are the API; they load when they are used, so importing the package is cheap.
 """
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seal_store.api import open, open_results, score
+    from seal_store.errors import SealStoreError
+    from seal_store.frames import to_frame
+    from seal_store.results import Results
+    from seal_store.store import Store
+
+__all__ = [
+    "open",
+    "open_results",
+    "score",
+    "to_frame",
+    "Store",
+    "Results",
+    "SealStoreError",
+    "__version__",
+]
 
 __version__ = version("seal-store")
+
+_MODULES = {
+    "open": "api",
+    "open_results": "api",
+    "score": "api",
+    "to_frame": "frames",
+    "Store": "store",
+    "Results": "results",
+    "SealStoreError": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -27,7 +27,7 @@ from seal_store.results import (
     attribution_attributes,
     write_labels,
 )
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store, consolidate, software
 from seal_store.variants import Allele
 

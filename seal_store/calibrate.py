@@ -21,7 +21,7 @@ from seal_store.layout import CALIBRATION, create, get, read
 from seal_store.lock import hold
 from seal_store.progress import Progress, silent
 from seal_store.results import Results
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import ATTRIBUTE, Store, consolidate
 from seal_store.variants import read_variants
 from seal_store.write import is_finished, write_scores

@@ -17,7 +17,7 @@ from seal_store.layout import ATTRIBUTION, CALIBRATED, RESULTS, STORE
 from seal_store.needs import describe_needs
 from seal_store.results import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results import Results
-from seal_store.score import SCHEMES
+from seal_store.scorer import SCHEMES
 from seal_store.store import Store
 
 _TOP = ("assembly", "genome", "gene_table", "cnn", "grid", "source", "keep_bits", "hidden")

@@ -21,7 +21,7 @@ from seal_store.lock import hold
 from seal_store.parquet import write_arrow, write_parquet
 from seal_store.progress import Progress, silent
 from seal_store.results import ATTRIBUTE, Results, ZarrWriter
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.tables import write_tsv
 from seal_store.variants import SCORABLE, Allele

@@ -7,12 +7,14 @@ from importlib import import_module
 from seal_store.errors import MissingExtraError
 
 EXTRAS = {
+    "anndata": {"anndata": "anndata"},
     "attribution": {"captum": "captum"},
     "bigwig": {"pyBigWig": "pyBigWig"},
     "htslib": {"cyvcf2": "cyvcf2", "pysam": "pysam"},
     "liftover": {"liftover": "liftover"},
     "parquet": {"pyarrow": "pyarrow"},
     "train": {"matplotlib": "matplotlib", "scipy": "scipy", "sklearn": "scikit-learn"},
+    "xarray": {"xarray": "xarray"},
 }
 """Per extra of this package: modules, and the packages they come in."""
 

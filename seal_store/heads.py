@@ -22,6 +22,9 @@ from seal_store.cnn import load_tensors
 from seal_store.errors import HeadsError
 
 SUMMARY_SUFFIX = "_model_summary.txt"
+WEIGHTS, SYNTHETIC = "Weights", "synthetic"
+"""The line of a summary that says that a set's numbers have no meaning."""
+
 ARRAYS = {
     "w1": "layers.0.weight",
     "b1": "layers.0.bias",

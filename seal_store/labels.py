@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from importlib.resources import files
 
@@ -41,3 +42,17 @@ def context_labels(sets: Sequence[tuple[str, Sequence[str]]]) -> dict[str, np.nd
     for column in CONTEXT_COLUMNS:
         columns[f"context_{column}"] = np.array([known.get(k, {}).get(column, "") for k in keys])
     return columns
+
+
+def context_columns(
+    context_set: Sequence[str], context_name: Sequence[str], taken: Collection[str] = ()
+) -> list[str]:
+    """Column names: the context, or ``set:context`` where several sets have that name.
+
+    So too where a column of that name is ``taken``.
+    """
+    times = Counter([*context_name, *taken])
+    return [
+        name if times[name] == 1 else f"{head_set}:{name}"
+        for head_set, name in zip(context_set, context_name, strict=True)
+    ]

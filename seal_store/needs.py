@@ -10,7 +10,7 @@ from typing import Any
 
 from seal_store.delta import BASES_AT_ONCE, CONE
 from seal_store.layout import CALIBRATED, VARIANTS_PER_CHUNK
-from seal_store.score import ALLELES_PER_CHUNK, ScoreOptions
+from seal_store.scorer import ALLELES_PER_CHUNK, ScoreOptions
 from seal_store.store import Store
 
 PROCESS_BYTES = 280_000_000

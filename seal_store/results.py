@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
 import zarr
 
-from seal_store import guard, journal, manifest
+from seal_store import frames, guard, journal, manifest
 from seal_store.attribute import CLOSED
 from seal_store.errors import FormatError, OutputError
 from seal_store.guard import Expected
@@ -33,8 +33,11 @@ from seal_store.layout import (
     rows_per_chunk,
     spec,
 )
-from seal_store.score import Rows, Scorer
+from seal_store.scorer import Rows, Scorer
 from seal_store.store import check_attributes, consolidate, software
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 ATTRIBUTE = "seal_store_results"
 COLUMNS = tuple(entry.name for entry in RESULTS if entry.dims == ("variant",))
@@ -59,6 +62,7 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
         "store": {
             "path": str(store.path.resolve()),
             "sha256": store.sha256,
+            "synthetic": store.synthetic,
             "assembly": store.attributes["assembly"],
             "grid": store.attributes["grid"],
             "cnn_sha256": store.attributes["cnn"]["sha256"],
@@ -311,7 +315,11 @@ def expected_arrays(
 
 
 class Results:
-    """A finished results group, read only."""
+    """A finished results group, read only.
+
+    ``attributes`` say how it was made: scheme, options, store, and ``counts`` with the reasons
+    of alleles that were not scored.
+    """
 
     def __init__(self, path: str | Path) -> None:
         """Open. Raises :class:`UnfinishedError` or :class:`FormatError`."""
@@ -386,6 +394,16 @@ class Results:
         """All rows, one chunk at a time."""
         for start in range(0, len(self), VARIANTS_PER_CHUNK):
             yield self.rows(start, min(start + VARIANTS_PER_CHUNK, len(self)))
+
+    def to_xarray(self) -> xr.Dataset:
+        """All arrays as an xarray dataset, read when they are used.
+
+        As :func:`seal_store.score` gives it: ``effect`` float32 (variant, context), the columns
+        and labels as coordinates, ``context_name`` an index, :attr:`attributes` as ``attrs``;
+        attributions too, if there are any. :func:`seal_store.to_frame` makes a table of it.
+        Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
+        """
+        return frames.open_effects(self.path, self.attributes)
 
     def _strings(self, name: str, part: slice) -> list[str]:
         return [str(value) for value in read(get(self.group, name), part)]

@@ -12,22 +12,26 @@ from functools import cached_property
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import numpy as np
 import torch
 import zarr
 
-from seal_store import guard, manifest
+from seal_store import frames, guard, manifest
 from seal_store.cnn import LAYERS, Beluga, CnnConfig
 from seal_store.errors import FormatError, GeneTableError, HeadsError
 from seal_store.genes import GeneTable
 from seal_store.genome import file_sha256
 from seal_store.grid import Grid
 from seal_store.guard import Expected
-from seal_store.heads import ARRAYS, HeadSet
+from seal_store.heads import ARRAYS, SYNTHETIC, WEIGHTS, HeadSet
 from seal_store.layout import FORMAT_VERSION, SEQUENCE_LENGTH, SEQUENCE_OFFSET, STORE, get, read
+
+if TYPE_CHECKING:
+    import anndata
+    import xarray as xr
 
 ATTRIBUTE = "seal_store"
 UNFINISHED_HINT = "finish it with `seal-store build ... --resume` (same options as before)"
@@ -121,8 +125,11 @@ def consolidate(path: Path) -> None:
 class Store:
     """A finished store, read only.
 
-    ``genes`` in its methods are positions along the ``gene`` dimension: the genes computed, a
-    part of the whole gene ``table``. Use :meth:`gene` to find one by id.
+    A gene is given by its id or by its position along the ``gene`` dimension, from 0: the genes
+    computed (:attr:`gene_id`), a part of the whole gene :attr:`table`. An id that the table lacks,
+    or whose gene was not computed, raises :class:`~seal_store.errors.GeneTableError`; a position
+    that is not there raises :class:`IndexError`; a damaged chunk
+    :class:`~seal_store.errors.FormatError`.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -163,7 +170,7 @@ class Store:
 
     @property
     def sha256(self) -> str:
-        """Fingerprint of the whole store: SHA-256 of its manifest."""
+        """SHA-256 of the manifest, the fingerprint of the whole store."""
         return file_sha256(self.path / manifest.MANIFEST)
 
     @property
@@ -193,7 +200,7 @@ class Store:
 
     @cached_property
     def table_status(self) -> np.ndarray:
-        """Per row of :attr:`table`: ``computed``, or why it was not."""
+        """For each row of :attr:`table` ``computed``, or why it was not."""
         return self.column("table/status")
 
     @cached_property
@@ -212,17 +219,87 @@ class Store:
                 "build a store that includes it",
             ) from None
 
-    def sequence(self, gene: int) -> np.ndarray:
-        """ASCII bases uint8 ``(45000,)``: 1-based TSS-22500 to TSS+22499 of the + strand."""
-        return read(self.array("sequence"), gene)
+    def position(self, gene: str | int) -> int:
+        """Position of a computed gene along the ``gene`` dimension, from its id or checked."""
+        if isinstance(gene, str):
+            return self.gene(gene)
+        if not 0 <= gene < len(self):
+            raise IndexError(f"gene {gene}: {self.path} has the genes 0 to {len(self) - 1}")
+        return int(gene)
 
-    def features(self, gene: int, windows: slice | int = slice(None)) -> np.ndarray:
-        """Reference features float32 ``(windows, feature)``, window 0 most upstream."""
-        return read(self.array("features"), (gene, windows))
+    def sequence(self, gene: str | int) -> np.ndarray:
+        """ASCII bases uint8 ``(45000,)`` of the + strand, upper case.
 
-    def aggregated(self, gene: int | slice) -> np.ndarray:
-        """Decay sums float32 ``(decay, feature)``."""
-        return read(self.array("aggregated"), gene)
+        Index 0 is 1-based TSS-22500, the last TSS+22499; ``N`` beyond the contig. For text:
+        ``store.sequence(gene).tobytes().decode()``.
+        """
+        return read(self.array("sequence"), self.position(gene))
+
+    def features(self, gene: str | int, windows: slice | int = slice(None)) -> np.ndarray:
+        """Reference chromatin features float32 ``(windows, feature)``, probabilities.
+
+        The mean of both strands. Window 0 is the most upstream of the gene; the centres are at
+        ``window_offset`` bp from the TSS.
+        """
+        return read(self.array("features"), (self.position(gene), windows))
+
+    def aggregated(self, gene: str | int | slice) -> np.ndarray:
+        """Decay sums of the features float32 ``(decay, feature)``; of a slice, one each gene.
+
+        Rows 0-4 are of the windows at or upstream of the TSS, 5-9 at or downstream, each at the
+        rates of ``grid.rates``.
+        """
+        key = gene if isinstance(gene, slice) else self.position(gene)
+        return read(self.array("aggregated"), key)
+
+    def expression(self, gene: str | int) -> np.ndarray:
+        """Reference predictions float32 ``(context,)``, ln(expression + pseudocount).
+
+        In the order of :meth:`contexts`. Raises :class:`~seal_store.errors.HeadsError` if the
+        store has no head sets.
+        """
+        self._need_heads()
+        return read(self.array("expression"), self.position(gene))
+
+    def to_xarray(self) -> xr.Dataset:
+        """All arrays as an xarray dataset, read when they are used.
+
+        Labels are coordinates; ``gene_id``, ``feature_name`` and ``context_name`` are indexes,
+        so ``.sel(gene_id=...)`` works. Attributes are those of the store, as ``seal_store``.
+        Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
+        """
+        return frames.open_store(self.path)
+
+    def to_anndata(self) -> anndata.AnnData:
+        """Reference predictions as AnnData: genes (``obs``) x contexts (``var``), in memory.
+
+        ``X`` is float32, ln(expression + pseudocount). ``obs`` is indexed by gene id and has
+        symbol, type, contig, strand and TSS (1-based); ``var`` by context, or ``set:context``
+        where several sets share the name, and has the contexts' labels; ``uns`` says which store.
+        Raises :class:`~seal_store.errors.HeadsError` if the store has no head sets; needs the
+        extra ``anndata``, else :class:`~seal_store.errors.MissingExtraError`.
+        """
+        self._need_heads()
+        arrays = (e for e in STORE if e.name in self.group)
+        labels = {e.name: e.dims for e in arrays if len(e.dims) == 1}
+        genes = {name: self.column(name) for name, dims in labels.items() if dims == ("gene",)}
+        contexts = {n: self.column(n) for n, dims in labels.items() if dims == ("context",)}
+        about = {"store": str(self.path), "sha256": self.sha256, "synthetic": self.synthetic}
+        about |= {"assembly": self.attributes["assembly"], "units": "ln(expression + pseudocount)"}
+        return frames.expression(read(self.array("expression")), genes, contexts, about)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the summary of a head set says that its weights are random numbers.
+
+        So it is in the demo's store: its effects have no meaning.
+        """
+        lines = (entry.get("summary", {}).get(WEIGHTS, "") for entry in self.attributes["heads"])
+        return any(line.startswith(SYNTHETIC) for line in lines)
+
+    def _need_heads(self) -> None:
+        if not self.head_sets:
+            raise HeadsError(f"{self.path} has no heads", "add some with `seal-store heads add`")
 
     def cnn(self) -> Beluga:
         """The CNN, on CPU."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seal_store.score import Scorer
+from seal_store.scorer import Scorer
 from seal_store.variants import Allele
 
 WHERE = "command line"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seal_store.cnn import CnnConfig
-from seal_store.heads import SUMMARY_SUFFIX
+from seal_store.heads import SUMMARY_SUFFIX, SYNTHETIC, WEIGHTS
 from seal_store.labels import table
 
 TINY = CnnConfig(channels=(8, 8, 12, 12, 16, 16), hidden=24, features=16)
@@ -95,7 +95,8 @@ def write_head_set(
         f"Number of latent features: {latent}\n"
         f"Optimal finetune model: {model} \n"
         f"Number of specific contexts: {len(contexts)}\n"
-        f"Name of specific contexts: {','.join(contexts)} \n",
+        f"Name of specific contexts: {','.join(contexts)} \n"
+        f"{WEIGHTS}: {SYNTHETIC} random numbers\n",
         encoding="utf-8",
     )
     return summary

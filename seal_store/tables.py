@@ -13,13 +13,14 @@ import numpy as np
 from seal_store import manifest
 from seal_store.cells import cell
 from seal_store.errors import HeadsError, OutputError
+from seal_store.labels import context_columns
 from seal_store.layout import CALIBRATED, get, read
 from seal_store.lock import hold
 from seal_store.progress import Progress, silent
 from seal_store.results import Results
-from seal_store.score import Rows, select_contexts
+from seal_store.scorer import Rows, select_contexts
 from seal_store.store import Store
-from seal_store.view import LABELS, View, context_columns, leading, leading_columns
+from seal_store.view import LABELS, TSV_COLUMNS, View, leading, leading_columns
 
 GENES_AT_ONCE = 1_024
 FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
@@ -49,7 +50,7 @@ class TsvWriter:
         self._path = self.partial / manifest.TABLE
         self._digest = hashlib.sha256()
         self._size = 0
-        own = context_columns(context_set, context_name)
+        own = context_columns(context_set, context_name, TSV_COLUMNS)
         self._more = [entry.name for entry in CALIBRATED] if calibrated else []
         labels = [*own, *(f"{name}.{more}" for more in self._more for name in own)]
         self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
@@ -200,7 +201,7 @@ def export_expression(
 ) -> tuple[int, int]:
     """Write reference predictions, one gene a line; numbers of genes and contexts.
 
-    ``genes`` are ids, ``contexts`` names as in :func:`seal_store.score.select_contexts`; all by
+    ``genes`` are ids, ``contexts`` names as in :func:`seal_store.scorer.select_contexts`; all by
     default. Raises :class:`HeadsError` if the store has no heads.
     """
     if not store.head_sets:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from seal_store.errors import InputError
+from seal_store.labels import context_columns
 from seal_store.layout import CALIBRATED, LIFTED
 from seal_store.results import Results
-from seal_store.score import Rows, select_contexts
+from seal_store.scorer import Rows, select_contexts
 
 TSV_COLUMNS = (
     "chrom",
@@ -36,7 +36,7 @@ LONG_LINES = 1 << 16
 class Selection:
     """What to show; everything by default.
 
-    ``contexts`` are names as in :func:`seal_store.score.select_contexts`. ``min_effect`` keeps a
+    ``contexts`` are names as in :func:`seal_store.scorer.select_contexts`. ``min_effect`` keeps a
     variant and gene if the effect on any chosen context is at least that large, either sign.
     ``top`` keeps the so many strongest chosen contexts of each variant and gene, strongest first
     (ties in the order of the contexts), and makes a table long. ``long`` gives one line for each
@@ -95,7 +95,7 @@ class View:
         self._keep = keep if len(keep) < len(names) else None
         self.context_name = [names[i] for i in keep]
         self.context_set = [sets[i] for i in keep]
-        self.labels = context_columns(self.context_set, self.context_name)
+        self.labels = context_columns(self.context_set, self.context_name, TSV_COLUMNS)
         calibrated = [entry.name for entry in CALIBRATED] if results.is_calibrated else []
         self.measures = ("effect", *calibrated)
         self.value_columns = [
@@ -150,15 +150,6 @@ def strongest(effect: np.ndarray, top: int | None) -> np.ndarray:
     if top is None:
         return np.broadcast_to(np.arange(effect.shape[1]), effect.shape)
     return np.argsort(-np.abs(effect), axis=1, kind="stable")[:, :top]
-
-
-def context_columns(context_set: Sequence[str], context_name: Sequence[str]) -> list[str]:
-    """Column names: the context, or ``set:context`` where that name is taken more than once."""
-    times = Counter((*TSV_COLUMNS, *context_name))
-    return [
-        name if times[name] == 1 else f"{head_set}:{name}"
-        for head_set, name in zip(context_set, context_name, strict=True)
-    ]
 
 
 def leading(rows: Rows) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from seal_store.journal import Checkpoint
 from seal_store.lock import hold
 from seal_store.progress import Progress, silent
 from seal_store.results import Writer, ZarrWriter, describe
-from seal_store.score import Rows, Scorer
+from seal_store.scorer import Rows, Scorer
 from seal_store.tables import TsvWriter
 from seal_store.variants import Allele
 from seal_store.view import EVERYTHING

@@ -186,7 +186,7 @@ def main(store: str, folder: str, first: int, last: int) -> None:
     from click.testing import CliRunner
 
     from seal_store.cli import main as command
-    from seal_store.score import ScoreOptions, Scorer
+    from seal_store.scorer import ScoreOptions, Scorer
     from seal_store.store import Store
 
     torch.set_num_threads(1)

@@ -21,7 +21,7 @@ from seal_store.info import encode
 from seal_store.lines import MAX_FIELDS
 from seal_store.records import read_records
 from seal_store.results import Results
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import read_variants

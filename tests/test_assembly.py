@@ -19,7 +19,7 @@ from seal_store.build import build
 from seal_store.errors import GenomeError, VariantError
 from seal_store.genome import Genome
 from seal_store.plan import BuildOptions, plan
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import Allele, read_variants

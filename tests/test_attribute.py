@@ -34,7 +34,7 @@ from seal_store.layout import ATTRIBUTION
 from seal_store.lock import hold
 from seal_store.results import Results
 from seal_store.saturate import saturation
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import Allele, read_variants
@@ -386,7 +386,7 @@ def test_blocks_and_chunks_change_nothing(
     monkeypatch.setattr("seal_store.attribute.FEW_TARGETS", 1)
     monkeypatch.setattr("seal_store.attribute.BLOCK", 200)
     monkeypatch.setattr("seal_store.attribute.VALUES", 70)
-    monkeypatch.setattr("seal_store.score.CHUNK_BYTES", 700)
+    monkeypatch.setattr("seal_store.scorer.CHUNK_BYTES", 700)
     for method, expected in whole.items():
         found = computed(sets, base, change, method=method)["attribution"]
         torch.testing.assert_close(found, expected["attribution"], atol=1e-5, rtol=1e-5)

@@ -28,7 +28,7 @@ from seal_store.genome import Genome, one_hot
 from seal_store.heads import load_heads
 from seal_store.layout import STORE
 from seal_store.plan import BuildOptions, plan
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import DECAYS, TINY, World, write_head_set
 from seal_store.variants import read_variants

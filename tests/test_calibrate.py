@@ -32,7 +32,7 @@ from seal_store.genome import file_sha256
 from seal_store.heads import load_heads
 from seal_store.plan import BuildOptions
 from seal_store.results import Results
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World, write_head_set
 from seal_store.variants import read_variants
@@ -551,7 +551,7 @@ def run_killed_in_replace(store: Path, background: Path) -> None:
 def test_an_interrupted_background_goes_on_where_it_stopped(
     copied: Path, calibrated: Store, background: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seal_store.score.ALLELES_PER_CHUNK", 64)
+    monkeypatch.setattr("seal_store.scorer.ALLELES_PER_CHUNK", 64)
     monkeypatch.setattr("seal_store.layout.VARIANTS_PER_CHUNK", 64)
 
     def stop(unit: str, done: int, total: int | None) -> None:

@@ -25,7 +25,7 @@ from seal_store.cnn import CnnConfig
 from seal_store.layout import RESULTS, VARIANTS_PER_CHUNK
 from seal_store.plan import BuildOptions
 from seal_store.results import Results
-from seal_store.score import Scorer
+from seal_store.scorer import Scorer
 from seal_store.store import Store
 from seal_store.synthetic import random_bases, random_weights, write_fasta, write_head_set
 from seal_store.tables import TsvWriter

@@ -13,7 +13,7 @@ from seal_store.build import build
 from seal_store.layout import read
 from seal_store.plan import BuildOptions
 from seal_store.saturate import saturation
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import Allele, read_variants

@@ -17,7 +17,7 @@ from seal_store.errors import LiftoverError, VariantError
 from seal_store.genome import Genome
 from seal_store.liftover import LiftedAllele, Lifter
 from seal_store.results import Results
-from seal_store.score import Rows, ScoreOptions, Scorer
+from seal_store.scorer import Rows, ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import Allele, classify, read_variants

@@ -12,7 +12,7 @@ from click.testing import Result
 from seal_store.errors import VariantError
 from seal_store.genome import Genome, reverse_complement
 from seal_store.notation import StoreBases, left_aligned, parse_variant
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.strongest import strongest
 from seal_store.synthetic import World, random_bases, write_fasta

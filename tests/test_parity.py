@@ -14,7 +14,7 @@ from seal_store.attribute import AttributionOptions
 from seal_store.build import build
 from seal_store.plan import BuildOptions
 from seal_store.results import Results
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.variants import read_variants
 from seal_store.write import write_scores

@@ -20,16 +20,16 @@ import pytest
 from click.testing import Result
 from test_resume import kill_often, small_chunks
 
-from seal_store import layout, parquet, score
+from seal_store import layout, parquet, scorer
 from seal_store.errors import HeadsError, InputError, MissingExtraError, OutputError
 from seal_store.export import PLAIN, Form, export
-from seal_store.labels import table
+from seal_store.labels import context_columns, table
 from seal_store.results import Results
-from seal_store.score import Rows, ScoreOptions, Scorer
+from seal_store.scorer import Rows, ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import read_variants
-from seal_store.view import EVERYTHING, TSV_COLUMNS, Selection, View, context_columns, strongest
+from seal_store.view import EVERYTHING, TSV_COLUMNS, Selection, View, strongest
 from seal_store.write import write_scores
 
 Cli = Callable[..., Result]
@@ -125,7 +125,7 @@ def test_ties_stay_in_the_order_of_the_contexts() -> None:
 
 
 def test_a_context_named_like_a_column_keeps_its_own() -> None:
-    assert context_columns(["s", "s"], ["pos", "x"]) == ["s:pos", "x"]
+    assert context_columns(["s", "s"], ["pos", "x"], TSV_COLUMNS) == ["s:pos", "x"]
 
 
 def test_parquet_opens_in_pandas_and_duckdb(results: Results, tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_a_killed_score_into_parquet_goes_on_to_the_same_bytes(
 def test_ctrl_c_keeps_what_was_scored(
     store: Store, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 8)
+    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 8)
     monkeypatch.setattr(layout, "VARIANTS_PER_CHUNK", 8)
     out, begun = tmp_path / "x.parquet", []
 

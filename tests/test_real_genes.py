@@ -9,7 +9,7 @@ import pytest
 
 from seal_store.build import build
 from seal_store.plan import BuildOptions
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.synthetic import TINY, TINY_LATENT, write_models
 from seal_store.variants import read_variants
 

@@ -12,11 +12,11 @@ import pysam.bcftools
 import pytest
 from click.testing import Result
 
-from seal_store import score
+from seal_store import scorer
 from seal_store.errors import InputError, OutputError, VariantError
 from seal_store.regions import LAST, Region, Regions, merge, parse_region
 from seal_store.results import Results
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import index_for, read_variants, reads_all_of
@@ -259,7 +259,7 @@ def test_regions_at_the_command_line(
 def test_a_run_of_one_region_is_not_gone_on_with_in_another(
     store: Store, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
 
     def scored(region: str, stop_after: int = 0) -> None:
         def progress(what: str, done: int, total: int | None) -> None:

@@ -21,7 +21,7 @@ import pytest
 from click.testing import Result
 
 from seal_store import build as build_module
-from seal_store import journal, layout, manifest, score
+from seal_store import journal, layout, manifest, scorer
 from seal_store import plan as plan_module
 from seal_store.attribute import AttributionOptions
 from seal_store.build import build
@@ -29,7 +29,7 @@ from seal_store.errors import OutputError
 from seal_store.lock import hold, lock_path
 from seal_store.plan import BuildOptions
 from seal_store.results import Results
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import read_variants
@@ -44,7 +44,7 @@ def small_chunks() -> None:
     import torch
 
     torch.set_num_threads(1)
-    score.ALLELES_PER_CHUNK = 4
+    scorer.ALLELES_PER_CHUNK = 4
     layout.VARIANTS_PER_CHUNK = 8
 
 
@@ -211,7 +211,7 @@ def test_a_run_killed_before_its_first_checkpoint_is_begun_again(
 def test_ctrl_c_keeps_what_was_done(
     store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
     out = tmp_path / "out.zarr"
     with pytest.raises(KeyboardInterrupt):
         scored(store, vcf, out, stop_after=60)
@@ -228,7 +228,7 @@ def test_ctrl_c_keeps_what_was_done(
 def test_a_run_with_other_inputs_or_options_is_not_gone_on_with(
     store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
     out = tmp_path / "out.tsv"
     with pytest.raises(KeyboardInterrupt):
         scored(store, vcf, out, stop_after=60)
@@ -245,7 +245,7 @@ def test_a_run_with_other_inputs_or_options_is_not_gone_on_with(
 def test_what_the_journal_does_not_list_is_not_trusted(
     store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
     monkeypatch.setattr(layout, "VARIANTS_PER_CHUNK", 8)
     for name, inside in (("out.zarr", "effect/c/0/0"), ("out.tsv", "table")):
         out = tmp_path / name

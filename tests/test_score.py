@@ -17,7 +17,7 @@ from seal_store.heads import load_heads
 from seal_store.layout import VARIANTS_PER_CHUNK, get
 from seal_store.results import Results
 from seal_store.saturate import saturation
-from seal_store.score import Rows, ScoreOptions, Scorer
+from seal_store.scorer import Rows, ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import Allele, classify, read_variants

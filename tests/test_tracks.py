@@ -15,7 +15,7 @@ from click.testing import Result
 from seal_store.errors import GeneTableError, HeadsError, InputError, OutputError
 from seal_store.results import Results
 from seal_store.saturate import saturation
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.tracks import (
     contig_lengths,

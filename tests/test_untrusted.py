@@ -18,7 +18,7 @@ import zarr
 from numcodecs import Blosc, Zstd
 from test_resume import SERVER, scored
 
-from seal_store import layout, manifest, score
+from seal_store import layout, manifest, scorer
 from seal_store.errors import FormatError, OutputError, SealStoreError
 from seal_store.guard import decoded_size
 from seal_store.results import Results
@@ -374,7 +374,7 @@ class Malicious:
 def test_code_in_the_rows_of_a_journal_does_not_run(
     store: Store, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
     out, executed = tmp_path / "out.zarr", tmp_path / "executed"
     with pytest.raises(KeyboardInterrupt):
         scored(store, world.variants, out, stop_after=20)

@@ -22,7 +22,7 @@ from seal_store.genome import Genome
 from seal_store.layout import SEQUENCE_LENGTH
 from seal_store.plan import BuildOptions
 from seal_store.results import Results
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World, random_bases, random_weights, write_fasta, write_head_set
 from seal_store.variants import read_variants

@@ -16,7 +16,7 @@ from click.testing import Result
 from test_resume import files, kill_after, scored
 
 from seal_store import build as build_module
-from seal_store import layout, manifest, score
+from seal_store import layout, manifest, scorer
 from seal_store import plan as plan_module
 from seal_store.attribute import AttributionOptions
 from seal_store.build import add_heads, build
@@ -35,7 +35,7 @@ from seal_store.lock import hold
 from seal_store.plan import BuildOptions
 from seal_store.repair import _Repair, repair
 from seal_store.results import Results
-from seal_store.score import ScoreOptions, Scorer
+from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import TINY, TINY_LATENT, World, write_models
 from seal_store.variants import read_variants
@@ -507,7 +507,7 @@ def test_what_does_not_belong_together_is_refused_with_both_fingerprints(
     assert other in str(refused.value)
     assert store.attributes["cnn"]["sha256"] in str(refused.value)
 
-    monkeypatch.setattr(score, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
     with pytest.raises(KeyboardInterrupt):
         scored(store, world.variants, tmp_path / "out.zarr", stop_after=20)
     moved = make_store(gene=tuple(str(g) for g in store.gene_id[:9]))

@@ -1,0 +1,200 @@
+"""What analysis code calls: open, score, and their outputs as xarray and pandas."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from seal_store import frames
+from seal_store.errors import VariantError
+from seal_store.extras import require
+from seal_store.genome import file_sha256
+from seal_store.given import from_table, from_tuples, is_table
+from seal_store.grid import MAX_DISTANCE
+from seal_store.layout import RESULTS
+from seal_store.progress import Progress, silent
+from seal_store.results import Results, describe
+from seal_store.scorer import ScoreOptions, Scorer
+from seal_store.store import Store
+from seal_store.variants import Allele, read_variants
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    Tuples = Iterable[tuple[str, int, str, str]]
+    Columns = Mapping[str, Sequence[Any]]
+    Variants: TypeAlias = pd.DataFrame | Columns | Tuples | str | os.PathLike[str]
+
+
+def open(path: str | os.PathLike[str]) -> Store:
+    """Open a store that ``seal-store build`` wrote, read only.
+
+    Raises :class:`~seal_store.errors.UnfinishedError` if it was never finished, and
+    :class:`~seal_store.errors.FormatError` if it is none, damaged or of another version.
+    """
+    return Store(Path(path))
+
+
+def open_results(path: str | os.PathLike[str]) -> Results:
+    """Open a results group (``.zarr``) that ``seal-store score`` wrote, read only.
+
+    Raises as :func:`open` does.
+    """
+    return Results(Path(path))
+
+
+def score(
+    store: Store | str | os.PathLike[str],
+    variants: Variants,
+    *,
+    scheme: str = "grid",
+    genes: str = "nearest",
+    max_distance: int = MAX_DISTANCE,
+    ref_mismatch: str = "flag",
+    heads: Sequence[str] = (),
+    contexts: Sequence[str] = (),
+    device: str = "auto",
+    tf32: bool = False,
+    batch: int = 128,
+    progress: Progress = silent,
+) -> xr.Dataset:
+    """Effects of variants on expression, as ``seal-store score vcf`` computes them.
+
+    Everything is held in memory; for whole genomes use the command, and :func:`open_results`.
+    Needs the extra ``xarray``.
+
+    Parameters
+    ----------
+    store
+        A store, or its path.
+    variants
+        One of: a pandas DataFrame (or a mapping) with columns ``contig`` (or ``chrom``), ``pos``
+        (1-based), ``ref``, ``alt`` and optionally ``id``; an iterable of tuples (contig, pos,
+        ref, alt); the path of a VCF. An ALT of several alleles, ``A,T``, is split.
+    scheme
+        ``grid`` or ``centered``; do not compare effects across schemes.
+    genes
+        ``nearest``: the gene with the nearest TSS; ``all``: every gene within the distance.
+    max_distance
+        Largest distance to the TSS, bp, at most 20000.
+    ref_mismatch
+        Where REF differs from the store's genome: ``flag``, ``skip`` or ``error``.
+    heads
+        Names of head sets; all by default.
+    contexts
+        Names of contexts, each ``name`` or ``set:name``; all by default, in the store's order.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    tf32
+        Whether TF32 products are allowed on CUDA: faster, less exact.
+    batch
+        Variants at once: speed and memory only.
+    progress
+        Called as ``progress("alleles", done, None)`` from time to time.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``effect`` float32 (variant, context): predicted change of ln(expression + pseudocount),
+        alt minus ref. Along ``variant``, one entry for each allele and gene in the order of the
+        input, stand the columns of results (``contig``, ``pos`` 1-based, ``id``, ``ref``,
+        ``alt``, ``kind``, ``gene_id``, ``strand``, ``dist_to_tss``, ``ref_match``, ``status``),
+        and ``row``, the row of the table or the number of the tuple, from 0 (for a VCF ``line``,
+        from 1). Along ``context``: names, sets and labels; ``context_name`` is an index.
+        ``attrs`` has the scheme and options, ``counts`` (with ``not_scored``, alleles by reason,
+        and ``examples``), and ``store`` with its ``sha256`` and whether it is ``synthetic``.
+
+    Raises
+    ------
+    VariantError
+        ``variants`` lacks a column, is of another shape, or cannot be read; or REF differs from
+        the genome and ``ref_mismatch`` is ``error``.
+    HeadsError
+        A head set or context is not in the store.
+    InputError
+        An option has another value.
+    StoreError
+        ``store`` cannot be opened.
+    MissingExtraError
+        xarray is not installed.
+    """
+    require("xarray", "score from Python")
+    options = ScoreOptions(
+        scheme=scheme,
+        genes=genes,
+        max_distance=max_distance,
+        ref_mismatch=ref_mismatch,
+        heads=_names(heads),
+        contexts=_names(contexts),
+        device=device,
+        tf32=tf32,
+        batch=batch,
+    )
+    scorer = Scorer(store if isinstance(store, Store) else open(store), options)
+    source, place, alleles = _alleles(variants)
+    noted = _Noted(alleles)
+    found = list(scorer.score(noted, source, progress))
+    columns = {
+        entry.name: np.concatenate(
+            [rows.columns[entry.name] for rows in found] or [np.empty(0, _dtype(entry.dtype))]
+        )
+        for entry in RESULTS
+        if entry.dims == ("variant",)
+    }
+    effect = [np.empty((0, len(scorer.context_name)), np.float32)]
+    own = columns["id"].astype(np.int64)
+    columns["id"] = np.array([noted.ids[i] for i in own.tolist()], object)
+    columns[place] = np.array(noted.lines, np.int64)[own]
+    attributes = describe(scorer, source, "seal_store.score")
+    attributes["variants_sha256"] = file_sha256(source) if Path(source).is_file() else None
+    return frames.effects(
+        columns,
+        np.concatenate(effect + [rows.effect for rows in found]),
+        scorer.context_set,
+        scorer.context_name,
+        {**attributes, "counts": scorer.counts.to_dict()},
+    )
+
+
+def _alleles(variants: Any) -> tuple[str, str, Iterator[Allele]]:
+    """What messages call the input, the coordinate that counts its rows, and its alleles."""
+    if isinstance(variants, str | os.PathLike):
+        path = os.fspath(variants)
+        return path, "line", read_variants(path)
+    if is_table(variants):
+        return "table", "row", from_table(variants)
+    if isinstance(variants, Iterable):
+        return "tuples", "row", from_tuples(variants)
+    raise VariantError(
+        f"variants: a {type(variants).__name__}",
+        "give a DataFrame, tuples (contig, pos, ref, alt), or the path of a VCF",
+    )
+
+
+class _Noted:
+    """Numbers alleles as they pass, in place of their ids, which it keeps with their rows."""
+
+    def __init__(self, alleles: Iterator[Allele]) -> None:
+        self._alleles = alleles
+        self.ids: list[str] = []
+        self.lines: list[int] = []
+
+    def __iter__(self) -> Iterator[Allele]:
+        for allele in self._alleles:
+            self.ids.append(allele.id)
+            self.lines.append(allele.line)
+            yield replace(allele, id=str(len(self.ids) - 1))
+
+
+def _names(given: Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _dtype(name: str) -> str:
+    return "U1" if name == "str" else name
