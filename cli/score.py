@@ -157,11 +157,12 @@ def vcf(
     opened = Store(store)
     regions = [parse_region(text) for text in region]
     lifter = _lifter(opened, vcf, liftover)
-    if lifter is not None and is_vcf(common["out"]):
-        raise InputError(
-            f"{common['out']}: an annotated VCF keeps the input's coordinates, --liftover does not",
-            "name the output .zarr, .tsv or .parquet",
-        )
+    for option, given in (("--liftover", lifter), ("--region", regions)):
+        if given and is_vcf(common["out"]):
+            raise InputError(
+                f"{option}: an annotated VCF has every record of its input, where it was",
+                "name the output .zarr, .tsv or .parquet",
+            )
     scorer = Scorer(opened, options, attribution=take(common), lifter=lifter)
     if regions and reads_all_of(vcf) and not common["quiet"]:
         click.echo(f"note: {vcf} has no index (.csi, .tbi) as new as it: all is read", err=True)

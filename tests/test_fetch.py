@@ -684,13 +684,14 @@ def test_a_full_disk_keeps_what_is_there(
 def test_killed_in_mid_download_it_goes_on(
     tmp_path: Path, serve: Callable[..., Site], content: bytes, how: signal.Signals
 ) -> None:
-    site = serve(content, pause=0.02)
+    site = serve(content, pause=0.05)
     command = [*CHILD, "--to", str(tmp_path), "--base-url", site.url, "--no-extract", "-q"]
     part = tmp_path / f"{NAME}.part"
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (part.exists() and part.stat().st_size > 50_000):
         assert child.poll() is None
         time.sleep(0.005)
+    site.pause = 2.0
     child.send_signal(how)
     _, said = child.communicate(timeout=30)
     if how == signal.SIGINT:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
@@ -423,6 +424,16 @@ def test_score_vcf_with_a_chain(
     ]
     assert cli("export", tmp_path / "a.zarr", tmp_path / "b.tsv").exit_code == 0
     assert (tmp_path / "b.tsv").read_bytes() == (tmp_path / "a.tsv").read_bytes()
+    assert cli("export", tmp_path / "a.zarr", tmp_path / "b.parquet").exit_code == 0
+    table = pq.read_table(tmp_path / "b.parquet").select(names).to_pylist()
+    assert [[str(value) for value in row.values()] for row in table] == [
+        line[8:13] for line in lines
+    ]
+    for option in ("--out", "--region"):
+        more = ["--region", "chr1"] if option == "--region" else []
+        refused = cli(*(common[:5] if more else common), *more, "--out", tmp_path / "x.vcf.gz")
+        assert refused.exit_code == 1
+        assert "an annotated VCF has every record of its input" in refused.stderr
     added = cli(
         *("attribute", tmp_path / "a.zarr", "--store", store.path),
         *("--method", "deeplift", "--target", "all"),

@@ -926,6 +926,7 @@ print(*peaks)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read in /proc")
+@pytest.mark.soak
 def test_features_are_in_memory_once(tmp_path: Path) -> None:
     """Peak memory of training grows by the size of the features and not by twice that."""
     sizes = []
