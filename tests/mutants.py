@@ -48,6 +48,9 @@ WARM = (
     "pytest torch torch.nn.functional tqdm zarr zarr.codecs"
 ).split()
 NOT_LOADED = 97
+SLOW = "megabytes or takes_no_memory or cut_anywhere or flipped or ten_thousand or command_line"
+"""Tests of how files are read, not of these modules: left out."""
+
 MEMORY = 6 << 30
 ENOUGH = 0.9
 
@@ -212,6 +215,7 @@ def _child(module: str, source: str, folder: Path, seconds: int) -> int:
         [
             *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:pytest_cov"),
             *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+            *("-k", f"not ({SLOW})"),
             f"--basetemp={folder / 'tmp'}",
             *(str(ROOT / "tests" / f"{test}.py") for test in TESTS[module]),
         ]
@@ -300,7 +304,7 @@ def main() -> int:
     """Try the mutants of the modules named."""
     parser = argparse.ArgumentParser(description="mutation testing of grid, delta and variants")
     parser.add_argument("modules", nargs="*", default=list(TESTS), metavar="MODULE")
-    parser.add_argument("--sample", type=int, default=150, help="mutants of a module; 0: all")
+    parser.add_argument("--sample", type=int, default=100, help="mutants of a module; 0: all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--list", action="store_true", help="print the mutants; run nothing")
