@@ -194,6 +194,7 @@ def _path(module: str) -> Path:
 def _child(module: str, source: str, folder: Path, seconds: int) -> int:
     """Run the module's tests on ``source`` in this process; pytest's exit code."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with open(folder / "log", "wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -310,6 +311,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print the mutants; run nothing")
     options = parser.parse_args()
     os.chdir(ROOT)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = {m: mutants(m, options.sample, options.seed) for m in options.modules}
     if options.list:
         for group in chosen.values():

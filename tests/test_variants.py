@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pysam
+import pysam.bcftools
 import pytest
 import reference
 from hypothesis import given, settings
@@ -526,6 +527,18 @@ def test_regions_through_an_index(
     assert [(a.contig, a.pos) for a in alleles] == expected
     assert {a.line for a in alleles} <= {0}
     assert str(alleles[0]) == f"{expected[0][0]}:{expected[0][1]} A>C"
+
+
+def test_a_contig_of_the_header_without_records_is_passed_over(indexed: Path) -> None:
+    path = indexed.with_name("in.bcf")
+    contigs = "".join(f"##contig=<ID={c},length=1000>\n" for c in ("1", "2"))
+    text = HEADER.decode().replace("##contig=<ID=chr1>\n", contigs) + "2\t10\t.\tA\tC\t.\t.\t.\n"
+    indexed.with_name("one.vcf").write_text(text)
+    source = str(indexed.with_name("one.vcf"))
+    pysam.bcftools.view("-Ob", "-o", str(path), source, catch_stdout=False)
+    pysam.bcftools.index(str(path))
+    alleles = list(read_variants(path, [Region("1"), Region("2")]))
+    assert [(a.line, a.contig, a.pos) for a in alleles] == [(0, "2", 10)]
 
 
 def test_an_index_of_another_file_is_refused(indexed: Path) -> None:
