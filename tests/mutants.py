@@ -113,11 +113,27 @@ class _Bare(ast.NodeTransformer):
 
 
 def _meaning(source: str) -> str | None:
-    """What the source says without annotations and layout; None if it is not Python."""
+    """What the source says without annotations and layout; None if it is not Python.
+
+    A private name of the module that only annotations use is left out as they are.
+    """
     try:
-        return ast.dump(_Bare().visit(ast.parse(source)))
+        tree = _Bare().visit(ast.parse(source))
     except SyntaxError:
         return None
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return "".join(
+        ast.dump(node)
+        for node in tree.body
+        if not (
+            isinstance(node, ast.Pass)
+            or (isinstance(node, ast.Assign) and _private(node) and not _private(node) & used)
+        )
+    )
+
+
+def _private(node: ast.Assign) -> set[str]:
+    return {t.id for t in node.targets if isinstance(t, ast.Name) and t.id.startswith("_")}
 
 
 def _replaced(source: str) -> Iterator[tuple[int, str, Make]]:

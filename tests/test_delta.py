@@ -109,10 +109,12 @@ def test_dense_edits_share_their_reference_and_change_no_number(
 
 
 def test_no_change_is_exactly_zero(tiny: Beluga, rng: np.random.Generator) -> None:
-    frame = random_sequence(rng, 4000).encode()
+    frame = random_sequence(rng, 4000, 0).encode()
     with torch.inference_mode():
-        change = Delta(tiny).hidden_change([frame], [Edit(0, 3, 2, frame[600:2800])])
-    assert not change.any()
+        same = Edit(0, 3, 2, frame[600:2800])
+        other = Edit(0, 3, 2, b"N" + frame[601:2800])
+        change = Delta(tiny).hidden_change([frame], [same, other, same])
+    assert change.any((1, 2, 3)).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("strand", [1, -1])
@@ -187,3 +189,14 @@ def test_both_strands_change_only_the_blocks_that_differ(
             exact = end // 16 - job.block
             # one of a few sizes: 0, 1 or the next multiple of 16
             assert job.extra == (exact if exact < 2 else (exact + 15) // 16 * 16)
+
+
+@pytest.mark.parametrize("strand", [0, 1])
+def test_a_stretch_beyond_the_frame_is_n(rng: np.random.Generator, strand: int) -> None:
+    frame = random_sequence(rng, 60, 0).encode()
+    own = reverse_complement(frame) if strand else frame
+    padded = b"N" * 100 + own + b"N" * 100
+    for start in range(-80, 100):
+        for length in (1, 7, 60, 70):
+            expected = (padded + b"N" * 100)[100 + start :][:length]
+            assert delta._window(frame, strand, start, length) == expected

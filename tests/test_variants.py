@@ -180,7 +180,8 @@ def test_a_trailing_comma_is_a_missing_allele(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    "position", ["0", "-5", "", "+5", "ten", "1e5", "5.0", "0x10", "٣", "2147483648", "9" * 40]
+    "position",
+    ["0", "-5", "", "+5", "ten", "1e5", "5.0", "0x10", "٣", "2147483648", "9" * 40, "9" * 5000],
 )
 def test_a_position_that_is_none(read: Read, position: str) -> None:
     bad, good = read(f"chr1\t{position}\trs\tA\tC\nchr1\t6\t-\tA\tC\n")
@@ -198,7 +199,7 @@ def test_the_outermost_positions(read: Read, position: int) -> None:
 @pytest.mark.parametrize("line", ["chr1", "chr1\t5", "chr1\t5\t-\tA", "chr1 5 - A", "some prose"])
 def test_missing_columns_name_what_was_found(read: Read, line: str) -> None:
     bad, good = read(f"{line}\nchr1\t6\t-\tA\tC\n")
-    assert bad.kind == "malformed"
+    assert (bad.kind, bad.pos) == ("malformed", 0)
     assert f"{len(line.split())} columns" in bad.problem
     assert good.kind == "snv"
 
@@ -539,6 +540,13 @@ def test_a_contig_of_the_header_without_records_is_passed_over(indexed: Path) ->
     pysam.bcftools.index(str(path))
     alleles = list(read_variants(path, [Region("1"), Region("2")]))
     assert [(a.line, a.contig, a.pos) for a in alleles] == [(0, "2", 10)]
+
+
+def test_a_file_cut_after_its_index_was_made_is_refused(indexed: Path) -> None:
+    indexed.write_bytes(indexed.read_bytes().removesuffix(BGZF_END))
+    os.utime(f"{indexed}.tbi")
+    with pytest.raises(VariantError, match="BGZF end marker"):
+        list(read_variants(indexed, [Region("1")]))
 
 
 def test_an_index_of_another_file_is_refused(indexed: Path) -> None:
