@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test check parity soak bench clean
+.PHONY: help demo docs test check coverage mutants parity soak bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +30,17 @@ docs: $(READY)  ## build the documentation, the tutorial executed (docs/_build/h
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/seal-store demo docs/demo --overwrite --quiet
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+coverage: $(READY)  ## the test suite with coverage of lines and branches (bench-out/coverage.xml)
+	@mkdir -p bench-out
+	$(BIN)/pytest -n auto --dist worksteal -m 'not parity and not soak' --cov --cov-report=term-missing:skip-covered --cov-report=xml
+
+# SAMPLE: mutants of each module, 0 for all of them; SEED: which
+SAMPLE ?= 100
+SEED ?= 1
+mutants: $(READY)  ## break grid.py, delta.py and variants.py in places and see whether the tests notice (SAMPLE=100 of each, 0: all; SEED=1)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutation]'
+	$(BIN)/python tests/mutants.py --sample $(SAMPLE) --seed $(SEED)
 
 parity: $(READY)  ## full-size check against Seal's own numbers (needs ../shared/parity; minutes)
 	$(BIN)/pytest -m parity -s

@@ -197,6 +197,9 @@ CALIBRATED = (
 )
 """Beside the effects in a results group that was scored with a calibration."""
 
+CALIBRATION_LEVELS = 1_019
+"""Quantiles kept of a background's effects in each context."""
+
 CALIBRATION = (
     ArraySpec("quantile", "float64", ("level",), "share of the background at or below"),
     ArraySpec(

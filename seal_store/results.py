@@ -303,7 +303,7 @@ def expected_arrays(
     if top is not None:
         sizes["rank"] = min(top, sizes.get("feature", 0))
     found = {}
-    for entry in (*RESULTS, *ATTRIBUTION):
+    for entry in (*RESULTS, *LIFTED, *CALIBRATED, *ATTRIBUTION):
         dims = entry.dims
         dtypes: tuple[str, ...] = ("string" if entry.dtype == "str" else entry.dtype,)
         if entry.name == "attribution":

@@ -27,7 +27,16 @@ from seal_store.genome import file_sha256
 from seal_store.grid import Grid
 from seal_store.guard import Expected
 from seal_store.heads import ARRAYS, SYNTHETIC, WEIGHTS, HeadSet
-from seal_store.layout import FORMAT_VERSION, SEQUENCE_LENGTH, SEQUENCE_OFFSET, STORE, get, read
+from seal_store.layout import (
+    CALIBRATION,
+    CALIBRATION_LEVELS,
+    FORMAT_VERSION,
+    SEQUENCE_LENGTH,
+    SEQUENCE_OFFSET,
+    STORE,
+    get,
+    read,
+)
 
 if TYPE_CHECKING:
     import anndata
@@ -112,6 +121,14 @@ def expected_arrays(attributes: Mapping[str, Any]) -> dict[str, Expected]:
         own = f"heads/{entry['name']}"
         found |= {f"{own}/{name}": Expected(("float32",), shapes[name]) for name in ARRAYS}
         found[f"{own}/context"] = Expected(("string",), (contexts,))
+    contexts_of = {entry["name"]: entry["contexts"] for entry in attributes["heads"]}
+    for scheme, calibration in attributes.get("calibration", {}).items():
+        sizes["level"] = CALIBRATION_LEVELS
+        sizes["context"] = sum(contexts_of.get(name, 0) for name in calibration["heads"])
+        for entry in CALIBRATION:
+            dtype = "string" if entry.dtype == "str" else entry.dtype
+            shape = tuple(sizes[dim] for dim in entry.dims)
+            found[f"calibration/{scheme}/{entry.name}"] = Expected((dtype,), shape)
     return found
 
 

@@ -30,6 +30,7 @@ from seal_store.errors import FormatError, HeadsError, OutputError, StoreError, 
 from seal_store.genes import read_genes
 from seal_store.genome import file_sha256
 from seal_store.heads import load_heads
+from seal_store.layout import CALIBRATION_LEVELS
 from seal_store.plan import BuildOptions
 from seal_store.results import Results
 from seal_store.scorer import ScoreOptions, Scorer
@@ -605,3 +606,16 @@ def test_an_unfinished_build_of_the_same_name_is_not_removed(
     with pytest.raises(OutputError, match="another store that is not finished"):
         calibrate(Store(copied), background, CPU)
     assert (other / manifest.JOURNAL).exists()
+
+
+def test_verify_knows_what_calibrating_adds(
+    cli: Cli, calibrated: Store, world: World, tmp_path: Path
+) -> None:
+    assert len(levels()) == CALIBRATION_LEVELS
+    out = tmp_path / "x.zarr"
+    score = ["score", "vcf", world.variants, "--store", calibrated.path, "--out", out]
+    assert cli(*score, "--calibrated", "-q").exit_code == 0
+    for path in (calibrated.path, out):
+        found = cli("verify", path, "-q", "--json")
+        assert found.exit_code == 0, found.output
+        assert json.loads(found.stdout)["faults"] == []

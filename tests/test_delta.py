@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -107,10 +109,12 @@ def test_dense_edits_share_their_reference_and_change_no_number(
 
 
 def test_no_change_is_exactly_zero(tiny: Beluga, rng: np.random.Generator) -> None:
-    frame = random_sequence(rng, 4000).encode()
+    frame = random_sequence(rng, 4000, 0).encode()
     with torch.inference_mode():
-        change = Delta(tiny).hidden_change([frame], [Edit(0, 3, 2, frame[600:2800])])
-    assert not change.any()
+        same = Edit(0, 3, 2, frame[600:2800])
+        other = Edit(0, 3, 2, b"N" + frame[601:2800])
+        change = Delta(tiny).hidden_change([frame], [same, other, same])
+    assert change.any((1, 2, 3)).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("strand", [1, -1])
@@ -134,3 +138,65 @@ def test_features_with_exact_hidden_equal_whole_windows(
                 for s in (edit.alt.decode(), ref)
             ]
             assert (delta_features - (windows[0] - windows[1])).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("blocks", "shared", "alone"),
+    [
+        ((0, 37), 1, 0),  # 592 bp: one stretch is shorter than two cones
+        ((0, 38), 0, 2),
+        ((0, 0), 0, 1),
+        (range(0, 256, 17), 1, 0),
+        (range(0, 257, 32), 1, 1),  # the ninth is 256 blocks after the first
+    ],
+)
+def test_which_changes_share_a_reference_stretch(
+    tiny: Beluga, rng: np.random.Generator, blocks: Sequence[int], shared: int, alone: int
+) -> None:
+    frame = random_sequence(rng, 2000 + 200 * 45).encode()
+    engine = check(tiny, [frame], [snv_edit(frame, 2500 + 16 * b, 0, rng) for b in blocks])
+    assert (engine.shared, engine.alone) == (2 * shared, 2 * alone)
+
+
+def test_few_at_once_are_the_same_as_all_at_once(tiny: Beluga, rng: np.random.Generator) -> None:
+    frame = random_sequence(rng, 2000 + 200 * 19).encode()
+    edits = [snv_edit(frame, int(p), 0, rng) for p in rng.integers(2000, 3800, 23)]
+    edits = [e for e in edits if e.count == 10]
+    with torch.inference_mode():
+        together = Delta(tiny).hidden_change([frame], edits)
+        for most in (0, 640, 5 * 640):
+            engine = Delta(tiny)
+            engine._bases_at_once = most
+            change = engine.hidden_change([frame], edits)
+            assert (change - together).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("length", [1, 2, 16, 17, 40, 700])
+def test_both_strands_change_only_the_blocks_that_differ(
+    rng: np.random.Generator, length: int
+) -> None:
+    frame = random_sequence(rng, 2000 + 200 * 19, 0).encode()
+    for at in rng.integers(2000, 3800 - length, 20):
+        low, high = int(at), int(at) + length - 1
+        alt = bytearray(frame[1000:4000])
+        for i in (low, high):
+            alt[i - 1000] = ord("N")
+        plus, minus = delta._jobs([frame], [Edit(0, 5, 6, bytes(alt))])
+        assert (plus.strand, plus.first, plus.block) == (0, 5, low // 16)
+        assert (minus.strand, minus.first, minus.block) == (1, 9, (len(frame) - 1 - high) // 16)
+        assert minus.alt == reverse_complement(bytes(alt))
+        for job, end in ((plus, high), (minus, len(frame) - 1 - low)):
+            exact = end // 16 - job.block
+            # one of a few sizes: 0, 1 or the next multiple of 16
+            assert job.extra == (exact if exact < 2 else (exact + 15) // 16 * 16)
+
+
+@pytest.mark.parametrize("strand", [0, 1])
+def test_a_stretch_beyond_the_frame_is_n(rng: np.random.Generator, strand: int) -> None:
+    frame = random_sequence(rng, 60, 0).encode()
+    own = reverse_complement(frame) if strand else frame
+    padded = b"N" * 100 + own + b"N" * 100
+    for start in range(-80, 100):
+        for length in (1, 7, 60, 70):
+            expected = (padded + b"N" * 100)[100 + start :][:length]
+            assert delta._window(frame, strand, start, length) == expected

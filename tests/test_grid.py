@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 import reference
 
-from seal_store.grid import Grid, aggregate, decay_weights
+from seal_store.grid import MAX_DISTANCE, Grid, Run, aggregate, decay_weights
 
 
 @pytest.mark.parametrize("first", [-19_900, -20_000, -18_400])
@@ -91,3 +93,40 @@ def test_nearest_bin_on_another_grid() -> None:
     offsets = np.arange(-20_000, 19_801, 7)
     distance = np.abs(grid.offsets[:, None] - offsets)
     assert (distance[grid.nearest_bin(offsets), np.arange(len(offsets))] == distance.min(0)).all()
+
+
+def test_the_published_grid() -> None:
+    grid = Grid()
+    assert (grid.first_offset, grid.step, grid.bins, grid.window) == (-19_900, 200, 200, 2_000)
+    assert grid.rates == (0.01, 0.02, 0.05, 0.1, 0.2)
+    half = grid.step // 2
+    assert (grid.offsets[0] - half, grid.offsets[-1] + half) == (-MAX_DISTANCE, MAX_DISTANCE)
+
+
+@pytest.mark.parametrize("first", [-19_900, -20_000])
+@pytest.mark.parametrize("strand", [1, -1])
+def test_first_start_and_length_of_runs(first: int, strand: int) -> None:
+    grid = Grid(first_offset=first)
+    starts = np.sort(grid.starts(50_000, strand))
+    assert grid.first_start(50_000, strand) == starts[0]
+    for count in (1, 2, 3, 10, 200):
+        assert grid.run_length(count) == starts[count - 1] + 2000 - starts[0]
+
+
+def test_grids_of_other_sizes() -> None:
+    grid = Grid(first_offset=-500, step=100, bins=11, window=300)
+    assert grid.starts(10_000, 1).tolist() == list(range(9_350, 10_351, 100))
+    assert grid.starts(10_000, -1).tolist() == list(range(10_350, 9_349, -100))
+    assert grid.first_start(10_000, -1) == 9_350
+    run = grid.touched(10_000, -1, 9_650, 9_651)
+    assert run is not None
+    assert (run.start, run.count, run.index.tolist()) == (9_450, 3, [9, 8, 7])
+    assert grid.nearest_bin(np.array([-9_000, -451, -450, -449, 0, 50, 51, 9_000])).tolist() == [
+        *(0, 0, 0, 1, 5, 5, 6, 10)
+    ]
+
+
+@pytest.mark.parametrize("value", [Grid(), Run(0, 1, np.arange(1))])
+def test_grids_and_runs_do_not_change(value: Grid | Run) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, next(iter(vars(value))), 5)

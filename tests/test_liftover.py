@@ -411,6 +411,7 @@ def test_score_vcf_with_a_chain(
         assert facts["not_scored"] == {"liftover_unmapped": 1}
     results = Results(tmp_path / "a.zarr")
     assert results.attributes["liftover"]["chain"] == source.chain.name
+    assert cli("verify", tmp_path / "a.zarr", "-q").exit_code == 0
     columns = results.rows().columns
     assert columns["liftover"].tolist() == ["lifted_reverse", "swapped_reverse"]
     assert columns["source_pos"].tolist() == [lifted.pos, swapped.pos]

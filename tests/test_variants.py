@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pysam
+import pysam.bcftools
 import pytest
 import reference
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 
 from seal_store import lines
 from seal_store.errors import VariantError
+from seal_store.regions import Region
 from seal_store.variants import MAX_NAME, SCORABLE, Allele, Change, classify, read_variants, trim
 
 HEADER = (
@@ -177,7 +180,8 @@ def test_a_trailing_comma_is_a_missing_allele(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    "position", ["0", "-5", "", "+5", "ten", "1e5", "5.0", "0x10", "٣", "2147483648", "9" * 40]
+    "position",
+    ["0", "-5", "", "+5", "ten", "1e5", "5.0", "0x10", "٣", "2147483648", "9" * 40, "9" * 5000],
 )
 def test_a_position_that_is_none(read: Read, position: str) -> None:
     bad, good = read(f"chr1\t{position}\trs\tA\tC\nchr1\t6\t-\tA\tC\n")
@@ -195,7 +199,7 @@ def test_the_outermost_positions(read: Read, position: int) -> None:
 @pytest.mark.parametrize("line", ["chr1", "chr1\t5", "chr1\t5\t-\tA", "chr1 5 - A", "some prose"])
 def test_missing_columns_name_what_was_found(read: Read, line: str) -> None:
     bad, good = read(f"{line}\nchr1\t6\t-\tA\tC\n")
-    assert bad.kind == "malformed"
+    assert (bad.kind, bad.pos) == ("malformed", 0)
     assert f"{len(line.split())} columns" in bad.problem
     assert good.kind == "snv"
 
@@ -493,3 +497,82 @@ def test_any_two_texts_have_a_kind(ref: str, alt: str) -> None:
     kind = classify(ref.upper(), alt.upper())
     made_of_bases = all(a and set(a.upper()) <= set("ACGT") for a in (ref, alt))
     assert (kind in SCORABLE) == (made_of_bases and ref.upper() != alt.upper())
+
+
+@pytest.fixture
+def indexed(tmp_path: Path) -> Path:
+    """Three contigs, two records each, in BGZF with an index."""
+    text = tmp_path / "in.vcf"
+    rows = [f"{c}\t{p}\t.\tA\tC\t.\t.\t.\n" for c in ("1", "2", "3") for p in (10, 20)]
+    text.write_bytes(HEADER + "".join(rows).encode())
+    pysam.tabix_compress(str(text), str(tmp_path / "in.vcf.gz"))
+    pysam.tabix_index(str(tmp_path / "in.vcf.gz"), preset="vcf")
+    return tmp_path / "in.vcf.gz"
+
+
+@pytest.mark.parametrize(
+    ("regions", "expected"),
+    [
+        ([Region("1")], [("1", 10), ("1", 20)]),
+        ([Region("2")], [("2", 10), ("2", 20)]),
+        ([Region("1", 500_000), Region("2", 20)], [("2", 20)]),
+        ([Region("1", 1, 9), Region("3", 11, 19), Region("3", 20, 20)], [("3", 20)]),
+        ([Region("1", 10, 10), Region("1", 20, 20)], [("1", 10), ("1", 20)]),
+        ([Region("4"), Region("2", 10, 10)], [("2", 10)]),
+    ],
+)
+def test_regions_through_an_index(
+    indexed: Path, regions: list[Region], expected: list[tuple[str, int]]
+) -> None:
+    alleles = list(read_variants(indexed, regions))
+    assert [(a.contig, a.pos) for a in alleles] == expected
+    assert {a.line for a in alleles} <= {0}
+    assert str(alleles[0]) == f"{expected[0][0]}:{expected[0][1]} A>C"
+
+
+def test_a_contig_of_the_header_without_records_is_passed_over(indexed: Path) -> None:
+    path = indexed.with_name("in.bcf")
+    contigs = "".join(f"##contig=<ID={c},length=1000>\n" for c in ("1", "2"))
+    text = HEADER.decode().replace("##contig=<ID=chr1>\n", contigs) + "2\t10\t.\tA\tC\t.\t.\t.\n"
+    indexed.with_name("one.vcf").write_text(text)
+    source = str(indexed.with_name("one.vcf"))
+    pysam.bcftools.view("-Ob", "-o", str(path), source, catch_stdout=False)
+    pysam.bcftools.index(str(path))
+    alleles = list(read_variants(path, [Region("1"), Region("2")]))
+    assert [(a.line, a.contig, a.pos) for a in alleles] == [(0, "2", 10)]
+
+
+def test_a_file_cut_after_its_index_was_made_is_refused(indexed: Path) -> None:
+    indexed.write_bytes(indexed.read_bytes().removesuffix(BGZF_END))
+    os.utime(f"{indexed}.tbi")
+    with pytest.raises(VariantError, match="BGZF end marker"):
+        list(read_variants(indexed, [Region("1")]))
+
+
+def test_an_index_of_another_file_is_refused(indexed: Path) -> None:
+    text = indexed.with_name("other.vcf")
+    text.write_bytes(HEADER + b"7\t10\t.\tA\tC\t.\t.\t.\n")
+    pysam.tabix_compress(str(text), str(indexed), force=True)
+    os.utime(f"{indexed}.tbi")  # an index older than its file is not used
+    with pytest.raises(VariantError, match=r"in\.vcf\.gz\.tbi: does not belong to .*in\.vcf\.gz"):
+        list(read_variants(indexed, [Region("1")]))
+
+
+@pytest.mark.parametrize(
+    ("ref", "first", "last", "inside"),
+    [
+        ("A", 5, 5, True),
+        ("A", 4, 4, False),
+        ("A", 6, 6, False),
+        ("AC", 6, 6, True),
+        ("AC", 7, 9, False),
+        ("", 5, 5, True),
+        ("", 6, 6, False),
+    ],
+)
+def test_a_region_holds_what_ref_covers(
+    tmp_path: Path, ref: str, first: int, last: int, inside: bool
+) -> None:
+    path = tmp_path / "in.vcf"
+    path.write_text(f"1\t5\t.\t{ref}\tG\t.\n")
+    assert bool(list(read_variants(path, [Region("1", first, last)]))) == inside
