@@ -59,7 +59,7 @@ def export(results: Path, out: Path | None, out_option: Path | None, **common: A
     .tsv, .tsv.gz           Seal's own columns
     .parquet                the same columns (pip install 'seal-store[parquet]')
     .arrow, .feather        the same as Arrow IPC
-    .vcf, .vcf.gz, .bcf     the scored VCF with INFO fields SEAL_... ('seal-store[htslib]')
+    .vcf, .vcf.gz, .bcf     the scored VCF with INFO fields `SEAL_...` ('seal-store[htslib]')
     .bw, .bigwig, .bedgraph effects of SNVs on one context along a gene, or, with --feature and
                             a store as RESULTS, a feature's profile ('seal-store[bigwig]')
     """  # noqa: D301 - click's own mark
