@@ -24,6 +24,9 @@ from seal_store.errors import HeadsError
 SUMMARY_SUFFIX = "_model_summary.txt"
 WEIGHTS, SYNTHETIC = "Weights", "synthetic"
 """The line of a summary that says that a set's numbers have no meaning."""
+CNN = "CNN"
+"""The line of a summary that names the CNN whose features, in their order, a set was trained on: its
+SHA-256. Training from a store writes it; Seal's own summaries have none."""
 
 ARRAYS = {
     "w1": "layers.0.weight",
@@ -165,6 +168,20 @@ def find_summaries(path: str | Path) -> list[Path]:
 def load_heads(path: str | Path) -> list[HeadSet]:
     """Every head set of a summary file or folder. Raises :class:`HeadsError`."""
     return [load_head_set(summary) for summary in find_summaries(path)]
+
+
+def check_cnn(head_set: HeadSet, cnn: str) -> None:
+    """Raise :class:`HeadsError` if a set says that it was trained on another CNN's features.
+
+    ``cnn`` is a SHA-256, empty where it is not known.
+    """
+    trained = head_set.summary.get(CNN, "")
+    if trained and cnn and trained != cnn:
+        raise HeadsError(
+            f"head set {head_set.name}: trained on features of the CNN {trained[:80]}, "
+            f"these are of the CNN {cnn}",
+            "heads and CNN must belong together",
+        )
 
 
 def load_head_set(summary_path: str | Path, stage: str = "") -> HeadSet:

@@ -30,7 +30,7 @@ from seal_store.errors import (
 from seal_store.genes import GeneTable, read_genes
 from seal_store.genome import Genome, file_sha256
 from seal_store.grid import MAX_DISTANCE, Grid
-from seal_store.heads import HeadSet, load_heads
+from seal_store.heads import HeadSet, check_cnn, load_heads
 from seal_store.journal import difference
 from seal_store.labels import feature_labels
 from seal_store.layout import (
@@ -282,8 +282,8 @@ def check_heads(
 ) -> None:
     """Raise :class:`HeadsError` if a set does not fit the CNN or its name is not usable.
 
-    ``cnn`` is the CNN's SHA-256. Head sets do not say which features they take in which order,
-    so two CNNs with as many features cannot be told apart by them.
+    ``cnn`` is the CNN's SHA-256. Seal's own head sets do not say which features they take in
+    which order; those that were trained from a store do (:data:`seal_store.heads.CNN`).
     """
     expected = 2 * len(grid.rates) * config.features
     seen = list(present)
@@ -296,6 +296,7 @@ def check_heads(
                 f"of the CNN {cnn}",
                 "heads and CNN must belong together",
             )
+        check_cnn(head_set, cnn)
         if head_set.name in seen:
             raise HeadsError(f"head set {head_set.name} is there already", "rename its files")
         if not head_set.name[:1].isalnum() or not all(

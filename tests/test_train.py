@@ -21,13 +21,14 @@ from planted import Planted, gene_ids, network, write_expression, write_genes, w
 from scipy.stats import spearmanr
 
 from seal_store.build import add_heads, build
-from seal_store.errors import OutputError
+from seal_store.errors import HeadsError, OutputError
 from seal_store.genes import GeneTable
 from seal_store.heads import Heads, load_head_set, load_heads, read_summary
 from seal_store.lock import hold
 from seal_store.plan import BuildOptions
 from seal_store.store import Store
 from seal_store.training import steps as library
+from seal_store.training.compare import CompareOptions, compare
 from seal_store.training.fit import FitOptions
 from seal_store.training.inputs import Features, Source, open_source
 from seal_store.training.steps import TrainOptions, finetune, pretrain
@@ -257,6 +258,52 @@ def test_a_trained_set_can_be_added_to_a_store_and_trained_from_it(
     expected = heads.predict(heads.first(sums)).numpy()
     found = np.asarray(store.array("expression")[:])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_set_knows_the_cnn_whose_features_it_was_trained_on(
+    options: BuildOptions, tmp_path: Path
+) -> None:
+    """The same features in another order fit every shape; only the fingerprint tells."""
+    weights = torch.load(options.cnn, weights_only=True)
+    last = list(weights)[-2:]  # weight and bias of the layer that gives the features
+    turned = tmp_path / "turned.pth"
+    torch.save(weights | {key: weights[key].roll(1, 0) for key in last}, turned)
+    own = replace(options, heads=(), out=tmp_path / "one.zarr")
+    one = build(own, "cpu")
+    other = build(replace(own, cnn=turned, out=tmp_path / "other.zarr"), "cpu")
+    ids = list(one.gene_id)
+    values = np.random.default_rng(1).random((len(ids), 2)) + 0.1
+    trained = TrainOptions(
+        expression=write_expression(tmp_path / "x.tsv", ids, ["p", "q"], values),
+        name="mine",
+        out=tmp_path / "set",
+        store=one.path,
+        latent=4,
+        fit=FitOptions(epochs=1),
+        test_chromosomes=(str(one.column("contig")[0]),),
+        device="cpu",
+    )
+    pretrain(trained)
+    both = [store.attributes["cnn"]["sha256"] for store in (one, other)]
+    summary = tmp_path / "set" / "mine_seal_model_summary.txt"
+    assert read_summary(summary)["CNN"] == both[0]
+    tuned = replace(trained, base=summary, store=other.path, out=tmp_path / "tuned")
+    planned = replace(own, cnn=turned, heads=(summary,), out=tmp_path / "planned.zarr")
+    compared = CompareOptions(
+        trained.expression, tmp_path / "compared", store=other.path, models=(("m", summary),)
+    )
+    for wrong in (
+        lambda: add_heads(other.path, summary),
+        lambda: build(planned, "cpu"),
+        lambda: finetune(tuned),
+        lambda: compare(compared),
+    ):
+        with pytest.raises(HeadsError, match="trained on features of the CNN") as caught:
+            wrong()
+        assert all(sha256 in str(caught.value) for sha256 in both)
+    add_heads(one.path, summary)
+    finetune(replace(tuned, store=one.path))
+    assert read_summary(tmp_path / "tuned" / summary.name)["CNN"] == both[0]
 
 
 def test_a_store_and_an_npy_of_it_train_the_same(store: Store, tmp_path: Path) -> None:

@@ -414,6 +414,8 @@ def test_damage_says_how_far_the_file_was_read(read: Read) -> None:
     with pytest.raises(VariantError, match="after line") as caught:
         read(gzip.compress(rows)[:-9])
     assert 10_000 < int(str(caught.value).split("after line ")[1].split()[0]) <= 20_000
+    with pytest.raises(VariantError, match="damaged after line 0 "):
+        read(gzip.compress(rows)[:12])
 
 
 def test_what_follows_gzip_is_not_ignored(read: Read) -> None:
@@ -503,7 +505,7 @@ def test_any_two_texts_have_a_kind(ref: str, alt: str) -> None:
 def indexed(tmp_path: Path) -> Path:
     """Three contigs, two records each, in BGZF with an index."""
     text = tmp_path / "in.vcf"
-    rows = [f"{c}\t{p}\t.\tA\tC\t.\t.\t.\n" for c in ("1", "2", "3") for p in (10, 20)]
+    rows = [f"{c}\t{p}\t.\tA\tC\t.\t.\t.\n" for c in ("1", "3", "2") for p in (10, 20)]
     text.write_bytes(HEADER + "".join(rows).encode())
     pysam.tabix_compress(str(text), str(tmp_path / "in.vcf.gz"))
     pysam.tabix_index(str(tmp_path / "in.vcf.gz"), preset="vcf")
@@ -519,6 +521,7 @@ def indexed(tmp_path: Path) -> Path:
         ([Region("1", 1, 9), Region("3", 11, 19), Region("3", 20, 20)], [("3", 20)]),
         ([Region("1", 10, 10), Region("1", 20, 20)], [("1", 10), ("1", 20)]),
         ([Region("4"), Region("2", 10, 10)], [("2", 10)]),
+        ([Region("2", 10, 10), Region("3", 15, 30)], [("3", 20), ("2", 10)]),
     ],
 )
 def test_regions_through_an_index(

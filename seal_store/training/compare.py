@@ -18,7 +18,7 @@ from seal_store.device import inference, resolve_device
 from seal_store.errors import TrainingError
 from seal_store.extras import require
 from seal_store.genes import GeneTable, read_genes
-from seal_store.heads import Heads, HeadSet, find_summaries, load_head_set
+from seal_store.heads import Heads, HeadSet, check_cnn, find_summaries, load_head_set
 from seal_store.progress import Progress, silent
 from seal_store.store import Store, software
 from seal_store.training.expression import Matrix, read_matrix
@@ -194,6 +194,7 @@ class _Predict:
                 f"takes {head_set.inputs}",
                 "evaluate on the features that the model was trained on",
             )
+        check_cnn(head_set, self.source.cnn)
 
     def by(self, head_set: HeadSet) -> Callable[[np.ndarray], np.ndarray]:
         def values(gene_id: np.ndarray) -> np.ndarray:

@@ -54,6 +54,11 @@ class Source:
     mapped: np.ndarray | None = None
     path: Path = Path()
 
+    @property
+    def cnn(self) -> str:
+        """SHA-256 of the CNN that the features are of; empty for an NPY."""
+        return str(self.store.attributes["cnn"]["sha256"]) if self.store is not None else ""
+
     def read(self, rows: np.ndarray, progress: Progress = silent) -> Features:
         """Decay sums of the genes in ``rows``, ascending.
 

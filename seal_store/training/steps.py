@@ -24,8 +24,10 @@ from seal_store.errors import HeadsError, TrainingError
 from seal_store.extras import require
 from seal_store.genome import file_sha256
 from seal_store.heads import (
+    CNN,
     Heads,
     HeadSet,
+    check_cnn,
     find_summaries,
     load_head_set,
     model_file,
@@ -225,7 +227,9 @@ def _read_base(options: TrainOptions, source: Source) -> Base:
             f"{heads.inputs}",
             "fine-tune on the features that the model was pre-trained on",
         )
-    kept = {key: value for key, value in heads.summary.items() if key in summary_keys("pretrain")}
+    check_cnn(heads, source.cnn)
+    of_base = (*summary_keys("pretrain"), CNN)
+    kept = {key: value for key, value in heads.summary.items() if key in of_base}
     model = named(model_file(path, "pretrain"), options.root)
     own = {"Optimal pretrain model": model, LATENT: str(len(heads.w1))}
     return Base(path, heads, kept | own)
@@ -368,6 +372,8 @@ def _write(
     lines = (step.base.summary if step.base else {}) | summary_lines(
         step.stage, named(path, options.root), latent, targets.contexts, median(errors), median(r)
     )
+    if step.task.source.cnn:
+        lines[CNN] = step.task.source.cnn
     outputs[step.summary.name].write_text(summary_text(lines), encoding="utf-8")
     facts = {
         "stage": step.stage,
