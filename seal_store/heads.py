@@ -25,8 +25,8 @@ SUMMARY_SUFFIX = "_model_summary.txt"
 WEIGHTS, SYNTHETIC = "Weights", "synthetic"
 """The line of a summary that says that a set's numbers have no meaning."""
 CNN = "CNN"
-"""The line of a summary that names the CNN whose features, in their order, a set was trained on: its
-SHA-256. Training from a store writes it; Seal's own summaries have none."""
+"""The line of a summary that names the CNN (its SHA-256) whose features, in their order, a set was
+trained on. Training from a store writes it; Seal's own summaries have none."""
 
 ARRAYS = {
     "w1": "layers.0.weight",
