@@ -68,17 +68,19 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
             f"  {path}  {counts.rows} rows, {sum(counts.not_scored.values())} alleles not scored"
         )
     click.echo("strongest effects (weights are SYNTHETIC random numbers: no biological meaning):")
-    for line in strongest(Results(scores), 5):
+    for line in summary(Results(scores), 5):
         click.echo(f"  {line}")
     click.echo(f"next: seal-store inspect {store}")
 
 
-def strongest(results: Results, count: int) -> list[str]:
+def summary(results: Results, count: int) -> list[str]:
     """The ``count`` rows with the largest effects, each with its strongest context."""
     import numpy as np
 
+    from seal_store.view import strongest
+
     rows, (names, _) = results.rows(), results.contexts()
-    best = np.abs(rows.effect).argmax(1)
+    best = strongest(rows.effect, 1)[:, 0]
     peak = rows.effect[np.arange(len(rows)), best]
     c = rows.columns
     return [

@@ -221,7 +221,7 @@ def variant(
     from seal_store.notation import StoreBases, parse_variant
     from seal_store.scorer import Scorer
     from seal_store.store import Store
-    from seal_store.strongest import strongest
+    from seal_store.strongest import strongest_contexts
 
     opened = Store(store)
     bases, assembly = StoreBases(opened), opened.attributes["assembly"]
@@ -230,7 +230,7 @@ def variant(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
     )
     scorer = Scorer(opened, options)
-    rows = strongest(scorer, alleles, top)
+    rows = strongest_contexts(scorer, alleles, top)
     facts = {"scheme": common["scheme"], **scorer.counts.to_dict(), "variants": rows}
     if common["as_json"]:
         click.echo(json.dumps(facts))

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from seal_store.scorer import Scorer
 from seal_store.variants import Allele
+from seal_store.view import strongest
 
 WHERE = "command line"
 
 
-def strongest(scorer: Scorer, alleles: Iterable[Allele], top: int) -> list[dict[str, Any]]:
+def strongest_contexts(scorer: Scorer, alleles: Iterable[Allele], top: int) -> list[dict[str, Any]]:
     """Each row with its ``top`` contexts of largest ``|effect|``, in the order of the input.
 
     Keys are those of results, with ``gene_symbol`` and ``effects``: ``context_set``,
@@ -24,17 +23,17 @@ def strongest(scorer: Scorer, alleles: Iterable[Allele], top: int) -> list[dict[
     found = []
     for rows in scorer.score(alleles, WHERE):
         columns = {name: values.tolist() for name, values in rows.columns.items()}
-        for i, effect in enumerate(rows.effect):
-            order = np.argsort(-np.abs(effect), kind="stable")[:top]
+        places = strongest(rows.effect, top).tolist()
+        for i, effect in enumerate(rows.effect.tolist()):
             row = {name: values[i] for name, values in columns.items()}
             row["gene_symbol"] = str(symbols[row["gene_id"]])
             row["effects"] = [
                 {
                     "context_set": scorer.context_set[place],
                     "context_name": scorer.context_name[place],
-                    "effect": float(effect[place]),
+                    "effect": effect[place],
                 }
-                for place in order.tolist()
+                for place in places[i]
             ]
             found.append(row)
     return found

@@ -14,7 +14,7 @@ from seal_store.genome import Genome, reverse_complement
 from seal_store.notation import StoreBases, left_aligned, parse_variant
 from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
-from seal_store.strongest import strongest
+from seal_store.strongest import strongest_contexts
 from seal_store.synthetic import World, random_bases, write_fasta
 
 #           1234567890123456
@@ -168,7 +168,7 @@ def scored(store: Store) -> dict[str, object]:
     scorer = Scorer(store, ScoreOptions(device="cpu"))
     ref = StoreBases(store)("chr1", tss, tss) or ""
     text = f"chr1:{tss}:{ref}:{reverse_complement(ref.encode()).decode()}"
-    (found,) = strongest(scorer, parse_variant(text, StoreBases(store)), 802)
+    (found,) = strongest_contexts(scorer, parse_variant(text, StoreBases(store)), 802)
     return found
 
 

@@ -15,7 +15,7 @@ ORDER = (
     "sweep delta heads labels layout frames manifest lock archive transfer fetch seal_folder "
     "journal guard shards store calibration plan build lines regions index bcf variants "
     "records liftover notation given assign haplotype evaluate attribute scorer saturate "
-    "strongest results cells view tables parquet info annotate tracks export write attach api "
+    "results cells view strongest tables parquet info annotate tracks export write attach api "
     "calibrate integrity contents verify repair training.expression training.targets "
     "training.inputs training.outputs training.fit training.checkpoint training.metrics "
     "training.plots training.summary training.steps training.compare needs describe synthetic"
