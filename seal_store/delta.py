@@ -210,8 +210,6 @@ class Delta:
         slot = np.where(strand == 0, slot, count - 1 - slot)
         keep = np.flatnonzero((begin < positions) & (begin + length > 0))
         keep = keep[np.argsort(begin[keep], kind="stable")]
-        if not len(keep):
-            return
         begin = begin[keep]
         rows = to_device((phase[keep] * length - begin) * len(jobs) + job[keep], self.device)
         flat = tails.flatten(0, 2)

@@ -199,7 +199,7 @@ def test_the_outermost_positions(read: Read, position: int) -> None:
 @pytest.mark.parametrize("line", ["chr1", "chr1\t5", "chr1\t5\t-\tA", "chr1 5 - A", "some prose"])
 def test_missing_columns_name_what_was_found(read: Read, line: str) -> None:
     bad, good = read(f"{line}\nchr1\t6\t-\tA\tC\n")
-    assert (bad.kind, bad.pos) == ("malformed", 0)
+    assert (bad.kind, bad.contig, bad.pos) == ("malformed", line.split()[0], 0)
     assert f"{len(line.split())} columns" in bad.problem
     assert good.kind == "snv"
 
