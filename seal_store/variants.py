@@ -169,7 +169,7 @@ def _indexed(path: str | Path, index_path: Path, regions: Regions) -> Iterator[A
     where, index = str(path), read_index(index_path)
     check_end(path)
     header, names = b"", index.names
-    with opened(path) as handle:
+    with opened(path, 0) as handle:
         if begins_bcf(handle, where):
             header, names = read_header(handle, where)
     before = None

@@ -11,6 +11,7 @@ import pysam
 import pysam.bcftools
 import pytest
 from click.testing import Result
+from hostile import BGZF_END
 
 from seal_store import scorer
 from seal_store.errors import InputError, OutputError, VariantError
@@ -167,6 +168,28 @@ def test_an_index_spares_reading_the_rest(folder: Path, tmp_path: Path, name: st
     assert seen(path, near) == seen(folder / "in.vcf", near) != []
     with pytest.raises(VariantError, match="damaged"):
         seen(path, far)
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="no /proc")
+@pytest.mark.parametrize("name", INDEXED)
+def test_what_an_index_spares_is_not_even_passed_over(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    """A gigabyte of nothing between the records and the end marker."""
+    whole = (folder / name).read_bytes()
+    path = tmp_path / name
+    with path.open("wb") as handle:
+        handle.write(whole)
+        handle.seek(1 << 30)
+        handle.write(BGZF_END)
+    copy_index(folder / name, path)
+
+    def read_so_far() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    before, near = read_so_far(), [Region("chr1", 1, 90_000)]
+    assert seen(path, near) == seen(folder / "in.vcf", near)
+    assert read_so_far() - before < 100 << 20
 
 
 def copy_index(data: Path, to: Path) -> Path:
