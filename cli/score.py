@@ -38,6 +38,11 @@ heads_option = click.option(
     shell_complete=_complete.head_sets,
     help="Only this head set. Repeatable. Default: all.",
 )
+calibrated_option = click.option(
+    "--calibrated/--no-calibrated",
+    default=False,
+    help="Add quantile and z of every effect, from the store's calibration.",
+)
 
 
 def scoring(command: Callable[..., None]) -> Callable[..., None]:
@@ -56,11 +61,7 @@ def scoring(command: Callable[..., None]) -> Callable[..., None]:
             heads_option,
             _options.contexts,
             attributing,
-            click.option(
-                "--calibrated/--no-calibrated",
-                default=False,
-                help="Add quantile and z of every effect, from the store's calibration.",
-            ),
+            calibrated_option,
             _options.batch,
             _options.long,
             _options.top,
@@ -191,6 +192,7 @@ def _lifter(opened: Store, vcf: str, chain: Path | None) -> Lifter | None:
 @scheme_option
 @heads_option
 @_options.contexts
+@calibrated_option
 @matching
 @click.option(
     "--top",
@@ -249,10 +251,18 @@ def _described(row: dict[str, Any], precision: int) -> list[str]:
     notes += "" if row["status"] == "scored" else ", touches no window"
     change = f"{row['contig']}:{row['pos']} {short(row['ref'])}>{short(row['alt'])}"
     lines = [f"{change}, {gene}, {row['dist_to_tss']:+} bp from its TSS{notes}"]
-    numbers = [f"{effect['effect']:+.{precision}g}" for effect in row["effects"]]
-    width = max(map(len, numbers), default=0)
-    for number, effect in zip(numbers, row["effects"], strict=True):
-        lines.append(f"  {number:>{width}}  {effect['context_set']}:{effect['context_name']}")
+    columns = [
+        [
+            "nan" if effect[name] is None else f"{effect[name]:+.{precision}g}"
+            for effect in row["effects"]
+        ]
+        for name in ("effect", "quantile", "z")
+        if name in row["effects"][0]
+    ]
+    widths = [max(map(len, column)) for column in columns]
+    for effect, *numbers in zip(row["effects"], *columns, strict=True):
+        text = "  ".join(f"{n:>{width}}" for n, width in zip(numbers, widths, strict=True))
+        lines.append(f"  {text}  {effect['context_set']}:{effect['context_name']}")
     return lines
 
 
@@ -285,8 +295,7 @@ def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
 def _score_options(common: dict[str, Any], **more: Any) -> Any:
     from seal_store.scorer import ScoreOptions
 
-    names = ("scheme", "heads", "batch", "device", "tf32")
-    more["calibrated"] = common.get("calibrated", False)
+    names = ("scheme", "heads", "calibrated", "batch", "device", "tf32")
     contexts = _options.names(common["contexts"])
     return ScoreOptions(contexts=contexts, **{n: common[n] for n in names}, **more)
 

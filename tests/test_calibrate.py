@@ -104,6 +104,11 @@ def copied(store: Store, tmp_path: Path) -> Path:
     return Path(shutil.copytree(store.path, tmp_path / "copied.zarr"))
 
 
+def succeeded(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
 def score(store: Store, vcf: Path, out: Path, **more: Any) -> Results:
     scorer = Scorer(store, ScoreOptions(device="cpu", **more))
     write_scores(scorer, read_variants(str(vcf)), out, source=str(vcf))
@@ -343,6 +348,41 @@ def test_results_and_tables_of_calibrated_scores(
     assert (tmp_path / "e.tsv").read_bytes() == (tmp_path / "c.tsv").read_bytes()
     with (tmp_path / "e.tsv").open() as handle:
         assert len(next(csv.reader(handle, delimiter="\t"))) == 8 + 3 * n
+
+
+def test_one_variant_with_its_quantiles(
+    cli: Cli, calibrated: Store, background: Path, tmp_path: Path
+) -> None:
+    rows = score(calibrated, background, tmp_path / "all.zarr", calibrated=True).rows()
+    contig, pos, ref, alt = (rows.columns[name][7] for name in ("contig", "pos", "ref", "alt"))
+    args = ["score", "variant", f"{contig}:{pos}:{ref}:{alt}", "--store", calibrated.path]
+    args += ["--device", "cpu", "--calibrated"]
+    (row,) = json.loads(succeeded(cli(*args, "--top", 3, "--json")))["variants"]
+    places = np.argsort(-np.abs(rows.effect[7]), kind="stable")[:3]
+    for found, place in zip(row["effects"], places, strict=True):
+        assert found["quantile"] == pytest.approx(rows.calibrated["quantile"][7, place], abs=1e-4)
+        assert found["z"] == pytest.approx(rows.calibrated["z"][7, place], rel=1e-3)
+    strongest = row["effects"][0]
+    line = succeeded(cli(*args, "--precision", 3)).splitlines()[1]
+    assert line.split() == [
+        *(f"{strongest[name]:+.3g}" for name in ("effect", "quantile", "z")),
+        f"{strongest['context_set']}:{strongest['context_name']}",
+    ]
+
+
+def test_where_the_background_is_all_the_same_json_has_null(
+    cli: Cli, copied: Path, tmp_path: Path
+) -> None:
+    store, background = Store(copied), tmp_path / "one.vcf"
+    contig, tss = store.column("contig")[0], int(store.column("tss")[0])
+    ref = chr(store.sequence(0)[22_500])
+    alt = "ACGT".replace(ref, "")[0]
+    background.write_text(f"{contig}\t{tss}\t.\t{ref}\t{alt}\n" * 2)
+    calibrate(store, background, CPU)
+    args = ["score", "variant", f"{contig}:{tss}:{ref}:{alt}", "--store", copied, "--calibrated"]
+    (row,) = json.loads(succeeded(cli(*args, "--device", "cpu", "--json")))["variants"]
+    assert {(effect["quantile"], effect["z"]) for effect in row["effects"]} == {(None, None)}
+    assert succeeded(cli(*args, "--device", "cpu")).splitlines()[1].split()[1:3] == ["nan", "nan"]
 
 
 def test_chosen_contexts_and_one_gene_have_their_own_quantiles(
