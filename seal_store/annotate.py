@@ -169,9 +169,8 @@ def _annotated(
             found.left_out += 1
             continue
         order.see(columns_of[0], record.alleles[0].pos)
-        info = fields.info(groups)
-        old = columns_of[7]
-        columns_of[7] = info if old in (b".", b"") else old.rstrip(b";") + b";" + info
+        info, old = fields.info(groups), columns_of[7].rstrip(b";")
+        columns_of[7] = info if old in (b".", b"") else old + b";" + info
         yield b"\t".join(columns_of)
         found.records += 1
         if found.records % RECORDS_AT_ONCE == 0:
@@ -285,6 +284,11 @@ def _rows(view: View) -> Iterator[Row]:
             yield Row(*values)
 
 
+_DECLARED = re.compile(
+    rb"""##(contig|INFO|FILTER|FORMAT)=<(?:(?:[^"]|"(?:\\.|[^"\\])*")*?,)?ID=([^,>]+)"""
+)
+
+
 def _undeclared(vcf: Path) -> list[bytes]:
     """Declarations of what the records of ``vcf`` use and its header lacks, as BCF needs them."""
     declared: set[tuple[bytes, bytes]] = {(b"FILTER", b"PASS"), (b"FILTER", b"."), (b"INFO", b".")}
@@ -298,9 +302,7 @@ def _undeclared(vcf: Path) -> list[bytes]:
     note = b',Description="not declared in the input"'
     for record in read_records(vcf):
         if record.text.startswith(b"#"):
-            if found := re.match(
-                rb"##(contig|INFO|FILTER|FORMAT)=<(?:.*,)?ID=([^,>]+)", record.text
-            ):
+            if found := _DECLARED.match(record.text):
                 declared.add((found[1], found[2]))
             continue
         columns = record.text.split(b"\t") if b"\t" in record.text else record.text.split()

@@ -115,6 +115,11 @@ def export(
     by default the one that they were made from if it is still there, says why an allele has no
     row. ``out`` appears only once it is whole.
     """
+    if ending(out) in VCFS and results.attributes.get("liftover"):
+        raise OutputError(
+            f"{out}: {results.path} holds lifted variants, which are not those of a VCF",
+            "name the output .tsv or .parquet",
+        )
     if form.vcf is None and ending(out) in VCFS:
         form = Form(form.selection, form.precision, _recorded_input(results))
     check_form(out, form)
@@ -244,5 +249,8 @@ def _reasons(results: Results, path: Path | None) -> Callable[[Allele], str]:
             "give the one it was made from",
         )
     names = ("scheme", "genes", "max_distance", "ref_mismatch")
-    options = ScoreOptions(device="cpu", **{name: results.attributes[name] for name in names})
+    made_with = {name: results.attributes[name] for name in names}
+    if made_with["ref_mismatch"] == "error":  # of alleles outside the regions of the run
+        made_with["ref_mismatch"] = "skip"
+    options = ScoreOptions(device="cpu", **made_with)
     return Scorer(store, options, results.attributes.get("gene")).reason

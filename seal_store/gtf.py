@@ -62,8 +62,9 @@ def read_rows(
     parents: dict[str, tuple[str, str, str]] = {}
     place: dict[str, int] = {}
     best: dict[str, int] = {}
+    transcripts: set[str] = set()
     for number, line, kind in _features(lines):
-        is_gene = kind in _GENES
+        is_gene = _is_gene(kind, line)
         if not is_gene and tss == "gene":
             continue
         where = f"{path}:{number}"
@@ -76,11 +77,15 @@ def read_rows(
             own = _gene_id(attributes, where)
             gene = without_version(own), _symbol(attributes), _type(attributes)
             parents[attributes.get("ID", [own])[0]] = parents[own] = gene
+            best.pop(gene[0], None)  # the same id on X and then on Y
             if tss != "transcript":
                 place[gene[0]] = len(rows)
                 rows.append((number, (gene[0], gene[1], contig, strand, position, gene[2])))
             continue
         parent = attributes.get("Parent", attributes.get("gene_id", [""]))[0]
+        transcripts.update(attributes.get("ID", ()))
+        if parent in transcripts:  # a mature miRNA
+            continue
         gene = parents.get(parent, (without_version(parent), _symbol(attributes), ""))
         if tss == "transcript":
             name = without_version(_transcript_id(attributes, where))
@@ -102,9 +107,14 @@ def _features(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str, str]
     for number, line in lines:
         start = line.find("\t", line.find("\t") + 1) + 1
         kind = line[start : line.find("\t", start)]
-        wanted = kind in _GENES or "transcript" in kind or "RNA" in kind
+        wanted = _is_gene(kind, line) or "transcript" in kind or "RNA" in kind
         if (wanted or kind.endswith("segment")) and not line.startswith("#"):
             yield number, line, kind
+
+
+def _is_gene(kind: str, line: str) -> bool:
+    """Of a gene or, in GFF3 of Ensembl before release 90, of a ``lincRNA_gene`` and the like."""
+    return kind in _GENES or kind.endswith("_gene") or "\tID=gene:" in line
 
 
 def _attributes(text: str) -> dict[str, list[str]]:

@@ -39,7 +39,8 @@ class LiftedAllele(Allele):
     """An allele on the target, as it is evaluated: ``ref`` is what the target has.
 
     ``source`` is the allele as it was read. If ``swapped``, the target has the source's ALT:
-    ``ref`` and ``alt`` here are exchanged, and the source's effect is minus this one's.
+    ``ref`` and ``alt`` here are exchanged, and the source's effect is minus this one's; ``kind``
+    stays that of the source's change.
     ``reverse`` says whether it lies on the other strand there.
     """
 
@@ -161,7 +162,9 @@ class Lifter:
         swapped = own == alt if own is not None else end - start == len(alt)
         if not swapped and end - start != len(ref):
             return replace(allele, kind="liftover_gap")
-        back, on = (0, 0) if ref and alt else self._shifts(before.contig, start, end, ref or alt)
+        back, on = 0, 0
+        if own in (ref, alt) and not (ref and alt):  # bases that are not there have one place
+            back, on = self._shifts(before.contig, start, end, ref or alt)
         if not swapped:
             ahead, behind = (back, on) if before.forward else (on, back)
             around = change.start - 1 - ahead, change.end + 1 + behind
@@ -261,6 +264,7 @@ class _Bases:
 def _lifted(
     source: Allele, place: _Place, pos: int, ref: str, alt: str, *, swapped: bool
 ) -> LiftedAllele:
+    kind = classify(ref, alt) if "N" not in ref else source.kind
     if swapped:
         ref, alt = alt, ref
     return LiftedAllele(
@@ -270,7 +274,7 @@ def _lifted(
         source.id,
         ref,
         alt,
-        classify(ref, alt) if "N" not in ref else source.kind,
+        kind,
         source=source,
         swapped=swapped,
         reverse=not place.forward,

@@ -144,6 +144,11 @@ def _hgvs(text: str, bases: Bases, assembly: str) -> Allele:
         change = first, ref, reverse_complement(ref.encode()).decode()
     else:
         change = first, given(part["gone"]), part["instead"]
+    stated = part["gone"] or part["twice"] or ""
+    if stated and stated != base(first, last):  # where it stands, for --ref-mismatch to judge
+        alt = stated * 2 if part["twice"] else part["instead"]
+        pos, anchor = (first, "") if alt else (first - 1, base(first - 1, first - 1))
+        return _alleles(text, contig, str(pos), anchor + stated, anchor + alt)[0]
     pos, ref, alt = left_aligned(*change, lambda place: base(place, place))
     return _alleles(text, contig, str(pos), ref, alt)[0]
 

@@ -20,6 +20,7 @@ from seal_store.lock import hold
 from seal_store.progress import Progress, silent
 from seal_store.results import Results
 from seal_store.store import Store
+from seal_store.variants import trim
 from seal_store.view import Selection, View
 
 ENDINGS = (".bedgraph", ".bw", ".bigwig")
@@ -81,7 +82,7 @@ def effect_track(
         effect = view.effect(rows)[:, 0]
         for contig in np.unique(c["contig"][kept]).tolist():
             own = kept & (c["contig"] == contig)
-            found[contig].append((c["pos"][own] - 1, effect[own]))
+            found[contig].append((_places(c, own), effect[own]))
     if not found:
         raise InputError(
             f"{results.path}: no SNV was scored against {gene or 'any gene'}", "check --gene"
@@ -91,6 +92,15 @@ def effect_track(
         place, value = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
         parts.append(_per_base(contig, place, value, per_position))
     return parts
+
+
+def _places(columns: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """0-based place of each SNV of ``rows``: within REF where it was written beside an indel."""
+    place = columns["pos"][rows] - 1
+    ref, alt = (columns[name][rows] for name in ("ref", "alt"))
+    for i in np.flatnonzero(np.strings.str_len(ref) > 1).tolist():
+        place[i] = trim(int(place[i]) + 1, ref[i], alt[i]).start
+    return place
 
 
 def _per_base(contig: str, place: np.ndarray, value: np.ndarray, per_position: str) -> Part:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +173,9 @@ def _indexed(path: str | Path, index_path: Path, regions: Regions) -> Iterator[A
     with opened(path, 0) as handle:
         if begins_bcf(handle, where):
             header, names = read_header(handle, where)
+    places = ((index.offset(names.index(r.contig), r.first), r) for r in regions.spelled(names))
     before = None
-    for region in regions.spelled(names):
-        offset = index.offset(names.index(region.contig), region.first)
-        if offset is None:
-            continue
+    for offset, region in sorted(((o, r) for o, r in places if o is not None), key=itemgetter(0)):
         with opened(path, offset >> 16) as handle:
             pass_over(handle, offset & 0xFFFF, where)
             first = True

@@ -15,6 +15,7 @@ import pytest
 from click.testing import Result
 from pysam import bcftools
 
+from seal_store.annotate import _DECLARED
 from seal_store.assign import Assigner, Counts
 from seal_store.export import Form, export
 from seal_store.info import encode
@@ -579,3 +580,61 @@ def test_an_equal_allele_on_another_contig_takes_no_rows(
     run(cli, "score", "vcf", path, "--store", store.path, "--out", tmp_path / "o.vcf")
     found = [",".join(parse(r[7])[1].get("GENE", ["."])) for r in viewed(tmp_path / "o.vcf")[1]]
     assert found == [".", "GENE02", ".", "GENE02"]
+
+
+def test_alleles_outside_the_regions_of_a_strict_run_are_not_judged(
+    cli: Cli, store: Store, tmp_path: Path
+) -> None:
+    contig, at = tss(store, "GENE02")
+    ref = chr(store.sequence("GENE02")[22_500])
+    wrong = chr(store.sequence("GENE02")[22_510])
+    other = next(b for b in "ACGT" if b not in (ref, wrong))
+    path = tmp_path / "in.vcf"
+    rows = [(at, ref), (at + 10, next(b for b in "ACGT" if b not in (wrong, other)))]
+    path.write_text(HEADER + "".join(f"{contig}\t{p}\t.\t{r}\t{other}\n" for p, r in rows))
+    strict = ["--region", f"{contig}:{at}", "--ref-mismatch", "error"]
+    out = tmp_path / "r.zarr"
+    run(cli, "score", "vcf", path, "--store", store.path, "--out", out, "-q", *strict)
+    run(cli, "export", out, tmp_path / "o.vcf")
+    assert [list(s) for s in statuses_in_order(tmp_path / "o.vcf")] == [
+        ["scored"],
+        ["ref_mismatch"],
+    ]
+
+
+def test_lifted_results_are_not_those_of_a_vcf(
+    cli: Cli, store: Store, tmp_path: Path, vcf: Path
+) -> None:
+    size = store.attributes["genome"]["contigs"]
+    chains = (
+        f"chain 1 {c} {n} + 0 {n} {c} {n} + 0 {n} {i}\n{n}\n"
+        for i, (c, n) in enumerate(size.items(), 1)
+    )
+    chain = tmp_path / "same.chain"
+    chain.write_text("\n".join(chains))
+    out = tmp_path / "r.zarr"
+    run(cli, "score", "vcf", vcf, "--store", store.path, "--out", out, "-q", "--liftover", chain)
+    found = cli("export", out, tmp_path / "o.vcf")
+    assert found.exit_code == 1
+    assert "holds lifted variants" in found.stderr
+
+
+def test_declarations_are_found_outside_quotes() -> None:
+    lines = {
+        b'##FILTER=<ID=q10,Description="a,ID=q20,b">': b"q10",
+        b'##INFO=<Description="of \\"x\\",ID=no",ID=DP,Number=1>': b"DP",
+        b"##contig=<length=5,ID=chr1>": b"chr1",
+    }
+    for line, name in lines.items():
+        found = _DECLARED.match(line)
+        assert found is not None
+        assert found[2] == name
+
+
+def test_an_info_of_semicolons_is_empty(cli: Cli, store: Store, tmp_path: Path) -> None:
+    contig, at = tss(store, "GENE02")
+    path = tmp_path / "in.vcf"
+    path.write_text(HEADER + f"{contig}\t{at}\t.\tA\tC\t.\t.\t;\n")
+    run(cli, "score", "vcf", path, "--store", store.path, "--out", tmp_path / "o.vcf")
+    ((*_, info),) = (row[:8] for row in viewed(tmp_path / "o.vcf")[1])
+    assert info.startswith("SEAL_")

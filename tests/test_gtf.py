@@ -183,6 +183,43 @@ def test_refseq_gff3(tmp_path: Path) -> None:
     assert facts(read_genes(path, tss="transcript")) == [("NM_001005221.2", -1, 451_600)]
 
 
+def feature(contig: str, kind: str, start: int, end: int, attributes: str) -> str:
+    return f"{contig}\tsource\t{kind}\t{start}\t{end}\t.\t+\t.\t{attributes}\n"
+
+
+@pytest.mark.parametrize("kind", ["gene", "lincRNA_gene", "mt_gene", "processed_transcript"])
+def test_every_gene_of_older_ensembl_gff3_is_one(tmp_path: Path, kind: str) -> None:
+    """Before release 90 a gene's kind says what it makes, and may be that of a transcript."""
+    text = "##gff-version 3\n" + feature(
+        "1", kind, 100, 900, "ID=gene:ENSG01;Name=L;gene_id=ENSG01"
+    )
+    own = "ID=transcript:ENST01;Parent=gene:ENSG01;transcript_id=ENST01"
+    path = write(tmp_path, text + feature("1", "lincRNA", 200, 900, own))
+    assert facts(read_genes(path)) == [("ENSG01", 1, 100)]
+    assert facts(read_genes(path, tss="transcript")) == [("ENST01", 1, 200)]
+
+
+def test_a_mature_mirna_is_no_transcript_of_its_own(tmp_path: Path) -> None:
+    text = (
+        "##gff-version 3\n"
+        + feature("NC_000001.11", "gene", 100, 200, "ID=gene-MIR1;gene=MIR1")
+        + feature("NC_000001.11", "primary_transcript", 100, 200, "ID=rna-NR_1.1;Parent=gene-MIR1")
+        + feature("NC_000001.11", "miRNA", 150, 170, "ID=rna-MIR1;Parent=rna-NR_1.1")
+    )
+    table = read_genes(write(tmp_path, text), tss="transcript")
+    assert facts(table) == [("NR_1.1", 1, 100)]
+
+
+def test_the_same_gene_on_x_and_y_has_both_canonical_ends(tmp_path: Path) -> None:
+    text = ""
+    for contig in "XY":
+        text += feature(contig, "gene", 100, 900, 'gene_id "ENSG01";')
+        own = 'gene_id "ENSG01"; transcript_id "ENST01"; tag "MANE_Select";'
+        text += feature(contig, "transcript", 200, 900, own)
+    found = facts(read_genes(write(tmp_path, text), tss="canonical"))
+    assert found == [("ENSG01", 1, 200), ("ENSG01_PAR_Y", 1, 200)]
+
+
 @pytest.mark.parametrize(
     ("identifier", "plain"),
     [

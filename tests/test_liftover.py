@@ -253,7 +253,25 @@ def test_where_the_target_has_alt_the_sign_is_turned(
     assert found.columns["ref"].tolist() == expected.columns["alt"].tolist()
     assert found.columns["alt"].tolist() == expected.columns["ref"].tolist()
     assert found.columns["source_ref"].tolist() == [a.ref for a in sources]
+    assert found.columns["kind"].tolist() == ["snv", "snv", "deletion", "insertion"]
     assert found.columns["ref_match"].all()
+
+
+def test_a_deletion_of_bases_that_the_target_lacks_is_not_moved_to_where_it_has_them(
+    source: Source, store: Store, lifter: Lifter
+) -> None:
+    """On the reversed piece: the bases are flagged as not those of the genome."""
+    inside = np.flatnonzero(~source.forward)
+    for own in map(int, inside[6_000:6_400]):  # 0-based in the source; the place of the deletion
+        t = int(source.place[own])
+        left, here, right = source.target[t - 1 : t + 2]
+        if len({left, here}) == 2 and left != right:
+            break
+    native = allele(own, source.bases[own - 1] + reverse(left), source.bases[own - 1])
+    lifted = lifter(native)
+    assert (lifted.pos, lifted.ref, lifted.alt) == (t, left + left, left)
+    rows = scored(store, [native], lifter)
+    assert rows.columns["ref_match"].tolist() == [False]
 
 
 def test_what_cannot_be_lifted_says_why(source: Source, lifter: Lifter, store: Store) -> None:
@@ -300,7 +318,7 @@ def test_an_indel_in_a_repeat_with_a_gap_elsewhere_is_not_guessed(
     size = len(target)
     longer = target[: run + 4] + target[run] + target[run + 4 :]
     header = [CONTIG, size + 1, "+", 0, size + 1, CONTIG, size, "+", 0, size]
-    for gap, kind in ((run + 4, "liftover_gap"), (run, "insertion")):
+    for gap, kind in ((run + 4, "liftover_gap"), (run, "deletion")):
         blocks = [(gap, 1, 0), (size - gap,)]
         lifter = Lifter(write_chain(tmp_path / "run.chain", (header, blocks)), store)
         deleted = allele(run, longer[run - 1 : run + 1], longer[run - 1])

@@ -62,6 +62,24 @@ def test_what_is_written_and_what_is_meant(text: str, expected: tuple[object, ..
     assert (allele.id, allele.line) == (text, 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("chr1:g.2delG", (1, "GG", "G")),  # the genome has A there, and G beside it
+        ("chr1:g.5_6delTT", (4, "ATT", "A")),
+        ("chr1:g.5_6dupAA", (5, "AA", "AAAA")),
+        ("chr1:g.5_6delTTinsA", (5, "TT", "A")),
+    ],
+)
+def test_stated_bases_that_the_genome_lacks_stay_where_they_are(
+    text: str, expected: tuple[int, str, str]
+) -> None:
+    """REF is what was stated, so that it is compared with the genome."""
+    (allele,) = parse_variant(text, bases, "hg19")
+    assert (allele.pos, allele.ref, allele.alt) == expected
+    assert bases("chr1", allele.pos, allele.pos + len(allele.ref) - 1) != allele.ref
+
+
 def test_several_alternatives_are_several_alleles() -> None:
     assert [a.alt for a in parse_variant("chr1:5:A:C,G,<DEL>", bases)] == ["C", "G", "<DEL>"]
 

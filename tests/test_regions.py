@@ -82,9 +82,13 @@ def test_overlap_against_every_region_one_by_one() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same variants as text, BGZF with .tbi and with .csi, and BCF with .csi."""
+    """The same variants as text, BGZF with .tbi and with .csi, and BCF with .csi.
+
+    The header has the contigs in another order than the records.
+    """
     folder, rng = tmp_path_factory.mktemp("indexed"), Random(1)
-    lines = ["##fileformat=VCFv4.2", *(f"##contig=<ID={c},length=3000000>" for c in CONTIGS)]
+    contigs = [f"##contig=<ID={c},length=3000000>" for c in reversed(CONTIGS)]
+    lines = ["##fileformat=VCFv4.2", *contigs]
     lines.append("#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
     for contig in CONTIGS:
         for pos in sorted(rng.choices(range(1, 2_000_000), k=500)):

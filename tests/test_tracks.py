@@ -102,6 +102,23 @@ def test_contigs_have_the_lengths_of_the_store(
     track.close()
 
 
+def test_an_snv_written_beside_an_indel_is_at_its_own_base(store: Store, tmp_path: Path) -> None:
+    row = store.table.row(GENE)
+    contig, tss = str(store.table.contig[row]), int(store.table.tss[row])
+    three = store.sequence(GENE)[22_500:22_503].tobytes().decode()
+    last = "ACGT".replace(three[2], "")[0]
+    padded = Allele(1, contig, tss, ".", three, three[:2] + last, "snv")
+    plain = Allele(2, contig, tss + 2, ".", three[2], last, "snv")
+    parts = []
+    for name, allele in (("padded", padded), ("plain", plain)):
+        out = tmp_path / f"{name}.zarr"
+        scorer = Scorer(store, ScoreOptions(device="cpu", contexts=CONTEXTS), GENE)
+        write_scores(scorer, [allele], out, source=name)
+        parts += effect_track(Results(out), CONTEXTS[0])
+    assert [part.start.tolist() for part in parts] == [[tss + 1]] * 2
+    np.testing.assert_allclose(parts[0].value, parts[1].value, rtol=1e-5)
+
+
 def test_one_gene_has_to_be_chosen(store: Store, tmp_path: Path) -> None:
     """Two genes at the same bases; indels are not shown."""
     out = tmp_path / "r.zarr"
