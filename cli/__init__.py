@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from seal_store.errors import SealStoreError
+from seal_store.errors import SealStoreError, printable
 
 COMMANDS = {
     "fetch": "fetch:fetch",
@@ -35,7 +35,7 @@ class Failure(click.ClickException):
     """One line on stderr and an exit code."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable(" ".join(message.split())))
 
     def show(self, file: Any = None) -> None:
         """Print the line."""

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from seal_store.cli import _options
+from seal_store.errors import printable
 
 NEEDS = {
     "zarr": "disk, 1,000 rows, .zarr (before compression)",
@@ -31,7 +32,7 @@ def inspect(path: Path, as_json: bool) -> None:
     from seal_store.describe import describe
 
     facts = describe(path)
-    click.echo(json.dumps(facts) if as_json else "\n".join(_text(facts)))
+    click.echo(json.dumps(facts) if as_json else "\n".join(map(printable, _text(facts))))
 
 
 def _text(facts: dict[str, Any]) -> list[str]:

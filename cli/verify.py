@@ -10,6 +10,7 @@ import click
 
 from seal_store.cli import _options
 from seal_store.cli._progress import Meter
+from seal_store.errors import printable
 
 if TYPE_CHECKING:
     from seal_store.integrity import Fault, Report
@@ -45,7 +46,7 @@ def verify(path: Path, full: bool, windows: int, seed: int, quiet: bool, as_json
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:
-        click.echo("\n".join(_lines(report)))
+        click.echo("\n".join(map(printable, _lines(report))))
     if not report.ok:
         click.get_current_context().exit(1)
 

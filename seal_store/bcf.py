@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import IO, Any, cast
 
-from seal_store.errors import VariantError
+from seal_store.errors import VariantError, printable
 from seal_store.extras import require
-from seal_store.lines import DAMAGE, Line, damaged, printable, text_lines
+from seal_store.lines import DAMAGE, Line, damaged, text_lines
 
 MAGIC = b"BCF"
 MAX_HEADER = 1 << 28

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from seal_store.lines import printable
+from seal_store.errors import printable
 
 _FORMULA = re.compile("'?[=+\\-@\uff1d\uff0b\uff0d\uff20]|''")
 """How a formula begins, also in full width, or text that could be taken for a guarded one."""

@@ -24,6 +24,13 @@
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """``text`` with control and invisible characters escaped, fit for a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class SealStoreError(Exception):
     """Base class. ``str()`` is the message, ``hint`` what to do next (may be empty)."""
 

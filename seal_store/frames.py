@@ -6,7 +6,6 @@ Nothing here is imported before it is used; :data:`seal_store.extras.EXTRAS` say
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,18 +19,19 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
     import xarray as xr
+    import zarr.abc.store
 
 
-def open_store(path: Path) -> xr.Dataset:
+def open_store(group: zarr.abc.store.Store) -> xr.Dataset:
     """The arrays of a store, lazy; labels are coordinates, ids and names are indexes."""
-    found = _opened(path, "a store as xarray")
+    found = _opened(group, "a store as xarray")
     found = found.set_coords([name for name, v in found.variables.items() if v.ndim == 1])
     return _indexed(found, ("gene_id", "feature_name", "context_name"))
 
 
-def open_effects(path: Path, attributes: Mapping[str, Any]) -> xr.Dataset:
+def open_effects(group: zarr.abc.store.Store, attributes: Mapping[str, Any]) -> xr.Dataset:
     """The arrays of a results group, lazy, labelled as :func:`effects` labels them."""
-    found = _opened(path, "results as xarray")
+    found = _opened(group, "results as xarray")
     found = found.set_coords([name for name, v in found.variables.items() if v.ndim == 1])
     sets, names = (found[name].values.tolist() for name in ("context_set", "context_name"))
     found = found.assign_coords(_contexts(sets, names))
@@ -137,11 +137,11 @@ def expression(
     return anndata.AnnData(X=values, obs=obs, var=var, uns=dict(attributes))
 
 
-def _opened(path: Path, what: str) -> xr.Dataset:
+def _opened(group: zarr.abc.store.Store, what: str) -> xr.Dataset:
     require("xarray", what)
     import xarray as xr
 
-    return xr.open_zarr(path, chunks=None)
+    return xr.open_zarr(group, chunks=None)
 
 
 def _indexed(found: xr.Dataset, names: Sequence[str]) -> xr.Dataset:

@@ -7,9 +7,10 @@ attributes (:class:`Expected`); :func:`check_arrays` compares before anything is
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,12 +49,14 @@ HINT = "it is damaged or not one of ours: copy it again, or make it again"
 class Expected:
     """What an array must declare: one of ``dtypes``, and ``shape``.
 
-    ``whole``: it is read as a whole, so that its size counts.
+    ``whole``: it is read as a whole, so that its size counts. ``chunk``, if given, is the shape
+    that its chunks must have; None where that is free.
     """
 
     dtypes: tuple[str, ...]
     shape: tuple[int, ...]
     whole: bool = True
+    chunk: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,17 @@ class Chunks:
     """How the chunks of an array decode: ``size`` in bytes, ``codec``, ``tail`` of a checksum.
 
     ``entries`` are those of a chunk of text, whose ``size`` is the largest; 0 for numbers.
-    ``inner`` is the number of chunks in a shard, 0 without shards; ``files`` that of chunks or
-    shards, ``total`` the bytes of the array.
+    ``shape`` is that of a chunk; ``inner`` the number of chunks in a shard, 0 without shards;
+    ``grid`` that of files (chunks or shards) along each dimension, ``total`` the array's bytes.
     """
 
     size: int
     entries: int
     codec: str
     tail: int
+    shape: tuple[int, ...]
     inner: int
-    files: int
+    grid: tuple[int, ...]
     total: int
 
 
@@ -92,7 +96,8 @@ def read_metadata(path: Path, listed: Mapping[str, Entry]) -> dict[str, Any]:
             raise ValueError("not a Zarr v3 group")
         if not isinstance(found["attributes"], dict):
             raise ValueError("no attributes")
-        if not isinstance(found["consolidated_metadata"]["metadata"], dict):
+        arrays = found["consolidated_metadata"]["metadata"]
+        if not isinstance(arrays, dict) or not all(isinstance(a, dict) for a in arrays.values()):
             raise ValueError("no consolidated metadata")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:100]
@@ -129,17 +134,18 @@ def check_arrays(
     Arrays beside the expected ones may be there; they need a known dtype and known codecs too.
     """
     stored: Counter[str] = Counter()
-    files: Counter[str] = Counter()
+    files: defaultdict[str, set[str]] = defaultdict(set)
     for name, entry in listed.items():
-        array = name.rpartition("/c/")[0]
+        array, _, place = name.rpartition("/c/")
         stored[array] += entry["size"]
-        files[array] += 1
+        files[array].add(place)
     found = {}
     for name, declared in metadata["consolidated_metadata"]["metadata"].items():
         try:
             if not all(part.strip(".") for part in name.split("/")):
                 raise ValueError("its name leads outside the group")
             if declared["node_type"] == "group":
+                _check_group(declared)
                 continue
             chunks = _chunks(declared)
             want = expected.get(name)
@@ -152,8 +158,18 @@ def check_arrays(
     return found
 
 
+def _check_group(declared: Mapping[str, Any]) -> None:
+    """A group within has no metadata of its own that zarr would go by."""
+    own = declared.get("consolidated_metadata")
+    known = {"node_type", "zarr_format", "attributes", "consolidated_metadata"}
+    if declared["zarr_format"] != 3 or not known.issuperset(declared):
+        raise ValueError("not a plain Zarr v3 group")
+    if own is not None and own["metadata"] != {}:
+        raise ValueError("a group with metadata of its own")
+
+
 def _compare(
-    declared: Mapping[str, Any], want: Expected, chunks: Chunks, files: int, stored: int
+    declared: Mapping[str, Any], want: Expected, chunks: Chunks, files: set[str], stored: int
 ) -> None:
     shape = tuple(declared["shape"])
     if declared["data_type"] not in want.dtypes or shape != want.shape:
@@ -161,8 +177,15 @@ def _compare(
             f"declares {declared['data_type']} {_short(shape)}, "
             f"expected {' or '.join(want.dtypes)} {_short(want.shape)}"
         )
-    if "float" in declared["data_type"] and files < chunks.files:
-        raise ValueError(f"declares {chunks.files} chunk files, the manifest lists {files}")
+    if any(n not in (None, own) for n, own in zip(want.chunk, chunks.shape, strict=False)):
+        raise ValueError(f"declares chunks {_short(chunks.shape)}")
+    if "float" in declared["data_type"]:
+        count = math.prod(chunks.grid)
+        if len(files) < count:
+            raise ValueError(f"declares {count} chunk files, the manifest lists {len(files)}")
+        for place in itertools.product(*map(range, chunks.grid)):
+            if "/".join(map(str, place)) not in files:
+                raise ValueError(f"the manifest lacks its chunk {_short(place)}")
     if want.whole and chunks.total > WHOLE_LIMIT + RATIO * stored:
         raise ValueError(f"declares {chunks.total} bytes, but its files hold {stored}")
 
@@ -180,6 +203,8 @@ def _chunks(declared: Mapping[str, Any]) -> Chunks:
     if declared["chunk_grid"]["name"] != "regular":
         raise ValueError("chunks are not regular")
     outer = _lengths(declared["chunk_grid"]["configuration"]["chunk_shape"], 1)
+    if dtype == "string" and declared["fill_value"] != "":
+        raise ValueError(f"fill value {str(declared['fill_value'])[:60]!r}")
     codecs, chunk, inner = declared["codecs"], outer, 0
     if len(shape) != len(outer):
         raise ValueError("shape and chunks have another number of dimensions")
@@ -201,11 +226,11 @@ def _chunks(declared: Mapping[str, Any]) -> Chunks:
     size = math.prod(chunk) * width
     if size > CHUNK_LIMIT:
         raise ValueError(f"declares chunks of {size} bytes, at most {CHUNK_LIMIT} are read")
-    files = math.prod(-(-length // c) for length, c in zip(shape, outer, strict=True))
+    grid = tuple(-(-length // c) for length, c in zip(shape, outer, strict=True))
     entries = math.prod(chunk) if text else 0
     limit = min(CHUNK_LIMIT, entries * TEXT_LIMIT) if text else size
     codec, tail = _compressor(codecs, text)
-    return Chunks(limit, entries, codec, tail, inner, files, math.prod(shape) * width)
+    return Chunks(limit, entries, codec, tail, chunk, inner, grid, math.prod(shape) * width)
 
 
 def _compressor(codecs: Any, text: bool) -> tuple[str, int]:
@@ -242,7 +267,7 @@ class Guarded(LocalStore):
         self, root: Path, listed: Mapping[str, Entry], chunks: Mapping[str, Chunks]
     ) -> None:
         super().__init__(root, read_only=True)
-        self._listed, self._chunks = listed, chunks
+        self.listed, self._chunks = listed, chunks
 
     def with_read_only(self, read_only: bool = False) -> Guarded:
         """Itself. Raises :class:`ValueError` if it is to be written to."""
@@ -275,9 +300,9 @@ class Guarded(LocalStore):
         return self._checked(key, found, byte_range)
 
     def _may(self, key: str, byte_range: ByteRequest | None) -> bool:
-        if key not in self._listed:
+        if key not in self.listed:
             return False
-        size = self._listed[key]["size"]
+        size = self.listed[key]["size"]
         if isinstance(byte_range, RangeByteRequest) and not (
             0 <= byte_range.start <= byte_range.end <= size
         ):
@@ -334,11 +359,19 @@ def decoded_size(data: np.ndarray, codec: str) -> int | None:
     ``data`` is uint8, without checksum.
     """
     if codec == "blosc":
-        head = data[:16].tobytes()
-        return int.from_bytes(head[4:8], "little") if len(head) == 16 else None
+        return _blosc_size(data[:16].tobytes(), len(data))
     if codec == "zstd":
         return _zstd_size(data.tobytes())
     return len(data)
+
+
+def _blosc_size(head: bytes, stored: int) -> int | None:
+    """Bytes of a Blosc chunk from its header; None unless all of it is there, as Blosc trusts."""
+    if len(head) < 16 or int.from_bytes(head[12:16], "little") != stored:
+        return None
+    size = int.from_bytes(head[4:8], "little")
+    plain = bool(head[2] & 2)
+    return None if plain and stored != size + 16 else size
 
 
 def _zstd_size(data: bytes) -> int | None:

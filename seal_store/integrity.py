@@ -91,6 +91,9 @@ class Report:
         }
 
 
+ROWS = ("gene", "variant")
+"""Dimensions along which an array has rows of genes."""
+
 Place = Callable[[str], "tuple[int | None, list[str]]"]
 """Shard and genes of a file, where they can be told."""
 
@@ -249,9 +252,9 @@ class Opened:
             return
         try:
             self.genes = [str(gene) for gene in read(self.group["gene_id"])]
-        except (StoreError, KeyError):
-            shape = metadata["consolidated_metadata"]["metadata"]["gene_id"]["shape"]
-            self.genes = [f"row {row}" for row in range(shape[0])]  # its own fault is noted later
+        except (StoreError, KeyError, TypeError):  # its own fault is noted
+            rows = expected["gene_id"].shape[0]
+            self.genes = [f"row {row}" for row in range(rows)]
 
     def _needed(self, expected: Mapping[str, guard.Expected]) -> set[str]:
         if self.report.kind == "results":
@@ -265,9 +268,12 @@ class Opened:
         """Shard of a store's file, and the genes whose rows it holds."""
         name, found, rest = file.rpartition("/c/")
         array = self.group.get(name) if found and self.group is not None else None
-        if array is None or array.metadata.dimension_names[:1] not in (("gene",), ("variant",)):
+        first = rest.split("/")[0]
+        if not isinstance(array, zarr.Array) or not (first.isascii() and first.isdigit()):
+            return None, []
+        if (getattr(array.metadata, "dimension_names", None) or ("",))[0] not in ROWS:
             return None, []
         rows = (array.shards or array.chunks)[0]
-        index = int(rest.split("/")[0])
+        index = int(first[:18])
         genes = self.genes[index * rows : (index + 1) * rows]
         return index if array.shards else None, list(dict.fromkeys(genes))

@@ -30,6 +30,9 @@ SEQUENCE_LENGTH = 45_000
 
 CHUNK_BYTES = 8 << 20
 
+TEXTS_BYTES = 256 << 20
+"""Bytes of an array of strings in memory, as wide as the longest."""
+
 
 @dataclass(frozen=True)
 class ArraySpec:
@@ -316,6 +319,20 @@ def read(array: zarr.Array[Any], key: Any = ..., *, orthogonal: bool = False) ->
             f"{where}: damaged data ({str(error).splitlines()[0][:120]})",
             "copy it again or build it again",
         ) from error
+
+
+def texts(values: np.ndarray, where: str) -> np.ndarray:
+    """Strings as numpy ``U``, all as wide as the longest.
+
+    Raises :class:`FormatError` where that would take more than :data:`TEXTS_BYTES`.
+    """
+    found = values.tolist()
+    longest = max(map(len, found), default=0)
+    if 4 * longest * len(found) > TEXTS_BYTES:
+        raise FormatError(
+            f"{where}: a text of {longest} characters among {len(found)}", "is it one of ours?"
+        )
+    return np.array(found, dtype=np.str_)
 
 
 def rows_per_chunk(entry: ArraySpec, sizes: Mapping[str, int]) -> int:

@@ -120,13 +120,6 @@ def damaged(where: str, unit: str, number: int, error: BaseException) -> Variant
     )
 
 
-def printable(text: str) -> str:
-    """``text`` with control and invisible characters escaped, fit for a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 class _Source(io.RawIOBase):
     """Passes bytes on and remembers the last ones, to see whether BGZF is whole."""
 

@@ -22,7 +22,7 @@ from seal_store.errors import FormatError, OutputError, UnfinishedError
 from seal_store.genome import file_sha256
 
 MANIFEST = "manifest.json"
-MANIFEST_BYTES, METADATA_BYTES = 256 << 20, 16 << 20
+MANIFEST_BYTES, METADATA_BYTES = 256 << 20, 4 << 20
 """Largest manifest, and largest ``zarr.json`` of a group, that is read."""
 
 JOURNAL = "journal"
@@ -212,8 +212,7 @@ def load(path: Path, what: str, command: str) -> dict[str, Entry]:
             f"{file}: damaged ({str(error)[:100]})", f"copy the {what} again or make it again"
         ) from None
     for name in files:
-        parts = PurePosixPath(name)
-        if parts.is_absolute() or ".." in parts.parts or "\0" in name or not name:
+        if "\0" in name or {"", ".", ".."}.intersection(name.split("/")):
             raise FormatError(f"{file}: names a file outside the {what}: {name[:200]!r}")
     return files
 
@@ -320,8 +319,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it is there."""
+    """Remove a file or folder if it is there; of a group last what tells that it is ours."""
     if path.is_dir() and not path.is_symlink():
+        for inner in path.iterdir():
+            if inner.name != GROUP:
+                remove(inner)
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

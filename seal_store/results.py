@@ -32,6 +32,7 @@ from seal_store.layout import (
     read,
     rows_per_chunk,
     spec,
+    texts,
 )
 from seal_store.scorer import Rows, Scorer
 from seal_store.store import check_attributes, consolidate, software
@@ -357,11 +358,7 @@ class Results:
         columns = {}
         lifted = [e.name for e in LIFTED if e.name in self.group]
         for name in (*COLUMNS, *lifted):
-            array = get(self.group, name)
-            is_text = array.dtype.kind not in "bif"
-            columns[name] = (
-                np.array(self._strings(name, part), np.str_) if is_text else read(array, part)
-            )
+            columns[name] = read(get(self.group, name), part)
         calibrated = {
             e.name: read(get(self.group, e.name), part) for e in CALIBRATED if e.name in self.group
         }
@@ -388,7 +385,7 @@ class Results:
 
     def labels(self, name: str, part: slice = slice(None)) -> np.ndarray:
         """An array of strings, or a part of it: ``target_name``, ``feature_name`` ..."""
-        return np.array(self._strings(name, part), np.str_)
+        return texts(read(get(self.group, name), part), f"{self.path}: {name}")
 
     def batches(self) -> Iterator[Rows]:
         """All rows, one chunk at a time."""
@@ -403,7 +400,7 @@ class Results:
         attributions too, if there are any. :func:`seal_store.to_frame` makes a table of it.
         Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
         """
-        return frames.open_effects(self.path, self.attributes)
+        return frames.open_effects(self.group.store, self.attributes)
 
     def _strings(self, name: str, part: slice) -> list[str]:
         return [str(value) for value in read(get(self.group, name), part)]

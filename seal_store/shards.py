@@ -10,11 +10,12 @@ and length of each chunk and their CRC-32C; a chunk is Blosc or Zstandard data a
 from __future__ import annotations
 
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -23,7 +24,7 @@ from numcodecs import Blosc, Zstd
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
 from seal_store.errors import FormatError
-from seal_store.guard import decoded_size
+from seal_store.guard import Guarded, decoded_size
 
 _CRC = 4
 _NONE = np.iinfo(np.uint64).max
@@ -57,6 +58,9 @@ class ShardFiles:
         )
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._index: dict[tuple[int, ...], np.ndarray] = {}
+        store = array.store
+        self._listed = store.listed if isinstance(store, Guarded) else None
+        self._name = array.path
 
     def read(self, wanted: Sequence[tuple[int, ...]]) -> np.ndarray:
         """Chunks by their position in the grid of chunks: ``(len(wanted), *chunk shape)``.
@@ -120,7 +124,7 @@ class ShardFiles:
         """Fill ``out[i]`` for each ``(i, place)``, chunks of one shard."""
         path = self._path(shard)
         try:
-            with path.open("rb") as file:
+            with self._opened(shard) as file:
                 index = self._index.get(shard)
                 if index is None:
                     index = self._index[shard] = self._read_index(file.fileno())
@@ -137,6 +141,22 @@ class ShardFiles:
             raise FormatError(
                 f"{path}: damaged data ({str(error)[:120]})", "copy it again or build it again"
             ) from error
+
+    def _opened(self, shard: tuple[int, ...]) -> BinaryIO:
+        """A shard's file; of a finished folder, one that the manifest lists, as it lists it."""
+        path = self._path(shard)
+        if self._listed is None:
+            return path.open("rb")
+        entry = self._listed.get("/".join([self._name, "c", *map(str, shard)]))
+        if entry is None:
+            raise ValueError("not in the manifest")
+        # not blocking: what is a pipe by now is told below
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size != entry["size"]:
+            file.close()
+            raise ValueError("not as the manifest lists it")
+        return file
 
     def _read_index(self, file: int) -> np.ndarray:
         """Offset and length of each chunk of a shard: uint64 ``(*chunks, 2)``."""

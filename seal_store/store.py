@@ -34,8 +34,10 @@ from seal_store.layout import (
     SEQUENCE_LENGTH,
     SEQUENCE_OFFSET,
     STORE,
+    ArraySpec,
     get,
     read,
+    texts,
 )
 
 if TYPE_CHECKING:
@@ -68,13 +70,16 @@ def check_attributes(
             "upgrade seal-store" if isinstance(written, int) and written > format_version else "",
         )
     text = files("seal_store.schemas").joinpath(f"{schema}-{format_version}.json").read_text()
-    try:
-        jsonschema.validate(found, json.loads(text))
-    except jsonschema.ValidationError as error:
-        raise FormatError(
-            f"{where}: attributes {error.json_path}: {error.message[:200]}"
-        ) from error
+    for error in _validator(json.loads(text)).iter_errors(found):  # the first is enough
+        raise FormatError(f"{where}: attributes {error.json_path[:200]}: {error.message[:200]}")
     return found
+
+
+def _validator(schema: Mapping[str, Any]) -> Any:
+    """Of JSON Schema, but an integer is written as one: not 200.0, which Python takes otherwise."""
+    kind = jsonschema.validators.validator_for(schema)
+    checker = kind.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    return jsonschema.validators.extend(kind, type_checker=checker)(schema)
 
 
 def expected_arrays(attributes: Mapping[str, Any]) -> dict[str, Expected]:
@@ -97,6 +102,7 @@ def expected_arrays(attributes: Mapping[str, Any]) -> dict[str, Expected]:
             ("string" if entry.dtype == "str" else entry.dtype,),
             tuple(sizes[dim] for dim in entry.dims),
             whole=not entry.sharded,
+            chunk=_chunk(entry, sizes) if entry.sharded else (),
         )
         for entry in STORE
     }
@@ -130,6 +136,11 @@ def expected_arrays(attributes: Mapping[str, Any]) -> dict[str, Expected]:
             shape = tuple(sizes[dim] for dim in entry.dims)
             found[f"calibration/{scheme}/{entry.name}"] = Expected((dtype,), shape)
     return found
+
+
+def _chunk(entry: ArraySpec, sizes: Mapping[str, int]) -> tuple[int | None, ...]:
+    """One gene, and all else but the number of windows: so readers find a gene's values."""
+    return tuple({"gene": 1, "window": None}.get(dim, sizes[dim]) for dim in entry.dims)
 
 
 def consolidate(path: Path) -> None:
@@ -202,7 +213,7 @@ class Store:
     def column(self, name: str) -> np.ndarray:
         """A whole one-dimensional array; strings as numpy ``U``."""
         values = read(self.array(name))
-        return np.array(values.tolist(), dtype=np.str_) if values.dtype.kind == "T" else values
+        return texts(values, f"{self.path}: {name}") if values.dtype.kind == "T" else values
 
     @cached_property
     def gene_id(self) -> np.ndarray:
@@ -285,7 +296,7 @@ class Store:
         so ``.sel(gene_id=...)`` works. Attributes are those of the store, as ``seal_store``.
         Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
         """
-        return frames.open_store(self.path)
+        return frames.open_store(self.group.store)
 
     def to_anndata(self) -> anndata.AnnData:
         """Reference predictions as AnnData: genes (``obs``) x contexts (``var``), in memory.

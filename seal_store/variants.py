@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seal_store.bcf import MAGIC, bcf_records, read_header
-from seal_store.errors import VariantError
+from seal_store.errors import VariantError, printable
 from seal_store.index import find_index, read_index
 from seal_store.lines import (
     DAMAGE,
@@ -26,7 +26,6 @@ from seal_store.lines import (
     is_gzip,
     opened,
     pass_over,
-    printable,
     text_lines,
 )
 from seal_store.regions import Region, Regions

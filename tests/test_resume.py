@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import socket
 import time
@@ -117,6 +118,30 @@ def kill_often(work: Callable[[], None], out: Path, kills: int, rng: np.random.G
     assert finish(work)[1] == 0
     assert files(out) == expected
     assert sorted(p.name for p in out.parent.iterdir()) == [out.name]
+
+
+def test_a_removal_that_was_cut_off_can_be_ended(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At whatever file it stopped, what is left is still known as our own."""
+    out = tmp_path / "out.zarr"
+    unlink, count = os.unlink, len(files(store.path))
+
+    def dying(*args: Any, **more: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        unlink(*args, **more)
+
+    for stop in {0, 1, *range(2, count, 7), count - 2, count - 1}:
+        shutil.copytree(store.path, manifest.partial_path(out))
+        left = stop
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(os, "unlink", dying)
+            manifest.remove(manifest.partial_path(out))
+        assert manifest.claim(out, overwrite=True) == manifest.partial_path(out)
+        assert not manifest.partial_path(out).exists()
 
 
 @pytest.fixture
