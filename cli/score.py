@@ -313,10 +313,16 @@ def _run(
     from seal_store.write import is_finished, write_scores
 
     out = common["out"]
-    if common["resume"] and source == "-":
-        raise InputError("--resume: stdin cannot be read again", "write it to a file first")
-    if common["resume"] and is_finished(out):
-        click.echo(json.dumps({"out": str(out)}) if common["as_json"] else f"{out}: is finished")
+    if (
+        common["resume"]
+        and vcf is not None
+        and (source == "-" or (vcf.exists() and not vcf.is_file()))
+    ):
+        raise InputError(
+            f"--resume: {source} is not a file, and cannot be read again", "write it to one first"
+        )
+    if common["resume"] and not common["overwrite"] and is_finished(out):
+        _tell_finished(scorer, out, source, regions, as_json=common["as_json"])
         return
     announce(scorer.attributor, None, quiet=common["quiet"])
     notes: list[str] = []
@@ -384,3 +390,18 @@ def _accounts(facts: dict[str, Any]) -> list[str]:
     if facts["genes_too_long"]:
         lines.append(f"  pairs of allele and gene too long: {facts['genes_too_long']}")
     return lines
+
+
+def _tell_finished(
+    scorer: Scorer, out: Path, source: str, regions: tuple[str, ...], *, as_json: bool
+) -> None:
+    """What a run finds that has nothing left to do."""
+    from seal_store.write import check_finished
+
+    facts: dict[str, Any] = {"out": str(out), "finished": True}
+    text = f"{out}: is finished (a table does not say from which inputs)"
+    if out.suffix == ".zarr":
+        counts = check_finished(scorer, out, source, regions)
+        facts |= counts.to_dict()
+        text = f"{out}: is finished, {counts.rows} rows"
+    click.echo(json.dumps(facts) if as_json else text)

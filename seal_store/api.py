@@ -13,7 +13,6 @@ import numpy as np
 from seal_store import frames
 from seal_store.errors import VariantError
 from seal_store.extras import require
-from seal_store.genome import file_sha256
 from seal_store.given import from_table, from_tuples, is_table
 from seal_store.grid import MAX_DISTANCE
 from seal_store.layout import RESULTS
@@ -152,7 +151,6 @@ def score(
     columns["id"] = np.array([noted.ids[i] for i in own.tolist()], object)
     columns[place] = np.array(noted.lines, np.int64)[own]
     attributes = describe(scorer, source, "seal_store.score")
-    attributes["variants_sha256"] = file_sha256(source) if Path(source).is_file() else None
     return frames.effects(
         columns,
         np.concatenate(effect + [rows.effect for rows in found]),

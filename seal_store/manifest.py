@@ -167,7 +167,7 @@ def complete_files(partial: Path) -> None:
 def replace(partial: Path, path: Path) -> None:
     """Rename ``partial`` to ``path``; what stood there is removed only afterwards."""
     if path.is_dir() and not path.is_symlink():
-        old = path.with_name(path.name + ".old")
+        old = path.with_name(f".{path.name}.replaced")
         remove(old)
         os.replace(path, old)
         os.replace(partial, path)

@@ -18,6 +18,7 @@ import zarr
 from seal_store import frames, guard, journal, manifest
 from seal_store.attribute import CLOSED
 from seal_store.errors import FormatError, OutputError
+from seal_store.genome import file_sha256
 from seal_store.guard import Expected
 from seal_store.layout import (
     ATTRIBUTION,
@@ -41,12 +42,19 @@ if TYPE_CHECKING:
     import xarray as xr
 
 ATTRIBUTE = "seal_store_results"
+ANY_LENGTH = ("id", "ref", "alt", "source_ref", "source_alt")
+"""Columns of text that stays as long as each is; others are names, numpy ``U``."""
+
 COLUMNS = tuple(entry.name for entry in RESULTS if entry.dims == ("variant",))
 
 
 def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
-    """Attributes of results: how they were computed and from what, without the counts."""
+    """Attributes of results: how they were computed and from what, without the counts.
+
+    ``variants`` names the input; where it is a file, its SHA-256 is among them.
+    """
     options, store = scorer.options, scorer.store
+    file = Path(variants)
     return {
         "results_version": RESULTS_VERSION,
         "scheme": options.scheme,
@@ -59,6 +67,7 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
         "attribution": attribution_attributes(scorer),
         "calibration": scorer.calibration.source if scorer.calibration else None,
         "variants": variants,
+        "variants_sha256": file_sha256(file) if file.is_file() else None,
         "liftover": scorer.lifter.describe() if scorer.lifter else None,
         "store": {
             "path": str(store.path.resolve()),
@@ -325,7 +334,12 @@ class Results:
     def __init__(self, path: str | Path) -> None:
         """Open. Raises :class:`UnfinishedError` or :class:`FormatError`."""
         self.path = Path(path)
-        self.listed = manifest.check(self.path, "results", "score again with --overwrite")
+        partial = manifest.partial_path(self.path)
+        whole = (partial / manifest.MANIFEST).exists()
+        hint = f"all of it is there: rename {partial.name} to {self.path.name}"
+        self.listed = manifest.check(
+            self.path, "results", hint if whole else "score again with --overwrite"
+        )
         """Size and SHA-256 of every file, as the manifest has them."""
         metadata = guard.read_metadata(self.path, self.listed)
         self.attributes = check_attributes(
@@ -358,7 +372,9 @@ class Results:
         columns = {}
         lifted = [e.name for e in LIFTED if e.name in self.group]
         for name in (*COLUMNS, *lifted):
-            columns[name] = read(get(self.group, name), part)
+            values = read(get(self.group, name), part)
+            is_short = values.dtype.kind == "T" and name not in ANY_LENGTH
+            columns[name] = texts(values, f"{self.path}: {name}") if is_short else values
         calibrated = {
             e.name: read(get(self.group, e.name), part) for e in CALIBRATED if e.name in self.group
         }

@@ -181,6 +181,7 @@ class Scorer:
             self.counts.add(chunk.counts)
             progress("alleles", self.counts.alleles, None)
             yield rows
+        self.store.check_unchanged()
 
     def reason(self, allele: Allele) -> str:
         """Why ``allele`` has no row: one of :data:`seal_store.assign.REASONS`, empty if it has.

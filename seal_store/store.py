@@ -21,7 +21,7 @@ import zarr
 
 from seal_store import frames, guard, manifest
 from seal_store.cnn import LAYERS, Beluga, CnnConfig
-from seal_store.errors import FormatError, GeneTableError, HeadsError
+from seal_store.errors import FormatError, GeneTableError, HeadsError, StoreError
 from seal_store.genes import GeneTable
 from seal_store.genome import file_sha256
 from seal_store.grid import Grid
@@ -168,6 +168,7 @@ class Store:
         finish = f"finish it with `seal-store build --finalize --out {self.path}`"
         self.listed = manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
         """Size and SHA-256 of every file, as the manifest has them."""
+        self.sha256  # noqa: B018 - as it was opened
         metadata = guard.read_metadata(self.path, self.listed)
         attributes = check_attributes(
             metadata["attributes"], self.path, ATTRIBUTE, "store", FORMAT_VERSION
@@ -196,10 +197,19 @@ class Store:
     def __len__(self) -> int:
         return len(self.gene_id)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the manifest, the fingerprint of the whole store."""
+        """SHA-256 of the manifest, the fingerprint of the whole store as it was opened."""
         return file_sha256(self.path / manifest.MANIFEST)
+
+    def check_unchanged(self) -> None:
+        """Raise :class:`StoreError` if another store stands in its place by now."""
+        try:
+            same = file_sha256(self.path / manifest.MANIFEST) == self.sha256
+        except OSError:
+            same = False
+        if not same:
+            raise StoreError(f"{self.path} was replaced while it was read", "start again")
 
     @property
     def has_hidden(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,11 +16,10 @@ from seal_store import journal, manifest
 from seal_store.assign import Counts
 from seal_store.errors import InputError, OutputError
 from seal_store.export import ENDINGS, PLAIN, Form, RenderedWriter, check_form, ending
-from seal_store.genome import file_sha256
 from seal_store.journal import Checkpoint
 from seal_store.lock import hold
 from seal_store.progress import Progress, silent
-from seal_store.results import Writer, ZarrWriter, describe
+from seal_store.results import ATTRIBUTE, Results, Writer, ZarrWriter, describe
 from seal_store.scorer import Rows, Scorer
 from seal_store.tables import TsvWriter
 from seal_store.variants import Allele
@@ -55,8 +55,13 @@ def write_scores(
     :class:`OutputError` if another process writes ``out``, if it exists and ``overwrite`` is
     false, or if the run to resume had other inputs or options.
     """
-    if out.resolve() == scorer.store.path.resolve():
+    out, store = out.resolve(), scorer.store.path.resolve()
+    if out == store:
         raise OutputError(f"{out} is the store itself", "choose another --out")
+    if store in out.parents:
+        raise OutputError(f"{out} lies in the store {store}", "choose another --out")
+    if out == Path(source).resolve():
+        raise OutputError(f"{out} is the input itself", "choose another --out")
     with hold(out):
         run = _Run(scorer, out, source, regions, form, command)
         run.begin(overwrite=overwrite, resume=resume)
@@ -77,7 +82,7 @@ def write_scores(
 def complete_publishing(out: Path) -> None:
     """End what a run killed in the middle of publishing ``out`` had begun."""
     partial = manifest.partial_path(out)
-    if (partial / manifest.MANIFEST).exists():
+    if ATTRIBUTE in manifest.attributes(partial) and (partial / manifest.MANIFEST).exists():
         manifest.remove(partial / manifest.JOURNAL)
         manifest.replace(partial, out)
     else:
@@ -86,9 +91,36 @@ def complete_publishing(out: Path) -> None:
 
 def is_finished(out: Path) -> bool:
     """Whether ``out`` is there and no run of it waits to be resumed."""
+    out = out.resolve()
     with hold(out):
         complete_publishing(out)
         return out.exists() and not manifest.partial_path(out).exists()
+
+
+def check_finished(scorer: Scorer, out: Path, source: str, regions: Sequence[str] = ()) -> Counts:
+    """The counts of a finished results group, of the same inputs and options as a run now.
+
+    Raises :class:`OutputError` naming the difference, and :class:`FormatError` if ``out`` is
+    something else.
+    """
+    results = Results(out)
+    made = results.attributes
+    now = {**describe(scorer, source, ""), "regions": list(regions)}
+    names = set(now) - {"command", "device", "software"}
+    if made["attribution"] and not now["attribution"]:
+        names.discard("attribution")  # added later
+    facts = json.loads(json.dumps(now))
+    own = {"regions": [], **made}
+    then, asked = ({name: x[name] for name in sorted(names)} for x in (own, facts))
+    if results.contexts() != (scorer.context_name, scorer.context_set):
+        then["contexts"], asked["contexts"] = "others", "these"
+    if then != asked:
+        name, was, would = journal.difference(then, asked)
+        raise OutputError(
+            f"{out} is finished, with {name} {was!r}, not {would!r}",
+            "choose another --out, or --overwrite without --resume",
+        )
+    return Counts.from_dict(made["counts"])
 
 
 class _Run:
@@ -111,6 +143,7 @@ class _Run:
 
     def begin(self, *, overwrite: bool, resume: bool) -> None:
         """Open the writer, new or where an earlier run stopped."""
+        self.facts = describe(self.scorer, self.source, self.command)
         self.fingerprint = self._fingerprint()
         complete_publishing(self.out)
         state = None
@@ -141,8 +174,7 @@ class _Run:
             if pending is not None:
                 pending.result()
         counts = scorer.counts.to_dict()
-        attributes = describe(scorer, self.source, self.command)
-        attributes["variants_sha256"] = self.fingerprint["input"]
+        attributes = {**self.facts, "command": self.command}
         if self.regions:
             attributes["regions"] = self.regions
         self.writer.publish({**attributes, "counts": counts})
@@ -179,17 +211,14 @@ class _Run:
     def _fingerprint(self) -> dict[str, Any]:
         """Whatever must be the same for a resumed run to end with the same bytes."""
         scorer = self.scorer
-        found = describe(scorer, self.source, "")
-        found.pop("command")
+        found = {name: value for name, value in self.facts.items() if name != "command"}
         names = "\n".join((*scorer.context_set, *scorer.context_name))
         targets = scorer.attributor.targets.tolist() if scorer.attributor else []
-        file = Path(self.source)
         selection = self.form.selection
         return {
             **found,
             "contexts": hashlib.sha256(names.encode()).hexdigest(),
             "targets": hashlib.sha256(str(targets).encode()).hexdigest(),
-            "input": file_sha256(file) if file.is_file() else None,
             "batch": scorer.options.batch,
             "regions": self.regions,
             "output": self.out.suffix,

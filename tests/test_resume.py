@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -26,15 +26,15 @@ from seal_store import journal, layout, manifest, scorer
 from seal_store import plan as plan_module
 from seal_store.attribute import AttributionOptions
 from seal_store.build import build
-from seal_store.errors import OutputError
+from seal_store.errors import FormatError, OutputError, StoreError, UnfinishedError
 from seal_store.lock import hold, lock_path
 from seal_store.plan import BuildOptions
 from seal_store.results import Results
 from seal_store.scorer import ScoreOptions, Scorer
 from seal_store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants import read_variants
-from seal_store.write import write_scores
+from seal_store.variants import Allele, read_variants
+from seal_store.write import check_finished, is_finished, write_scores
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["pytest", "seal_store.write", "seal_store.build"])
@@ -262,7 +262,7 @@ def test_a_run_with_other_inputs_or_options_is_not_gone_on_with(
         scored(store, vcf, out, scheme="centered")
     with vcf.open("a") as handle:
         handle.write("chr1\t20000\t.\tA\tC\n")
-    with pytest.raises(OutputError, match="begun with input '[0-9a-f]{64}', not"):
+    with pytest.raises(OutputError, match="begun with variants_sha256 '[0-9a-f]{64}', not"):
         scored(store, vcf, out)
     assert files(manifest.partial_path(out)) == before
 
@@ -347,11 +347,12 @@ def test_resume_at_the_command_line(
     assert cli(*command, "--resume").exit_code == 0
     before = files(out)
     done = cli(*command, "--resume")
-    assert (done.exit_code, done.stdout) == (0, f"{out}: is finished\n")
+    assert done.exit_code == 0
+    assert done.stdout.startswith(f"{out}: is finished")
     assert files(out) == before
     done = cli("score", "vcf", "-", "--store", store.path, "--out", out, "--resume")
     assert done.exit_code == 1
-    assert "stdin cannot be read again" in done.stderr
+    assert "cannot be read again" in done.stderr
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -381,3 +382,124 @@ def test_a_manifest_that_was_being_written_is_not_listed(
 
     write_scores(scorer, read_variants(vcf), out, source=str(vcf), progress=progress)
     assert len(Results(out)) == scorer.counts.rows
+
+
+def test_a_store_that_is_replaced_while_it_is_scored_from_is_told(
+    make_store: Callable[..., Store], vcf: Path, tmp_path: Path
+) -> None:
+    """Effects of both would stand side by side; here the new one even has the same files."""
+    first = make_store()
+    scorer_ = Scorer(first, ScoreOptions(device="cpu"))
+
+    def alleles() -> Iterator[Allele]:
+        yield from read_variants(vcf)
+        listed = first.path / manifest.MANIFEST
+        listed.write_text(json.dumps({"files": json.loads(listed.read_text())["files"]}))
+
+    with pytest.raises(StoreError, match="was replaced while it was read"):
+        write_scores(scorer_, alleles(), tmp_path / "out.zarr", source=str(vcf))
+    assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"scheme": "centered"}, "with scheme 'grid', not 'centered'"),
+        ({"contexts": ("adulthood.MD",)}, "with contexts"),
+        ({"max_distance": 10}, "with max_distance 20000, not 10"),
+    ],
+)
+def test_finished_results_of_another_run_are_not_taken_for_those_asked_for(
+    store: Store, vcf: Path, tmp_path: Path, more: dict[str, Any], says: str
+) -> None:
+    out = tmp_path / "out.zarr"
+    scored(store, vcf, out)
+    same = Scorer(store, ScoreOptions(device="cpu"))
+    assert check_finished(same, out, str(vcf)).to_dict() == Results(out).attributes["counts"]
+    with pytest.raises(OutputError, match=f"out.zarr is finished, {says}"):
+        check_finished(Scorer(store, ScoreOptions(device="cpu", **more)), out, str(vcf))
+    with pytest.raises(OutputError, match="with regions"):
+        check_finished(same, out, str(vcf), ["chr1:5-6"])
+    vcf.write_text(vcf.read_text() + "chr1\t20000\t.\tA\tC\n")
+    with pytest.raises(OutputError, match="with variants_sha256"):
+        check_finished(same, out, str(vcf))
+    with pytest.raises(FormatError, match="not a seal-store results"):
+        check_finished(same, tmp_path, str(vcf))
+
+
+def test_overwrite_scores_again_what_is_finished(
+    cli: Callable[..., Result], store: Store, vcf: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.zarr"
+    args = ["score", "vcf", vcf, "--store", store.path, "--device", "cpu", "-q", "--out", out]
+    assert cli(*args).exit_code == 0
+    again = cli(*args, "--resume", "--json")
+    assert json.loads(again.stdout)["rows"] == len(Results(out))
+    assert cli(*args, "--resume", "--scheme", "centered").exit_code == 1
+    assert cli(*args, "--resume", "--overwrite", "--scheme", "centered").exit_code == 0
+    assert Results(out).attributes["scheme"] == "centered"
+
+
+def test_what_comes_through_a_pipe_is_not_resumed(
+    cli: Callable[..., Result], store: Store, tmp_path: Path
+) -> None:
+    """A later run would get what follows, of whatever is piped into it then."""
+    os.mkfifo(tmp_path / "in.vcf")
+    args = ["score", "vcf", tmp_path / "in.vcf", "--store", store.path, "--resume"]
+    found = cli(*args, "--out", tmp_path / "out.zarr")
+    assert found.exit_code == 1
+    assert "is not a file, and cannot be read again" in found.stderr
+
+
+def test_an_output_is_not_its_own_input_nor_within_the_store(
+    store: Store, vcf: Path, tmp_path: Path
+) -> None:
+    table = Path(shutil.copy(vcf, tmp_path / "in.tsv"))
+    before = table.read_bytes()
+    scorer_ = Scorer(store, ScoreOptions(device="cpu"))
+    with pytest.raises(OutputError, match="is the input itself"):
+        write_scores(scorer_, [], table, source=str(table), overwrite=True)
+    assert table.read_bytes() == before
+    with pytest.raises(OutputError, match="lies in the store"):
+        write_scores(scorer_, [], store.path / "inner.zarr", source=str(vcf))
+
+
+@pytest.mark.parametrize("name", ["out.zarr", "out.tsv"])
+def test_a_link_stays_and_what_it_names_is_replaced(
+    store: Store, vcf: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    real, link = tmp_path / "elsewhere" / name, tmp_path / name
+    scored(store, vcf, real)
+    link.symlink_to(real)
+    before = files(real)
+    scorer_ = Scorer(store, ScoreOptions(device="cpu", scheme="centered"))
+    write_scores(scorer_, read_variants(vcf), link, source=str(vcf), overwrite=True)
+    assert link.is_symlink()
+    assert files(real) != before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", name]
+    assert [p.name for p in real.parent.iterdir()] == [name]
+
+
+def test_results_cut_off_between_two_renames_say_where_they_are(
+    store: Store, vcf: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.zarr"
+    scored(store, vcf, out)
+    out.rename(manifest.partial_path(out))
+    with pytest.raises(UnfinishedError) as caught:
+        Results(out)
+    assert caught.value.hint == "all of it is there: rename out.zarr.partial to out.zarr"
+    assert is_finished(out)
+    assert len(Results(out))
+
+
+def test_an_earlier_store_that_somebody_kept_is_not_removed(
+    make_store: Callable[..., Store], options: BuildOptions
+) -> None:
+    store = make_store()
+    kept = store.path.with_name(store.path.name + ".old")
+    kept.mkdir()
+    (kept / "note").touch()
+    build(replace(options, out=store.path, overwrite=True), "cpu")
+    assert [p.name for p in kept.iterdir()] == ["note"]
