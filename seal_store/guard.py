@@ -145,6 +145,8 @@ def check_arrays(
             if not all(part.strip(".") for part in name.split("/")):
                 raise ValueError("its name leads outside the group")
             if declared["node_type"] == "group":
+                if name in expected:
+                    raise ValueError("is a group")
                 _check_group(declared)
                 continue
             chunks = _chunks(declared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import struct
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import zarr
+from click.testing import Result
 from numcodecs import Blosc, Zstd
 from test_resume import SERVER, scored
 
@@ -68,6 +70,32 @@ def sparse_weights(attributes: dict[str, Any], arrays: dict[str, Any]) -> None:
     arrays[f"{name}/w1"]["chunk_grid"]["configuration"]["chunk_shape"][0] = latent
 
 
+def metadata_within(attributes: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """A group's own consolidated metadata, which zarr would go by: an array of 80 GB."""
+    group = f"heads/{attributes['heads'][0]['name']}"
+    inner = {n.rpartition("/")[2]: arrays.pop(n) for n in list(arrays) if n.startswith(f"{group}/")}
+    inner["w1"]["shape"] = [10**6, 20_000]
+    arrays[group]["consolidated_metadata"]["metadata"] = inner
+
+
+def two_genes_a_chunk(name: str) -> Change:
+    def change(attributes: dict[str, Any], arrays: dict[str, Any]) -> None:
+        arrays[name]["chunk_grid"]["configuration"]["chunk_shape"][0] = 12
+        arrays[name]["codecs"][0]["configuration"]["chunk_shape"][0] = 2
+
+    return change
+
+
+def attribute(*path: str, value: object) -> Change:
+    def change(attributes: dict[str, Any], arrays: dict[str, Any]) -> None:
+        place = attributes
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    return change
+
+
 GRID = ("chunk_grid", "configuration", "chunk_shape")
 INNER = ("codecs", 0, "configuration")
 SHARDING = {
@@ -119,6 +147,16 @@ METADATA: dict[str, Change] = {
     "a number for an array": lambda attributes, arrays: arrays.update(tss=5),
     "no array": lambda attributes, arrays: arrays.pop("table/tss"),
     "an array outside": lambda attributes, arrays: arrays.update({"../x": arrays["tss"]}),
+    **{f"two genes a chunk of {n}": two_genes_a_chunk(n) for n in ("sequence", "aggregated")},
+    "half of the features a chunk": put("features", *INNER, "chunk_shape", 2, value=8),
+    "metadata within a group": metadata_within,
+    "a group with more": put("cnn", "shape", value=[1]),
+    "a long fill value": put("gene_symbol", "fill_value", value="x" * 20_000),
+    "200.0 windows": attribute("grid", "bins", value=200.0),
+    "windows from -19900.0": attribute("grid", "first_offset", value=-19_900.0),
+    "24.0 units": attribute("cnn", "config", "hidden", value=24.0),
+    "a contig of 10^40 bp": attribute("genome", "contigs", value={"chr1": 10**40}),
+    "10^6 head sets": attribute("heads", value=[1] * 10**6),
     "10^12 genes in the table": lambda attributes, arrays: attributes["gene_table"].update(
         genes=10**12
     ),
@@ -135,6 +173,12 @@ def shard(chunk: bytes, chunks: int, place: tuple[int, int] | None = None) -> by
     """A shard whose index says that every chunk is ``chunk``, or lies at ``place``."""
     index = struct.pack("<QQ", *(place or (0, len(chunk)))) * chunks
     return chunk + checked(index)
+
+
+def plain_blosc(values: int) -> bytes:
+    """Blosc that copies ``values`` float32 from behind its header, where only five bytes stand."""
+    size = 4 * values
+    return struct.pack("<BBBBIII", 2, 1, 2, 4, size, size, size + 16) + b"short"
 
 
 def hostile_files() -> dict[str, tuple[str, bytes]]:
@@ -158,6 +202,8 @@ def hostile_files() -> dict[str, tuple[str, bytes]]:
         "a chunk beyond its shard": ("features/c/0/0/0", shard(small, 110, (2**40, 2**40))),
         "a chunk of 2^62 bytes": ("features/c/0/0/0", shard(small, 110, (0, 2**62))),
         "a text of 2^32 entries": ("gene_id/c/0", checked(lying)),
+        "a blosc chunk that says it is more": ("expression/c/0/0", checked(plain_blosc(11 * 802))),
+        "the same in a shard": ("features/c/0/0/0", shard(checked(plain_blosc(20 * 16)), 110)),
         "an empty chunk": ("expression/c/0/0", b""),
         "a chunk of one byte": ("expression/c/0/0", b"\x00"),
         "a shard of one byte": ("features/c/0/0/0", b"\x00"),
@@ -258,6 +304,8 @@ def test_what_a_hostile_store_declares_is_refused_before_memory_is_taken(copied:
         "a file above": listed | {"../x": {"sha256": "0" * 64, "size": 1}},
         "a file at the root": listed | {"/etc/passwd": {"sha256": "0" * 64, "size": 1}},
         "a name with NUL": listed | {"a\0b": {"sha256": "0" * 64, "size": 1}},
+        "a name with a dot": listed | {"./strand/c/0": {"sha256": "0" * 64, "size": 1}},
+        "a name with an empty part": listed | {"strand//c/0": {"sha256": "0" * 64, "size": 1}},
         "no name": listed | {"": {"sha256": "0" * 64, "size": 1}},
         "no metadata": {n: e for n, e in listed.items() if n != "zarr.json"},
     }.items():
@@ -343,6 +391,85 @@ def test_files_that_the_manifest_does_not_list_are_not_read(copied: Path) -> Non
     del listed["strand/c/0"]
     manifest.write(copied, listed)
     assert set(Store(copied).column("strand").tolist()) == {0}
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "file"])
+def test_shards_that_the_manifest_does_not_list_are_not_read(
+    copied: Path, secret: Path, world: World, tmp_path: Path, kind: str
+) -> None:
+    """They are read without zarr; a pipe would be waited for."""
+    place = copied / "sequence" / "c" / "0" / "0"
+    listed = manifest.load(copied, "store", "")
+    del listed["sequence/c/0/0"]
+    manifest.write(copied, listed)
+    if kind != "file":
+        place.rename(secret / "0")
+        place.symlink_to(secret / "0") if kind == "link" else os.mkfifo(place)
+    with pytest.raises(FormatError, match="not in the manifest"):
+        scored(Store(copied), world.variants, tmp_path / "out.zarr")
+
+
+def test_xarray_decodes_no_chunk_that_is_more_than_it_declares(copied: Path) -> None:
+    bomb = checked(Zstd(level=3).encode(np.zeros(1 << 20, np.uint8)))
+    for name, data in resealed(copied, {"strand/c/0": bomb}).items():
+        (copied / name).write_bytes(data)
+    found = Store(copied).to_xarray()["strand"]
+    with pytest.raises(FormatError, match="a chunk of 1048576 bytes"):
+        found.load()
+
+
+def test_xarray_reads_no_file_that_the_manifest_does_not_list(copied: Path) -> None:
+    listed = manifest.load(copied, "store", "")
+    del listed["tss/c/0"]
+    manifest.write(copied, listed)
+    assert set(Store(copied).to_xarray()["tss"].values.tolist()) == {0}
+
+
+def test_an_xarray_dataset_of_a_store_can_be_sent_to_another_process(store: Store) -> None:
+    found = pickle.loads(pickle.dumps(store.to_xarray()))
+    np.testing.assert_array_equal(found["features"][0].values, store.features(0))
+
+
+def test_one_long_text_does_not_widen_all(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "TEXTS_BYTES", 200)
+    with pytest.raises(FormatError, match="gene_id: a text of 6 characters among 11"):
+        Store(copied).column("gene_id")
+
+
+@pytest.mark.parametrize(
+    "name", ["features/c/x/0/0", "strand/c/²", "strand/c/abc", "gene_id/c/9999999999999999999999"]
+)
+def test_verify_names_what_a_forged_manifest_lists(copied: Path, name: str) -> None:
+    listed = manifest.load(copied, "store", "")
+    manifest.write(copied, listed | {name: {"sha256": "0" * 64, "size": 1}})
+    assert name in verify(copied, contents=False).faulty("files")
+
+
+@pytest.mark.parametrize("missing", ["absent", "group", "nameless"])
+def test_verify_goes_on_without_gene_ids(copied: Path, missing: str) -> None:
+    metadata = json.loads((copied / "zarr.json").read_text())
+    arrays = metadata["consolidated_metadata"]["metadata"]
+    if missing == "absent":
+        del arrays["gene_id"]
+    elif missing == "group":
+        arrays["gene_id"] = arrays["cnn"]
+    else:
+        arrays["tss"]["dimension_names"] = None
+    for name, data in resealed(copied, {"zarr.json": json.dumps(metadata).encode()}).items():
+        (copied / name).write_bytes(data)
+    assert verify(copied, contents=False).ok == (missing == "nameless")
+
+
+def test_control_characters_do_not_reach_the_terminal(
+    cli: Callable[..., Result], copied: Path
+) -> None:
+    listed = manifest.load(copied, "store", "")
+    manifest.write(copied, listed | {"a\x1b]0;title\x07b": {"sha256": "0" * 64, "size": 1}})
+    for command in ("inspect", "verify"):
+        found = cli(command, copied)
+        assert found.exit_code == 1
+        assert "\x1b" not in found.output
+        assert r"a\x1b]0;title\x07b" in found.output
 
 
 def test_hostile_results_are_refused(store: Store, world: World, tmp_path: Path) -> None:
