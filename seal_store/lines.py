@@ -57,9 +57,12 @@ def is_gzip(path: str | Path) -> bool:
         return handle.read(2) == b"\x1f\x8b"
 
 
-def is_bgzf(path: str | Path) -> bool:
-    """Whether a file begins as BGZF."""
+def is_bgzf(path: str | Path, place: int = 0) -> bool:
+    """Whether a block of BGZF begins at byte ``place`` of a file."""
     with open(path, "rb") as handle:
+        if place >= handle.seek(0, io.SEEK_END):
+            return False
+        handle.seek(place)
         return _begins_bgzf(handle.read(18))
 
 
