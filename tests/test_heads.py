@@ -269,7 +269,7 @@ def test_however_the_tensors_were_saved(
     ],
     ids=["stride 0", "sparse", "meta", "quantized", "complex"],
 )
-@pytest.mark.filterwarnings("ignore:torch.quantize")
+@pytest.mark.filterwarnings("ignore:torch.quantize", "ignore:TypedStorage")
 def test_tensors_of_other_kinds_are_refused(
     summary: Path, change: Callable[[torch.Tensor], torch.Tensor], says: str
 ) -> None:
