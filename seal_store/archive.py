@@ -26,8 +26,12 @@ from seal_store.lock import hold
 from seal_store.progress import Progress, silent
 
 CHUNK = 1 << 20
-HEADERS = 4 << 20
-"""Bytes that a tar may hold between the contents of two files: headers, long names, padding."""
+HEADERS = 256 << 10
+"""Most bytes of a tar between the contents of two files: headers, long names, padding."""
+PADDING = 4 << 20
+"""Most bytes after a tar's end mark."""
+RECORDS = 100
+"""Most extended (pax) records that count for one member of a tar, the global ones with its own."""
 SLACK = 64 << 20
 """Bytes that may be unpacked before the ratio counts."""
 DEPTH = 32
@@ -115,6 +119,11 @@ class _Unpacking:
             f"{self.path}: member {member!r:.300} {why}",
             "nothing was unpacked; if you trust the archive, unpack it yourself",
         )
+
+    def check_headers(self, size: int, read: int) -> None:
+        """Check that what is no content of a tar, ``size`` bytes so far, is within the limits."""
+        if size > min(self.limits.size, self.limits.ratio * read) + SLACK:
+            raise self.damaged(f"its headers take {size:,} bytes")
 
     def damaged(self, why: object) -> ArchiveError:
         """The error for an archive that cannot be read to its end."""
@@ -247,7 +256,7 @@ class _Bounded:
             raise self.unpacking.damaged(error) from error
         self.count += len(block)
         if self.count > self.limit:
-            raise self.unpacking.damaged(f"more than {HEADERS:,} bytes that are no file's content")
+            raise self.unpacking.damaged("too many bytes that are no file's content")
         if block:
             self.end = (self.end + block)[-tarfile.BLOCKSIZE :]
         return block
@@ -269,13 +278,18 @@ def _tar_stream(unpacking: _Unpacking, source: IO[bytes], raw: IO[bytes]) -> Non
     try:
         with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
             while (member := tar.next()) is not None:
+                tar.members.clear()  # tarfile keeps them all
+                unpacking.check_headers(stream.count - unpacking.size, raw.tell())
                 stream.allow(max(member.size, 0) + HEADERS)
                 _tar_member(unpacking, tar, member, raw)
                 stream.allow(HEADERS)
+            stream.allow(PADDING)
             while stream.read(CHUNK):
                 pass
     except ArchiveError:
         raise
+    except RecursionError as error:
+        raise unpacking.damaged("too many headers before one member") from error
     except (tarfile.TarError, ValueError, OverflowError) as error:
         raise unpacking.damaged(error or type(error).__name__) from error
     if stream.end != bytes(tarfile.BLOCKSIZE):
@@ -287,6 +301,8 @@ def _tar_member(
 ) -> None:
     name = member.name
     unpacking._name(name)
+    if len(member.pax_headers) > RECORDS:
+        raise unpacking.refuse(name, f"has more than {RECORDS} extended headers")
     if member.issparse() or not (
         member.isreg() or member.isdir() or member.issym() or member.islnk()
     ):

@@ -23,10 +23,11 @@ from typing import IO, Any, cast
 
 from seal_store.errors import VariantError, printable
 from seal_store.extras import require
-from seal_store.lines import DAMAGE, Line, damaged, text_lines
+from seal_store.lines import DAMAGE, Line, damaged, text_lines, whole_lines
 
 MAGIC = b"BCF"
 MAX_HEADER = 1 << 28
+MAX_CONTIGS = 1 << 20
 MEMORY = 4 << 30
 """Bytes of address space that the child may take."""
 
@@ -71,7 +72,7 @@ def _from_child(
         end = _End()
         try:
             pump.start()
-            lines = text_lines(answer, where) if what == "columns" else _whole_lines(answer)
+            lines = text_lines(answer, where) if what == "columns" else _vcf(answer, where)
             yield from _answered(lines, end)
             with suppress(subprocess.TimeoutExpired):
                 child.wait(10)  # it has closed its end; how did it go?
@@ -99,8 +100,8 @@ class _End:
     problem: str = ""
 
 
-def _whole_lines(answer: io.BufferedReader[Any]) -> Iterator[Line]:
-    for number, line in enumerate(answer, 1):
+def _vcf(answer: io.BufferedReader[Any], where: str) -> Iterator[Line]:
+    for number, line in whole_lines(answer, where):
         yield number, line.rstrip(b"\n").decode("utf-8", "surrogateescape"), line.endswith(b"\n")
 
 
@@ -156,21 +157,29 @@ class _Pump(Thread):
 def read_header(handle: io.BufferedReader[Any], where: str) -> tuple[bytes, list[str]]:
     """The bytes of a BCF header, and the names of its contigs by index.
 
-    Raises :class:`VariantError` if it is cut short or not BCF 2.
+    Raises :class:`VariantError` if it is cut short, damaged or not BCF 2.
     """
-    start = handle.read(9)
-    length = struct.unpack("<I", start[5:])[0] if len(start) == 9 else 0
-    text = handle.read(length) if length <= MAX_HEADER else b""
+    wrong = VariantError(f"{where}: BCF header is damaged", "copy or make it again")
+    try:
+        start = handle.read(9)
+        length = struct.unpack("<I", start[5:])[0] if len(start) == 9 else 0
+        text = handle.read(length) if length <= MAX_HEADER else b""
+    except DAMAGE as error:
+        raise damaged(where, "record", 0, error) from error
     if start[:4] != MAGIC + b"\2" or not length or len(text) != length:
-        raise VariantError(f"{where}: BCF header is damaged", "copy or make it again")
+        raise wrong
     names: dict[int, str] = {}
     for line in text.rstrip(b"\0").decode("utf-8", "replace").splitlines():
         if line.startswith("##contig=<"):
             fields = dict(
                 part.split("=", 1) for part in line[10:].rstrip(">").split(",") if "=" in part
             )
-            place = fields.get("IDX", "")
-            names[int(place) if place.isdigit() else len(names)] = fields.get("ID", "")
+            place = fields.get("IDX", str(len(names)))
+            if not (place.isascii() and place.isdigit() and len(place) < 10):
+                raise wrong
+            if int(place) >= MAX_CONTIGS:
+                raise wrong
+            names[int(place)] = fields.get("ID", "")
     return start + text, [names.get(i, "") for i in range(max(names, default=-1) + 1)]
 
 

@@ -15,6 +15,7 @@ has no effect in inference and is left out.
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -172,17 +173,24 @@ def load_cnn(path: str | Path) -> Beluga:
     is missing, damaged, or a tensor is missing or of a shape that does not fit the others; the
     message names the first one that is off.
     """
-    tensors = load_tensors(
+    loaded = load_tensors(
         path, WeightsError, "check --cnn; `seal-store fetch resources --to DIR` downloads it"
     )
-    return Beluga.from_state(check_weights(tensors, str(path)), tensors)
+    hint = "expected the state dict of DeepSEA Beluga (deepsea.beluga.pth)"
+    keys = [f"{layer}.{part}" for layer in LAYERS.values() for part in ("weight", "bias")]
+    tensors = {key: dense_tensor(loaded, key, path, WeightsError, hint) for key in keys}
+    return Beluga.from_state(check_weights(tensors, str(path), hint), tensors)
 
 
 def load_tensors(path: str | Path, error: type[WeightsError] | Any, hint: str) -> dict[str, Any]:
-    """``torch.load`` of a dict with ``weights_only=True``; failures are raised as ``error``."""
+    """``torch.load`` of a dict with ``weights_only=True``; failures are raised as ``error``.
+
+    Refused too: a zip that unpacks to more than it takes on disk, which PyTorch never writes.
+    """
     if not Path(path).is_file():
         raise error(f"weights file not found: {path}", hint)
     try:
+        _check_zip(Path(path))
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as cause:  # torch raises many types for a damaged file
         reason = str(cause).splitlines()[0][:200] if str(cause) else type(cause).__name__
@@ -195,13 +203,39 @@ def load_tensors(path: str | Path, error: type[WeightsError] | Any, hint: str) -
     return loaded
 
 
-def check_weights(tensors: Mapping[str, Any], where: str) -> CnnConfig:
+def _check_zip(path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as found:
+        members = found.infolist()
+    if any(m.compress_type != zipfile.ZIP_STORED for m in members):
+        raise ValueError("its contents are compressed")
+    if sum(m.file_size for m in members) > path.stat().st_size:
+        raise ValueError("its contents are larger than the file")
+
+
+def dense_tensor(
+    state: Mapping[str, Any], key: str, where: object, error: type[WeightsError] | Any, hint: str
+) -> Tensor:
+    """Tensor ``key`` without its gradient: real numbers in memory that the file holds.
+
+    Raises ``error`` if there is none, or one of another kind.
+    """
+    found = state.get(key)
+    if not isinstance(found, Tensor):
+        raise error(f"{where}: tensor {key} is missing", hint)
+    plain = found.layout is torch.strided and found.device.type == "cpu"
+    if not plain or found.is_quantized or not found.is_floating_point():
+        raise error(f"{where}: tensor {key} is not of plain real numbers", hint)
+    if found.numel() * found.element_size() > found.untyped_storage().nbytes():
+        raise error(f"{where}: tensor {key} is larger than what the file holds of it", hint)
+    return found.detach()
+
+
+def check_weights(tensors: Mapping[str, Tensor], where: str, hint: str) -> CnnConfig:
     """The configuration that ``tensors`` have; raises :class:`WeightsError` if there is none."""
-    hint = "expected the state dict of DeepSEA Beluga (deepsea.beluga.pth)"
 
     def shape(key: str) -> tuple[int, ...]:
-        if not isinstance(tensors.get(key), Tensor):
-            raise WeightsError(f"{where}: tensor {key} is missing", hint)
         return tuple(tensors[key].shape)
 
     sizes = []

@@ -31,6 +31,9 @@ from seal_store.contigs import UNKNOWN, assembly_of_text, resolve_contig
 from seal_store.errors import GeneTableError
 from seal_store.gtf import STRANDS, TSS_CHOICES, Row, is_annotation, read_rows
 
+LONGEST = 256
+"""Most characters of an id, symbol, contig or type."""
+
 CSV_COLUMNS = ("id", "symbol", "seqnames", "strand", "CAGE_representative_TSS", "type")
 
 
@@ -138,7 +141,7 @@ def read_genes(path: str | Path, *, tss: str = "gene", gene_types: Sequence[str]
         raise GeneTableError(f"{path}: no gene in this table", "check --genes")
     if gene_types:
         rows = _of_types(path, rows, gene_types)
-    _check_unique(path, rows)
+    _check(path, rows)
     gene_id, symbol, contig, strand, tsss, gene_type = zip(*(r[1] for r in rows), strict=True)
     return GeneTable(
         np.array(gene_id),
@@ -231,7 +234,10 @@ def _bed_rows(path: Path, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[in
 def _csv_rows(
     path: Path, header: str, lines: Iterator[str], first: int
 ) -> Iterator[tuple[int, Row]]:
-    names = next(csv.reader([header]))
+    try:
+        names = next(csv.reader([header]))
+    except csv.Error as error:
+        raise GeneTableError(f"{path}:{first}: not CSV ({error})") from error
     missing = [name for name in CSV_COLUMNS if name not in names]
     if missing:
         raise GeneTableError(
@@ -283,9 +289,15 @@ def _tss(text: str, where: str) -> int:
     return tss
 
 
-def _check_unique(path: Path, rows: Sequence[tuple[int, Row]]) -> None:
+def _check(path: Path, rows: Sequence[tuple[int, Row]]) -> None:
     seen: dict[str, int] = {}
-    for number, (gene, *_) in rows:
+    for number, (gene, symbol, contig, _, _, kind) in rows:
+        for what, text in (("id", gene), ("symbol", symbol), ("contig", contig), ("type", kind)):
+            if len(text) > LONGEST:
+                raise GeneTableError(
+                    f"{path}:{number}: a gene's {what} of {len(text):,} characters",
+                    f"{LONGEST} is the most",
+                )
         if not gene:
             raise GeneTableError(f"{path}:{number}: empty gene id")
         if gene in seen:

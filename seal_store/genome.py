@@ -15,6 +15,7 @@ import pyfaidx
 from seal_store.contigs import assembly_of_lengths, resolve_contig
 from seal_store.errors import GenomeError
 from seal_store.extras import require
+from seal_store.fai import check_fai
 
 BASES = b"AGCT"
 """Row order of the one-hot encoding: the complement is a row flip, the reverse a column flip."""
@@ -51,7 +52,8 @@ def file_sha256(path: str | Path) -> str:
 class Genome:
     """A FASTA file with random access: plain, or compressed with bgzip (needs the extra htslib).
 
-    Its ``.fai`` (and ``.gzi``) are used if they are not older than the FASTA. Otherwise they are
+    Its ``.fai`` (and ``.gzi``) are used if they are not older than the FASTA; one that does not
+    fit it is an error. Otherwise they are
     made, and put beside it if that folder can be written to. ``lengths`` has the length in bp of
     each contig. Raises :class:`GenomeError` if the file is missing, empty or not FASTA.
     """
@@ -79,6 +81,7 @@ class Genome:
         opened = _Bgzf if compressed else _Plain
         try:
             if fresh:
+                check_fai(self.path, beside[0], compressed=compressed)
                 self._fasta: _Plain | _Bgzf = opened(self.path, beside)
             else:
                 self._aside = _writable_near(self.path)

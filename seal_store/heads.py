@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seal_store.cnn import load_tensors
+from seal_store.cnn import dense_tensor, load_tensors
 from seal_store.errors import HeadsError
 
 SUMMARY_SUFFIX = "_model_summary.txt"
@@ -206,11 +207,12 @@ def load_head_set(summary_path: str | Path, stage: str = "") -> HeadSet:
         raise HeadsError(
             f"{model_path}: no model_state_dict in this file", "is it a model that Seal saved?"
         )
-    arrays = {}
-    for name, key in ARRAYS.items():
-        if not isinstance(state.get(key), Tensor):
-            raise HeadsError(f"{model_path}: tensor {key} is missing", f"named by {summary_path}")
-        arrays[name] = state[key].detach().to(torch.float32).numpy()
+    arrays = {
+        name: dense_tensor(state, key, model_path, HeadsError, f"named by {summary_path}")
+        .to(torch.float32)
+        .numpy()
+        for name, key in ARRAYS.items()
+    }
     head_set = HeadSet(_set_name(summary_path), names, **arrays, summary=summary)
     _check(head_set, model_path)
     declared = {
@@ -252,10 +254,11 @@ def _locate(named: str, summary_path: Path) -> Path:
     folders = [summary_path.resolve().parent, *list(summary_path.resolve().parents)[1:4]]
     candidates = [folder / named for folder in folders] + [folders[0] / Path(named).name]
     for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+        with suppress(OSError, ValueError):  # a name that no file can have
+            if candidate.is_file():
+                return candidate
     raise HeadsError(
-        f"{summary_path}: model file {named!r} not found",
+        f"{summary_path}: model file {named!r:.300} not found",
         "paths are read relative to Seal's root folder or to the summary file",
     )
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from seal_store.errors import VariantError
@@ -17,6 +19,8 @@ from seal_store.lines import DAMAGE
 
 TBI_SHIFT = 14
 """A .tbi holds one offset for each 2**14 positions."""
+LONGEST = 64 << 20
+"""Most bytes of an index, decompressed; of a human genome it has some 10 MiB."""
 
 _BROKEN = (*DAMAGE, OSError, struct.error, ValueError, OverflowError, MemoryError, IndexError)
 
@@ -53,14 +57,14 @@ def find_index(path: str | Path) -> Path | None:
 def read_index(path: Path) -> Index:
     """Read ``.tbi`` or ``.csi``. Raises :class:`VariantError` if it is neither, or damaged."""
     try:
-        data = gzip.decompress(path.read_bytes())
-        reader = _Reader(data)
-        magic = reader.bytes(4)
-        if magic == b"TBI\1":
-            return _tbi(path, reader)
-        if magic == b"CSI\1":
-            return _csi(path, reader)
-        raise ValueError("neither .tbi nor .csi")
+        with gzip.open(path) as handle:
+            read = _FORMATS.get(handle.read(4))
+            if read is None:
+                raise ValueError("neither .tbi nor .csi")
+            data = handle.read(LONGEST + 1)
+        if len(data) > LONGEST:
+            raise ValueError(f"more than {LONGEST:,} bytes when decompressed")
+        return read(path, _Reader(data))
     except _BROKEN as error:
         raise VariantError(
             f"{path}: the index cannot be read ({error or 'cut short'})",
@@ -100,8 +104,9 @@ def _tbi(path: Path, reader: _Reader) -> Index:
             _, chunks = reader.numbers("Ii")
             reader.bytes(16 * chunks)
         count = reader.number()
-        linear = struct.unpack(f"<{count}Q", reader.bytes(8 * count))
-        offsets.append([(i << TBI_SHIFT, value) for i, value in enumerate(linear) if value])
+        linear = (0, *struct.unpack(f"<{count}Q", reader.bytes(8 * count)))
+        rises = ((i, value) for i, (before, value) in enumerate(pairwise(linear)) if value > before)
+        offsets.append([(i << TBI_SHIFT, value) for i, value in rises])
     return Index(path, names, offsets)
 
 
@@ -131,3 +136,6 @@ def _bin_start(number: int, shift: int, depth: int) -> int | None:
         if number < first + (1 << 3 * level):
             return (number - first) << (shift + 3 * (depth - level))
     return None
+
+
+_FORMATS: dict[bytes, Callable[[Path, _Reader], Index]] = {b"TBI\1": _tbi, b"CSI\1": _csi}

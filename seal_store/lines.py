@@ -16,6 +16,9 @@ from seal_store.errors import VariantError
 MAX_FIELDS = 1 << 20
 """Bytes of a line that are looked at; the rest is passed over and never held."""
 
+MAX_WHOLE = 256 << 20
+"""Bytes of a line that has to be held whole, as a line of VCF that is annotated."""
+
 DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading damaged gzip raises."""
 
@@ -57,9 +60,12 @@ def is_gzip(path: str | Path) -> bool:
         return handle.read(2) == b"\x1f\x8b"
 
 
-def is_bgzf(path: str | Path) -> bool:
-    """Whether a file begins as BGZF."""
+def is_bgzf(path: str | Path, place: int = 0) -> bool:
+    """Whether a block of BGZF begins at byte ``place`` of a file."""
     with open(path, "rb") as handle:
+        if place >= handle.seek(0, io.SEEK_END):
+            return False
+        handle.seek(place)
         return _begins_bgzf(handle.read(18))
 
 
@@ -108,6 +114,26 @@ def text_lines(handle: io.BufferedReader[Any], where: str) -> Iterator[Line]:
                     "lines end with LF or CRLF: tr '\\r' '\\n'",
                 )
             yield number, line.decode("utf-8", "replace"), whole
+    except DAMAGE as error:
+        raise damaged(where, "line", number, error) from error
+
+
+def whole_lines(handle: io.BufferedReader[Any], where: str) -> Iterator[tuple[int, bytes]]:
+    """Lines as they stand, with their ends, numbered from 1.
+
+    Raises :class:`VariantError` at one of more than :data:`MAX_WHOLE` bytes and where compressed
+    data are damaged.
+    """
+    number = 0
+    try:
+        while line := handle.readline(MAX_WHOLE + 1):
+            number += 1
+            if len(line) > MAX_WHOLE:
+                raise VariantError(
+                    f"{where}:{number}: line of more than {MAX_WHOLE:,} bytes",
+                    "leave it out, or score it without annotating: --out OUT.tsv",
+                )
+            yield number, line
     except DAMAGE as error:
         raise damaged(where, "line", number, error) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seal_store.bcf import bcf_text
-from seal_store.lines import DAMAGE, MAX_FIELDS, damaged, opened
+from seal_store.lines import MAX_FIELDS, opened, whole_lines
 from seal_store.variants import Allele, alleles_of, begins_bcf
 
 
@@ -41,10 +41,6 @@ def read_records(path: str | Path) -> Iterator[Record]:
 
 
 def _text(handle: io.BufferedReader[Any], where: str) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    try:
-        for number, line in enumerate(handle, 1):
-            text = line.rstrip(b"\r\n")
-            yield number, text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
-    except DAMAGE as error:
-        raise damaged(where, "line", number, error) from error
+    for number, line in whole_lines(handle, where):
+        text = line.rstrip(b"\r\n")
+        yield number, text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text

@@ -141,7 +141,7 @@ def _answer(url: str, response: Any, begun: Version | None, have: int) -> Answer
 
 def _integer(text: str | None) -> int | None:
     text = (text or "").strip()
-    return int(text) if text.isascii() and text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 class _Redirects(request.HTTPRedirectHandler):
@@ -161,6 +161,18 @@ class _Redirects(request.HTTPRedirectHandler):
                 f"{req.full_url}: redirects to {newurl}, which is not https", "try another mirror"
             ) from None
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    def http_error_302(
+        self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: Any
+    ) -> Any:
+        """Follow, or close what was answered; urllib leaves it open at a malformed address."""
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except Exception:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def _opener(url: str) -> request.OpenerDirector:
@@ -208,6 +220,10 @@ def _network(url: str) -> Iterator[None]:
         if isinstance(error, DownloadError):
             raise
         raise Again(f"the connection broke ({_reason(error)})") from error
+    except ValueError as error:
+        raise DownloadError(
+            f"{url}: an answer that is not HTTP ({_reason(error)})", "try another mirror"
+        ) from error
 
 
 def _reason(error: object) -> str:
@@ -222,8 +238,8 @@ def _retry_after(text: str) -> float:
         return float(seconds)
     try:
         date = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, (date - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError, OverflowError):
         return 0.0
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, (date - datetime.now(UTC)).total_seconds())

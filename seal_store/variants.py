@@ -167,6 +167,7 @@ def _whole(path: str | Path) -> Iterator[Allele]:
 def _indexed(path: str | Path, index_path: Path, regions: Regions) -> Iterator[Allele]:
     """Alleles of the records that touch ``regions``, in the order of the file."""
     where, index = str(path), read_index(index_path)
+    foreign = VariantError(f"{index_path}: does not belong to {where}", "make it again with tabix")
     check_end(path)
     header, names = b"", index.names
     with opened(path, 0) as handle:
@@ -175,6 +176,8 @@ def _indexed(path: str | Path, index_path: Path, regions: Regions) -> Iterator[A
     places = ((index.offset(names.index(r.contig), r.first), r) for r in regions.spelled(names))
     before = None
     for offset, region in sorted(((o, r) for o, r in places if o is not None), key=itemgetter(0)):
+        if not is_bgzf(path, offset >> 16):
+            raise foreign
         with opened(path, offset >> 16) as handle:
             pass_over(handle, offset & 0xFFFF, where)
             first = True
@@ -182,14 +185,14 @@ def _indexed(path: str | Path, index_path: Path, regions: Regions) -> Iterator[A
                 (0, text, all_) for _, text, all_ in _records(handle, where, header)
             ):
                 if first and allele.contig != region.contig:
-                    raise VariantError(
-                        f"{index.path}: does not belong to {where}", "make it again with tabix"
-                    )
+                    raise foreign
                 first = False
                 if allele.pos and (allele.contig != region.contig or allele.pos > region.last):
                     break
                 if before is None or before.contig != region.contig or allele.pos > before.last:
                     yield allele
+            if first:  # an index has no offset for a contig without records
+                raise foreign
         before = region
 
 

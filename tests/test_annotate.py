@@ -15,8 +15,10 @@ import pytest
 from click.testing import Result
 from pysam import bcftools
 
+from seal_store import lines
 from seal_store.annotate import _DECLARED
 from seal_store.assign import Assigner, Counts
+from seal_store.errors import VariantError
 from seal_store.export import Form, export
 from seal_store.info import encode
 from seal_store.lines import MAX_FIELDS
@@ -482,6 +484,26 @@ def test_records_are_whole_lines_with_the_readers_alleles(world: World, tmp_path
     assert records[-2].text == long
     assert records[0].text == b"##fileformat=VCFv4.2"
     assert b"\n".join(r.text for r in records[:-2]) == world.variants.read_bytes().rstrip(b"\n")
+
+
+def test_a_line_that_is_too_long_to_be_held_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, bcf = tmp_path / "in.vcf", tmp_path / "in.bcf"
+    info = '##INFO=<ID=X,Number=1,Type=String,Description="x">'
+    path.write_text(
+        f"##fileformat=VCFv4.2\n##contig=<ID=1>\n{info}\n"
+        "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+        f"1\t9\tid\tA\tC\t.\t.\tX={'y' * 983}\n"
+    )
+    pysam.bcftools.view("-Ob", "-o", str(bcf), str(path), catch_stdout=False)
+    monkeypatch.setattr(lines, "MAX_WHOLE", 1_002)
+    for source in (path, bcf):
+        assert len(list(read_records(source))[-1].text) == 1_000
+    monkeypatch.setattr(lines, "MAX_WHOLE", 999)
+    for source in (path, bcf):
+        with pytest.raises(VariantError, match=rf"{source.name}:\d+: line of more than 999 bytes"):
+            list(read_records(source))
 
 
 def test_reasons_are_those_of_the_assignment(store: Store, vcf: Path) -> None:

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -346,6 +347,68 @@ def test_a_header_of_a_gigabyte_takes_no_memory(tmp_path: Path, kind: bytes, pla
     peak, said = peak_memory(ATTEMPT, path)
     assert "that are no file's content" in said
     assert peak < plain + 40 * MEGABYTE
+
+
+def header(kind: bytes, content: bytes, name: str = "h") -> bytes:
+    """A header of a tar and what belongs to it."""
+    start = member(name, kind, size=len(content)).tobuf(tarfile.USTAR_FORMAT)
+    return start + content + bytes(-len(content) % 512)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_chain_of_headers_is_refused(
+    tmp_path: Path, refused: Callable, monkeypatch: pytest.MonkeyPatch, kind: bytes
+) -> None:
+    content = b"abc\0" if kind == tarfile.GNUTYPE_LONGNAME else b"14 comment=ab\n"
+    chain = header(kind, content) * 1500 + header(tarfile.REGTYPE, b"1")
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as out:
+        out.write(chain + bytes(1024))
+    refused(tmp_path / "a.tar.gz", "that are no file's content")
+    monkeypatch.setattr(archive, "HEADERS", 4 * MEGABYTE)
+    refused(tmp_path / "a.tar.gz", "too many headers before one member")
+
+
+def test_extended_headers_are_counted(tmp_path: Path, refused: Callable) -> None:
+    path = tmp_path / "a.tar.gz"
+    for keys, at_once in ((200, True), (200, False), (101, False)):
+        records = [b"7 %03d=\n" % k for k in range(keys)]
+        rows = [b"".join(records)] if at_once else records
+        data = b"".join(
+            header(tarfile.XGLTYPE, row) + header(tarfile.REGTYPE, b"", f"{i}")
+            for i, row in enumerate(rows)
+        )
+        path.write_bytes(gzip.compress(data + bytes(1024)))
+        refused(path, f"member '{0 if at_once else 100}' has more than 100 extended headers")
+    path.write_bytes(gzip.compress(data.replace(b"7 100=", b"7 099=") + bytes(1024)))
+    assert extract(path, tmp_path / "into").files == 101
+
+
+def test_headers_count_against_the_limits(
+    tmp_path: Path, refused: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tar.gz"
+    comment = header(tarfile.XHDTYPE, b"200008 comment=" + b"a" * 199_992 + b"\n")
+    data = b"".join(comment + header(tarfile.REGTYPE, b"1", f"{i}") for i in range(20))
+    path.write_bytes(gzip.compress(data + bytes(1024)))
+    monkeypatch.setattr(archive, "SLACK", MEGABYTE)
+    refused(path, "its headers take", limits=Limits(size=MEGABYTE))
+    refused(path, "its headers take", limits=Limits(ratio=20))
+    assert extract(path, tmp_path / "into", Limits(ratio=1000)).files == 20
+
+
+def test_what_tarfile_keeps_of_a_member_is_dropped(tmp_path: Path) -> None:
+    """200 members with 100 kB of headers each."""
+    path = tmp_path / "a.tar.gz"
+    comment = header(tarfile.XHDTYPE, b"100008 comment=" + b"a" * 99_992 + b"\n")
+    with gzip.open(path, "wb", compresslevel=1) as out:
+        for i in range(200):
+            out.write(comment + header(tarfile.REGTYPE, b"1", f"{i}"))
+        out.write(bytes(1024))
+    tracemalloc.start()
+    extract(path, tmp_path / "into")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * MEGABYTE
 
 
 def test_sizes_that_do_not_add_up(tmp_path: Path, refused: Callable) -> None:

@@ -130,12 +130,15 @@ def test_a_first_score_with_the_wrong_assembly(
 
 
 def fake(tmp_path: Path, lengths: dict[str, int], name: str) -> Path:
-    """A FASTA of one base whose index tells these lengths."""
-    path = tmp_path / name
-    path.write_text(">chr1\nA\n")
-    path.with_name(name + ".fai").write_text(
-        "".join(f"{contig}\t{length}\t6\t60\t61\n" for contig, length in lengths.items())
-    )
+    """A FASTA of these lengths, most of it holes, with its index."""
+    path, rows = tmp_path / name, []
+    with path.open("wb") as out:
+        for contig, length in lengths.items():
+            out.write(f">{contig}\n".encode())
+            rows.append(f"{contig}\t{length}\t{out.tell()}\t{length}\t{length + 1}\n")
+            out.seek(length, 1)
+            out.write(b"\n")
+    path.with_name(name + ".fai").write_text("".join(rows))
     return path
 
 

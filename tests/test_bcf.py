@@ -13,9 +13,11 @@ from random import Random
 
 import hostile
 import pysam
+import pysam.bcftools
 import pytest
 
 from seal_store.errors import MissingExtraError, VariantError
+from seal_store.regions import Region
 from seal_store.variants import Allele, read_variants
 
 HEADER = (
@@ -134,6 +136,42 @@ def test_a_record_that_asks_for_gigabytes_is_refused(bcf: Path, tmp_path: Path) 
     path.write_bytes(raw)
     with pytest.raises(VariantError, match="after record 0"):
         list(read_variants(path))
+
+
+def indexed_bcf(path: Path, old: str, new: str) -> Path:
+    """A BCF with an index whose header has ``new`` instead of ``old``."""
+    raw = gzip.decompress(to_bcf(path, ROWS).read_bytes())
+    end = 9 + struct.unpack("<I", raw[5:9])[0]
+    assert old.encode() in raw[:end]
+    data = raw[9:end].replace(old.encode(), new.encode())
+    plain = path.with_suffix(".raw")
+    plain.write_bytes(raw[:5] + struct.pack("<I", len(data)) + data + raw[end:])
+    pysam.bcftools.index(str(path))
+    pysam.tabix_compress(str(plain), str(path), force=True)
+    os.utime(f"{path}.csi")
+    return path
+
+
+@pytest.mark.parametrize("place", ["²", "9" * 5_000, "-1", "", "x", str(1 << 20), "999999999"])
+def test_a_place_that_no_contig_has_is_a_damaged_header(tmp_path: Path, place: str) -> None:
+    path = indexed_bcf(tmp_path / "in.bcf", "621,IDX=0", f"621,IDX={place}")
+    with pytest.raises(VariantError, match=r"in\.bcf: BCF header is damaged"):
+        list(read_variants(path, [Region("chr1")]))
+
+
+def test_a_long_header_that_is_damaged_is_named(tmp_path: Path) -> None:
+    noise = "".join(Random(1).choices("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef", k=300_000))
+    path = indexed_bcf(
+        tmp_path / "in.bcf", "##contig=<ID=chr1", f"##noise={noise}\n##contig=<ID=chr1"
+    )
+    pysam.bcftools.index("-f", str(path))
+    assert len(list(read_variants(path, [Region("chr1", 1, 1)]))) == 1
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 8
+    path.write_bytes(data)
+    os.utime(f"{path}.csi")
+    with pytest.raises(VariantError, match=r"in\.bcf: compressed data is damaged after record 0"):
+        list(read_variants(path, [Region("chr1", 1, 1)]))
 
 
 @pytest.mark.parametrize("inside", [b"\t", b"\n", b"\r"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +154,59 @@ def test_code_in_a_weights_file_never_runs(tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
         load_cnn(path)
     assert not trace.exists()
+
+
+def resaved(path: Path, method: int, copies: int = 1) -> None:
+    """A weights file with its members packed by ``method`` and listed ``copies`` times."""
+    with zipfile.ZipFile(path) as found:
+        members = {name: found.read(name) for name in found.namelist()}
+    with zipfile.ZipFile(path, "w", method) as out:
+        for name, content in members.items():
+            out.writestr(name, content)
+        out.filelist *= copies
+        out._didModify = True
+
+
+@pytest.mark.parametrize(
+    ("method", "copies", "says"),
+    [(zipfile.ZIP_DEFLATED, 1, "are compressed"), (zipfile.ZIP_STORED, 2, "larger than the file")],
+)
+def test_weights_that_unpack_to_more_than_their_file_are_refused(
+    tmp_path: Path, method: int, copies: int, says: str
+) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(random_weights(TINY, 1), path)
+    resaved(path, zipfile.ZIP_STORED)
+    load_cnn(path)
+    resaved(path, method, copies)
+    with pytest.raises(WeightsError, match=rf"w\.pth: not a readable .*{says}"):
+        load_cnn(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: torch.zeros(1).expand(t.shape), "larger than what the file holds"),
+        (lambda t: t.to_sparse(), "not of plain real numbers"),
+        (lambda t: t.to_sparse_csr(), "not of plain real numbers"),
+        (lambda t: t.to("meta"), "not of plain real numbers"),
+        (lambda t: t.to(torch.complex64), "not of plain real numbers"),
+        (lambda t: t.int(), "not of plain real numbers"),
+    ],
+    ids=["stride 0", "sparse", "CSR", "meta", "complex", "int"],
+)
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_tensors_of_other_kinds_are_refused(
+    tmp_path: Path, change: Callable[[torch.Tensor], torch.Tensor], says: str
+) -> None:
+    path, key = tmp_path / "w.pth", "model.1.4.1.weight"
+    state = random_weights(TINY, 1)
+    torch.save(state | {key: change(state[key])}, path)
+    with pytest.raises(WeightsError, match=rf"tensor model\.1\.4\.1\.weight is {says}"):
+        load_cnn(path)
+
+
+def test_parameters_are_tensors(tiny: Beluga, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({key: torch.nn.Parameter(t) for key, t in tiny.state().items()}, path)
+    assert load_cnn(path).sha256() == tiny.sha256()

@@ -113,6 +113,17 @@ def status(code: int, **headers: str) -> Step:
     return step
 
 
+def raw(answer: str) -> Step:
+    """Status and headers as they stand."""
+
+    def step(handler: Handler) -> bool:
+        handler.wfile.write(f"HTTP/1.1 {answer}\r\n\r\n".encode())
+        handler.close_connection = True
+        return True
+
+    return step
+
+
 def hang_up(handler: Handler) -> bool:
     handler.close_connection = True
     handler.connection.shutdown(socket.SHUT_RDWR)
@@ -402,6 +413,35 @@ def test_busy_servers_are_asked_again_after_the_time_they_name(
         fetch(MODELS, tmp_path / "b", base_urls=[site.url], patience=QUICK)
     assert "run the same command again" in caught.value.hint
     assert len(site.asked) == 5 + 1 + QUICK.retries
+
+
+@pytest.mark.parametrize(
+    "after", ["9" * 400, "9" * 5_000, "²", "Mon, 01 Jan 9999 23:59:59 -2359", "Mon, 99 x"]
+)
+def test_a_time_to_wait_that_is_none_does_not_matter(
+    tmp_path: Path, serve: Callable[..., Site], content: bytes, after: str
+) -> None:
+    site = serve(content, script=[raw(f"503 busy\r\nRetry-After: {after}\r\nContent-Length: 0")])
+    fetch(MODELS, tmp_path, base_urls=[site.url], patience=QUICK)
+    complete(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (f"200 OK\r\nContent-Length: {'9' * 5_000}", "does not say how long the file is"),
+        (f"200 OK\r\nContent-Length: {'9' * 20}", "does not say how long the file is"),
+        ("302 x\r\nLocation: https://[::1/\r\nContent-Length: 0", "not HTTP"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_one_line(
+    tmp_path: Path, serve: Callable[..., Site], answer: str, says: str
+) -> None:
+    site = serve(b"", script=[raw(answer)])
+    with pytest.raises(DownloadError, match=says) as caught:
+        fetch(MODELS, tmp_path, base_urls=[site.url], patience=QUICK)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("code", [404, 403, 401, 410])

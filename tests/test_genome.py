@@ -209,8 +209,53 @@ def test_an_index_that_cannot_be_made_is_refused(write: Write) -> None:
 def test_a_fasta_shorter_than_its_index_is_refused(write: Write) -> None:
     path = write(b">chr1\nACGTACGT\nAC\n")
     write_index(path, "chr1\t1000\t6\t8\t9\n")
-    with Genome(path) as genome, pytest.raises(GenomeError):
+    with pytest.raises(GenomeError, match="its index"), Genome(path) as genome:
         genome.fetch("chr1", 0, 500)
+
+
+LIES = {
+    "negative length": "a\t-5\t7\t4\t5\nb\t5\t23\t4\t5",
+    "length": "a\t9\t7\t4\t5\nb\t5\t23\t4\t5",
+    "last length": "a\t10\t7\t4\t5\nb\t4\t23\t4\t5",
+    "offset": "a\t10\t9\t4\t5\nb\t5\t23\t4\t5",
+    "negative offset": "a\t10\t-7\t4\t5\nb\t5\t23\t4\t5",
+    "offset beyond": "a\t10\t7\t4\t5\nb\t5\t999\t4\t5",
+    "bases a line": "a\t10\t7\t3\t5\nb\t5\t23\t4\t5",
+    "bytes a line": "a\t10\t7\t4\t4\nb\t5\t23\t4\t5",
+    "no line": "a\t10\t7\t0\t0\nb\t5\t23\t4\t5",
+    "a name": "a\t10\t7\t4\t5\nc\t5\t23\t4\t5",
+    "a contig left out": "b\t5\t23\t4\t5",
+    "digits": f"a\t{'9' * 5_000}\t7\t4\t5\nb\t5\t23\t4\t5",
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_an_index_that_lies_is_refused(write: Write, lie: str) -> None:
+    path = write(b">a text\nACGT\nACGT\nAC\n>b\nACGT\nA\n")
+    write_index(path, lie.replace("\t7\t", "\t8\t").replace("\t23\t", "\t24\t") + "\n")
+    with pytest.raises(GenomeError, match=r"genome\.fa: .*its index") as caught:
+        Genome(path)
+    assert "remove genome.fa.fai" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["pyfaidx", "samtools"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b">a text\nACGT\nACGT\nAC\n>b\nACGT\nA\n",
+        b">a\r\nACGT\r\nA\r\n>b\r\nACGT",
+        b">a\nACGT\n\n>b\nACGT\nACGT\n\n",
+        b">a\n>b\nACGT\n",
+    ],
+    ids=["plain", "CRLF", "blank lines", "empty contig"],
+)
+def test_an_index_as_others_make_it_is_used(write: Write, content: bytes, name: str) -> None:
+    path = write(content)
+    if name == "samtools":
+        pysam.faidx(str(path))
+    for _ in range(2):
+        with Genome(path) as genome:
+            assert genome.fetch("b", 0, 4) == b"ACGT"
 
 
 def test_a_bgzipped_fasta_reads_as_the_plain_one(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -306,8 +351,14 @@ def test_a_damaged_bgzip_is_refused(tmp_path: Path, keep: float) -> None:
     ],
 )
 def test_the_assembly_is_told_by_chr1(write: Write, name: str, length: int, assembly: str) -> None:
-    path = write(f">{name}\nACGT\n".encode())
-    write_index(path, f"chrM\t16571\t6\t50\t51\n{name}\t{length}\t6\t50\t51\n")
+    path = write(b"")
+    with path.open("r+b") as out:  # most of it holes
+        out.write(f">chrM\n{'A' * 16_571}\n>{name}\n".encode())
+        first = out.tell()
+        out.seek(length, 1)
+        out.write(b"\n")
+    index = f"chrM\t16571\t6\t16571\t16572\n{name}\t{length}\t{first}\t{length}\t{length + 1}\n"
+    write_index(path, index)
     with Genome(path) as genome:
         assert genome.assembly == assembly
 

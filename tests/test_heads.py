@@ -258,6 +258,35 @@ def test_however_the_tensors_were_saved(
     assert load_head_set(summary).sha256() == expected.sha256()
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: torch.zeros(1).expand(t.shape), "larger than what the file holds"),
+        (lambda t: t.to_sparse(), "not of plain real numbers"),
+        (lambda t: t.to("meta"), "not of plain real numbers"),
+        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "not of plain real numbers"),
+        (lambda t: t.to(torch.complex64) * 1j, "not of plain real numbers"),
+    ],
+    ids=["stride 0", "sparse", "meta", "quantized", "complex"],
+)
+@pytest.mark.filterwarnings("ignore:torch.quantize", "ignore:TypedStorage")
+def test_tensors_of_other_kinds_are_refused(
+    summary: Path, change: Callable[[torch.Tensor], torch.Tensor], says: str
+) -> None:
+    weight = random_head_set(INPUTS, LATENT, len(CONTEXTS), SEED)["layers.0.weight"]
+    save(summary, layers_0_weight=change(weight))
+    with pytest.raises(HeadsError, match=rf"tensor layers\.0\.weight is {says}"):
+        load_head_set(summary)
+
+
+@pytest.mark.parametrize("name", ["a" * 5_000, "a\0b"])
+def test_a_model_name_that_no_file_can_have_is_not_found(summary: Path, name: str) -> None:
+    edit(summary, "demo_seal_ft_model.pt", name)
+    with pytest.raises(HeadsError, match="model file .* not found") as caught:
+        load_head_set(summary)
+    assert len(str(caught.value)) < 1_000
+
+
 class Malicious:
     """Creates a folder when it is unpickled."""
 

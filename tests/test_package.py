@@ -11,7 +11,7 @@ from seal_store.labels import context_labels, feature_labels, table
 ROOT = Path(seal_store.__file__).parent
 
 ORDER = (
-    "errors extras progress prefetch device contigs assembly gtf genome genes grid cnn trunk "
+    "errors extras progress prefetch device contigs assembly gtf fai genome genes grid cnn trunk "
     "sweep delta heads labels layout frames manifest lock archive transfer fetch seal_folder "
     "journal guard shards store calibration plan build lines regions index bcf variants "
     "records liftover notation given assign haplotype evaluate attribute scorer saturate "

@@ -561,6 +561,47 @@ def test_an_index_of_another_file_is_refused(indexed: Path) -> None:
         list(read_variants(indexed, [Region("1")]))
 
 
+def places(offset: int) -> bytes:
+    """The .tbi of ``indexed``, plain, with ``offset`` as that of every contig."""
+    names = b"1\0003\0002\0"
+    head = struct.pack("<4s8i", b"TBI\1", 3, 2, 1, 2, 0, 35, 0, len(names))
+    return head + names + 3 * struct.pack("<iiQ", 0, 1, offset)
+
+
+@pytest.mark.parametrize("within", [0, 5, 0xFFFF])
+@pytest.mark.parametrize("where", ["end marker", "end", "beyond", "no block", "largest"])
+def test_an_index_that_points_where_no_record_is_is_refused(
+    indexed: Path, where: str, within: int
+) -> None:
+    size = indexed.stat().st_size
+    at = {"end marker": size - len(BGZF_END), "end": size, "beyond": 1 << 40, "no block": 9}
+    offset = at.get(where, (1 << 48) - 1) << 16 | within
+    Path(f"{indexed}.tbi").write_bytes(gzip.compress(places(offset)))
+    with pytest.raises(VariantError, match=r"in\.vcf\.gz.*: (does not belong|shorter than)"):
+        list(read_variants(indexed, [Region("1")]))
+
+
+def test_a_region_behind_the_last_record_has_none(indexed: Path) -> None:
+    for csi in (False, True):
+        pysam.tabix_index(str(indexed), preset="vcf", csi=csi, force=True)
+        for contig in ("1", "2", "3"):
+            assert list(read_variants(indexed, [Region(contig, 21, 10**9)])) == []
+        indexed.with_name("in.vcf.gz.tbi").unlink(missing_ok=True)
+
+
+def test_an_index_that_unpacks_to_more_than_any_has_is_refused(
+    indexed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = places(0)
+    index = Path(f"{indexed}.tbi")
+    monkeypatch.setattr("seal_store.index.LONGEST", len(plain) - 4)
+    index.write_bytes(gzip.compress(plain))
+    assert list(read_variants(indexed, [Region("1")])) == []
+    index.write_bytes(gzip.compress(plain + b"\0"))
+    with pytest.raises(VariantError, match=r"tbi: the index cannot be read \(more than"):
+        list(read_variants(indexed, [Region("1")]))
+
+
 @pytest.mark.parametrize(
     ("ref", "first", "last", "inside"),
     [
