@@ -27,7 +27,7 @@ def lock_path(out: Path) -> Path:
 
 
 def named(out: Path) -> Path:
-    """``out``. Raises :class:`OutputError` if it has no name to write beside, as ``.`` and ``/``."""
+    """``out``. Raises :class:`OutputError` if it has no name, as ``.`` and ``/``."""
     if out.name in ("", ".."):
         raise OutputError(f"{out}: is no name for an output", "give --out a name")
     return out
