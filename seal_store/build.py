@@ -310,7 +310,7 @@ class Shards:
         features = found[0].cpu().numpy()
         if self.hidden:
             if found[1] is None:
-                raise ValueError(f"gene {name}: no hidden was computed")
+                raise StoreError(f"gene {name}: no hidden was computed")
             out["hidden"][...] = found[1].cpu().numpy()
         if not np.isfinite(features).all():
             raise StoreError(f"gene {name}: features are not finite", "check the weights")

@@ -128,7 +128,7 @@ def remove_unlisted(partial: Path, attributes: dict[str, Any]) -> None:
 
 
 def check_plan(partial: Path, attribute: str, begun: dict[str, Any]) -> None:
-    """Raise :class:`OutputError` if ``partial`` has another plan now than a shard ``begun`` with."""
+    """Raise :class:`OutputError` if the plan is another one than a shard ``begun`` with."""
     try:
         text = (partial / manifest.GROUP).read_text(encoding="utf-8")
         now = json.loads(text)["attributes"][attribute]

@@ -24,6 +24,7 @@ from seal_store.errors import HeadsError, OutputError, StoreError, UnfinishedErr
 from seal_store.lock import hold, lock_path
 from seal_store.plan import BuildOptions, plan, write_plan
 from seal_store.repair import repair
+from seal_store.scorer import ScoreOptions
 from seal_store.store import Store
 from seal_store.synthetic import DECAYS, TINY, World, write_head_set
 from seal_store.verify import verify
@@ -220,7 +221,7 @@ def test_a_damaged_calibration_is_told_before_anything_is_changed(
     two: BuildOptions, world: World
 ) -> None:
     path = build(replace(two, heads=(world.heads,)), "cpu").path
-    calibrate(path, world.variants, device="cpu")
+    calibrate(Store(path), world.variants, ScoreOptions(device="cpu"))
     for file in ("calibration/grid/mean/c/0", "features/c/0/0/0"):
         flip(path / file)
     before = files(path)
