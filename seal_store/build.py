@@ -151,8 +151,8 @@ def _run_shards(
 def finalize(out: Path, *, overwrite: bool = False, progress: Progress = silent) -> Store:
     """Add reference predictions, labels of contexts and the manifest; rename to ``out``.
 
-    Raises :class:`UnfinishedError` if a shard is missing and :class:`OutputError` if ``out``
-    exists and ``overwrite`` is false.
+    Raises :class:`UnfinishedError` if a shard is missing or its files are not as its journal lists
+    them, and :class:`OutputError` if ``out`` exists and ``overwrite`` is false.
     """
     with hold(out):
         return _finalize(out, overwrite=overwrite, progress=progress)
@@ -164,7 +164,7 @@ def _finalize(out: Path, *, overwrite: bool, progress: Progress) -> Store:
         raise OutputError(f"{out} exists already", "choose another --out or add --overwrite")
     group = _open_planned(partial)
     shards = -(-get(group, "gene_id").shape[0] // GENES_PER_SHARD)
-    known, tf32 = shard_journal.finished(partial, shards)
+    known, tf32 = shard_journal.finished(partial, shards, progress)
     shard_journal.set_aside(partial)
     attributes: Any = group.attrs[ATTRIBUTE]
     if tf32 is not None:

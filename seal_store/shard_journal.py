@@ -15,6 +15,7 @@ from typing import Any
 from seal_store import manifest
 from seal_store.errors import OutputError, StoreError, UnfinishedError
 from seal_store.manifest import Entry
+from seal_store.progress import Progress, silent
 
 SHARD_ARRAYS = ("features", "hidden", "aggregated")
 
@@ -69,7 +70,9 @@ def missing(partial: Path, shards: int) -> list[int]:
     return [s for s, entry in entries.items() if not entry or _changed(partial, entry[0])]
 
 
-def finished(partial: Path, shards: int) -> tuple[dict[str, Entry], bool | None]:
+def finished(
+    partial: Path, shards: int, progress: Progress = silent
+) -> tuple[dict[str, Entry], bool | None]:
     """Entries of all shard files, and whether any shard was computed with TF32.
 
     They are those of an earlier manifest (which leaves TF32 open: None), else of the shards, whose
@@ -96,6 +99,7 @@ def finished(partial: Path, shards: int) -> tuple[dict[str, Entry], bool | None]
             )
         files |= entry[0]
         tf32 |= entry[1]
+        progress("shards checked", shard + 1, shards)
     return files, tf32
 
 
