@@ -7,7 +7,6 @@ the reference predictions, then the manifest, and renames ``OUT.partial`` to ``O
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ import torch
 import zarr
 from torch import Tensor
 
-from seal_store import manifest
+from seal_store import manifest, shard_journal
 from seal_store.cnn import Beluga, CnnConfig
 from seal_store.device import inference, resolve_device
 from seal_store.errors import InputError, OutputError, ProfileError, StoreError, UnfinishedError
@@ -34,8 +33,8 @@ from seal_store.plan import (
     Planned,
     check_heads,
     describe_heads,
-    plan,
     write_head_set,
+    write_plan,
 )
 from seal_store.prefetch import ahead
 from seal_store.progress import Progress, silent
@@ -44,7 +43,6 @@ from seal_store.store import ATTRIBUTE, Store, consolidate, grid_slice, read_cnn
 from seal_store.sweep import sweep
 from seal_store.trunk import Trunk
 
-SHARD_ARRAYS = ("features", "hidden", "aggregated")
 EXPRESSION_BLOCK = 256
 
 
@@ -74,13 +72,13 @@ def _build(
     progress: Progress,
     planned: Callable[[Planned], None],
 ) -> Store:
-    work = plan(options, progress)
+    work = write_plan(options, progress)
     if options.resume and options.out.exists() and not work.path.exists():
         return Store(options.out)
     planned(work)
     _run_shards(
         work.path,
-        _missing_shards(work.path, work.shards),
+        shard_journal.missing(work.path, work.shards),
         device,
         tf32=tf32,
         profiles=options.from_profiles,
@@ -106,8 +104,10 @@ def run_shards(
     with ExitStack() as stack:
         stack.enter_context(hold(manifest.unpartial_path(partial), shared=True))
         _open_planned(partial)
+        if shard_journal.earlier(partial) is not None:
+            raise OutputError(f"{partial}: its shards are done", "complete it with --finalize")
         for shard in sorted(set(shards)):
-            stack.enter_context(hold(_journal(partial, shard)))
+            stack.enter_context(hold(shard_journal.entry_path(partial, shard)))
         _run_shards(partial, shards, device, tf32=tf32, profiles=profiles, progress=progress)
 
 
@@ -143,7 +143,7 @@ def _run_shards(
                 progress("genes", done, total)
             if pending is not None:
                 pending.result()
-            pending = writer.submit(_write_shard, partial, group, shard, block)
+            pending = writer.submit(_write_shard, partial, group, attributes, shard, block, tf32)
         if pending is not None:
             pending.result()
 
@@ -151,8 +151,8 @@ def _run_shards(
 def finalize(out: Path, *, overwrite: bool = False, progress: Progress = silent) -> Store:
     """Add reference predictions, labels of contexts and the manifest; rename to ``out``.
 
-    Raises :class:`UnfinishedError` if a shard is missing and :class:`OutputError` if ``out``
-    exists and ``overwrite`` is false.
+    Raises :class:`UnfinishedError` if a shard is missing or its files are not as its journal lists
+    them, and :class:`OutputError` if ``out`` exists and ``overwrite`` is false.
     """
     with hold(out):
         return _finalize(out, overwrite=overwrite, progress=progress)
@@ -163,10 +163,13 @@ def _finalize(out: Path, *, overwrite: bool, progress: Progress) -> Store:
     if out.exists() and not overwrite:
         raise OutputError(f"{out} exists already", "choose another --out or add --overwrite")
     group = _open_planned(partial)
-    known = _finished_files(partial, group)
+    shards = -(-get(group, "gene_id").shape[0] // GENES_PER_SHARD)
+    known, tf32 = shard_journal.finished(partial, shards, progress)
+    shard_journal.set_aside(partial)
     attributes: Any = group.attrs[ATTRIBUTE]
-    if "hidden" in group and not attributes["hidden"]:
-        del group["hidden"]  # an interrupted add_hidden
+    if tf32 is not None:
+        group.attrs[ATTRIBUTE] = attributes = {**attributes, "tf32": tf32}
+    shard_journal.remove_unlisted(partial, attributes)
     _write_expression(group, progress)
     consolidate(partial)
     manifest.publish(partial, out, known)
@@ -192,6 +195,7 @@ def _add_heads(path: Path, heads_path: Path, progress: Progress) -> list[HeadSet
     if partial.exists():
         raise OutputError(f"{partial} exists", "another run is writing; remove it if none is")
     path.replace(partial)
+    shard_journal.set_aside(partial)
     group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
     for head_set in added:
         write_head_set(group, head_set)
@@ -222,10 +226,12 @@ def _add_hidden(path: Path, device: str, progress: Progress) -> Store:
             raise OutputError(f"{partial} exists", "another run is writing; remove it if none is")
         path.replace(partial)
     group = _open_planned(partial)
-    if not (partial / manifest.MANIFEST).exists():
+    if shard_journal.earlier(partial) is None:
         raise UnfinishedError(f"{path}: unfinished store", "finish it with --resume first")
+    shard_journal.set_aside(partial)
     attributes: Any = group.attrs[ATTRIBUTE]
-    work = Shards(group, {**attributes, "source": "cnn"}, resolve_device(device), False, None)
+    allowed = shard_journal.with_tf32(attributes)
+    work = Shards(group, {**attributes, "source": "cnn"}, resolve_device(device), allowed, None)
     genes = get(group, "gene_id").shape[0]
     if "hidden" in group:
         del group["hidden"]
@@ -269,7 +275,7 @@ class Shards:
             if profiles is None:
                 raise InputError("this store takes imported profiles", "give --from-profiles DIR")
             self.profiles = profiles
-        else:
+        if self.profiles is None or self.hidden:
             self.model = read_cnn(group, self.config).to(device)
             self.trunk = Trunk(self.model)
 
@@ -286,12 +292,15 @@ class Shards:
         return block
 
     def computed(self, gene: int) -> tuple[Tensor, Tensor | None]:
-        """Features and, from the CNN, hidden of a gene's windows; a GPU may still be at work."""
+        """Features of a gene's windows and, where they are wanted or come with them, hidden.
+
+        A GPU may still be at work.
+        """
         if self.profiles is None:
             return self.sweep(gene)
         shape = self.grid.bins, self.config.features
         values = read_profile(self.profiles, str(self.gene_id[gene]), shape)
-        return torch.from_numpy(values), None
+        return torch.from_numpy(values), self.sweep(gene)[1] if self.hidden else None
 
     def place(
         self, gene: int, found: tuple[Tensor, Tensor | None], out: dict[str, np.ndarray]
@@ -299,7 +308,9 @@ class Shards:
         """Fill one gene's rows with what was ``computed``."""
         name = str(self.gene_id[gene])
         features = found[0].cpu().numpy()
-        if self.hidden and found[1] is not None:
+        if self.hidden:
+            if found[1] is None:
+                raise StoreError(f"gene {name}: no hidden was computed")
             out["hidden"][...] = found[1].cpu().numpy()
         if not np.isfinite(features).all():
             raise StoreError(f"gene {name}: features are not finite", "check the weights")
@@ -345,15 +356,20 @@ def read_profile(folder: Path, gene: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _write_shard(
-    partial: Path, group: zarr.Group, shard: int, block: dict[str, np.ndarray]
+    partial: Path,
+    group: zarr.Group,
+    attributes: dict[str, Any],
+    shard: int,
+    block: dict[str, np.ndarray],
+    tf32: bool,
 ) -> None:
-    files = {}
+    shard_journal.check_plan(partial, ATTRIBUTE, attributes)
+    shard_journal.drop(partial, shard)
     for name, values in block.items():
         ShardFiles(get(group, name)).write((shard, *(0,) * (values.ndim - 1)), values)
-        file = f"{name}/c/{shard}" + "/0" * (values.ndim - 1)
-        manifest.sync(partial / file)
-        files[file] = manifest.entry(partial / file)
-    manifest.write_json(_journal(partial, shard), {"files": files})
+    shard_journal.check_plan(partial, ATTRIBUTE, attributes)
+    files = [f"{name}/c/{shard}" + "/0" * (values.ndim - 1) for name, values in block.items()]
+    shard_journal.write(partial, shard, files, tf32=tf32)
 
 
 def _write_expression(group: zarr.Group, progress: Progress) -> None:
@@ -389,47 +405,6 @@ def write_predictions(
             rows = torch.from_numpy(block).flatten(1)
             expression[first : first + len(rows)] = heads.predict(heads.first(rows)).numpy()
             progress("predictions", first + len(rows), genes)
-
-
-def _journal(partial: Path, shard: int) -> Path:
-    return partial / manifest.JOURNAL / f"shard-{shard:05d}.json"
-
-
-def _missing_shards(partial: Path, shards: int) -> list[int]:
-    """Shards that the journal lacks, or whose files are not as it lists them.
-
-    None where there is a manifest already.
-    """
-    if (partial / manifest.MANIFEST).exists():
-        return []
-    return [shard for shard in range(shards) if not _is_done(partial, shard)]
-
-
-def _is_done(partial: Path, shard: int) -> bool:
-    try:
-        files = json.loads(_journal(partial, shard).read_text(encoding="utf-8"))["files"]
-        return all(manifest.entry(partial / name) == entry for name, entry in files.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
-
-
-def _finished_files(partial: Path, group: zarr.Group) -> dict[str, manifest.Entry]:
-    """Entries of all shard files: of an earlier manifest, else of the shards' journal."""
-    earlier = partial / manifest.MANIFEST
-    if earlier.exists():
-        listed = json.loads(earlier.read_text(encoding="utf-8"))["files"]
-        return {n: item for n, item in listed.items() if n.split("/")[0] in SHARD_ARRAYS}
-    shards = -(-get(group, "gene_id").shape[0] // GENES_PER_SHARD)
-    files: dict[str, manifest.Entry] = {}
-    for shard in range(shards):
-        try:
-            files |= json.loads(_journal(partial, shard).read_text(encoding="utf-8"))["files"]
-        except FileNotFoundError:
-            raise UnfinishedError(
-                f"{partial}: shard {shard} of {shards} is not done",
-                f"run `seal-store build --shard {shard} --out ...`, or build with --resume",
-            ) from None
-    return files
 
 
 def _open_planned(partial: Path) -> zarr.Group:

@@ -23,6 +23,7 @@ from seal_store.integrity import Opened, blocks, try_read
 from seal_store.labels import context_labels
 from seal_store.layout import STORE, read
 from seal_store.progress import Progress
+from seal_store.shard_journal import with_tf32
 from seal_store.store import Store, sequence_start
 
 T = TypeVar("T")
@@ -220,8 +221,7 @@ class Genes:
         self.report.count("hidden")
 
     def _tolerance(self) -> float:
-        tf32 = "--tf32" in self.attributes["command"].split()
-        return TF32_TOLERANCE if tf32 else WINDOW_TOLERANCE
+        return TF32_TOLERANCE if with_tf32(self.attributes) else WINDOW_TOLERANCE
 
     def _predictions(self, chosen: np.ndarray) -> None:
         heads = self.store.heads()

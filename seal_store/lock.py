@@ -1,9 +1,9 @@
 """One writer at a time: a lock file beside an output, held by the kernel while its writer lives.
 
 ``OUT.lock`` names the host, process and start time of the writer. The kernel lets go of it when
-the process ends, however it ends, so a lock left behind by a process of this host is recognised
-and taken over. One that another host left behind cannot be judged from here: the message says
-which file to remove.
+the process ends, however it ends, so a lock left behind by a process of this host, or of a
+container on it (its boot ID is the same), is recognised and taken over. One that another host left
+behind cannot be judged from here: the message says which file to remove.
 """
 
 from __future__ import annotations
@@ -22,16 +22,24 @@ from seal_store.errors import OutputError
 
 
 def lock_path(out: Path) -> Path:
-    """The lock file of an output."""
-    return out.with_name(out.name + ".lock")
+    """The lock file of an output. Raises :class:`OutputError` for a path without a name."""
+    return named(out).with_name(out.name + ".lock")
+
+
+def named(out: Path) -> Path:
+    """``out``. Raises :class:`OutputError` if it has no name, as ``.`` and ``/``."""
+    if out.name in ("", ".."):
+        raise OutputError(f"{out}: is no name for an output", "give --out a name")
+    return out
 
 
 @contextmanager
 def hold(out: Path, *, shared: bool = False) -> Iterator[None]:
     """Be the one writer of ``out`` while the block runs.
 
-    ``shared`` holders, such as jobs that write different shards, exclude only the others. Raises
-    :class:`OutputError` if another process writes ``out``, or a lock of another host is there.
+    ``shared`` holders, such as jobs that write different shards, exclude only the others, and may
+    be on many hosts. Raises :class:`OutputError` if another process writes ``out``, or, unless
+    ``shared``, another host left a lock there.
     """
     path = lock_path(out)
     descriptor = _acquire(path, shared=shared)
@@ -69,7 +77,9 @@ def _acquire(path: Path, *, shared: bool) -> int:
             pass
         os.close(descriptor)  # its last holder removed it meanwhile: there may be a new one
     earlier = _read(descriptor)
-    if earlier.get("host", socket.gethostname()) != socket.gethostname():
+    boot = _boot_id()
+    here = earlier.get("host", socket.gethostname()) == socket.gethostname()
+    if not (shared or here or (boot and earlier.get("boot") == boot)):
         holder = _holder(descriptor)
         os.close(descriptor)
         raise OutputError(
@@ -79,6 +89,7 @@ def _acquire(path: Path, *, shared: bool) -> int:
     text = json.dumps(
         {
             "host": socket.gethostname(),
+            "boot": boot,
             "pid": os.getpid(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -86,6 +97,14 @@ def _acquire(path: Path, *, shared: bool) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, text.encode(), 0)
     return descriptor
+
+
+def _boot_id() -> str:
+    """What tells one run of one machine from all others; empty where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _alone(descriptor: int) -> bool:

@@ -44,6 +44,7 @@ from seal_store.layout import (
     get,
     put_weight,
 )
+from seal_store.lock import hold
 from seal_store.progress import Progress, silent
 from seal_store.store import ATTRIBUTE, grid_slice, sequence_start, software
 
@@ -95,8 +96,14 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
 
     With ``resume`` and an unfinished folder: check that it was planned from the same inputs and
     options, and keep it. Raises an :class:`InputError` for an input that is wrong and
-    :class:`OutputError` if the output exists or the plan differs.
+    :class:`OutputError` if the output exists, is being written, or the plan differs.
     """
+    with hold(options.out):
+        return write_plan(options, progress)
+
+
+def write_plan(options: BuildOptions, progress: Progress = silent) -> Planned:
+    """:func:`plan`, for the one who holds the lock of the output already."""
     genes = read_genes(options.genes, tss=options.tss, gene_types=options.gene_type)
     heads = [head_set for path in options.heads for head_set in load_heads(path)]
     if options.keep_bits is not None and not 1 <= options.keep_bits <= 23:
@@ -131,11 +138,10 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
             found = partial if unfinished else options.out
             _check_same_plan(found, attributes, genes.gene_id[selected])
             return planned
-        if options.resume:
-            manifest.remove(partial)  # interrupted while planning: nothing computed is in it
         manifest.claim(
             options.out,
-            overwrite=options.overwrite,
+            # one interrupted while planning may go: nothing computed is in it
+            overwrite=options.overwrite or options.resume,
             kind=ATTRIBUTE,
             resume_hint=manifest.RESUME_HINT,
         )
@@ -277,6 +283,9 @@ def describe_heads(heads: HeadSet) -> dict[str, Any]:
     }
 
 
+_TAKEN = (".partial", ".tmp", "zarr.json")
+
+
 def check_heads(
     heads: Sequence[HeadSet], config: CnnConfig, grid: Grid, present: Sequence[str], cnn: str
 ) -> None:
@@ -305,6 +314,11 @@ def check_heads(
             raise HeadsError(
                 f"head set {head_set.name!r}: a name has only letters, digits, '.', '_' and '-'"
             )
+        if head_set.name.endswith(_TAKEN):
+            raise HeadsError(
+                f"head set {head_set.name!r}: names of files that are being written end so",
+                "rename its files",
+            )
         seen.append(head_set.name)
 
 
@@ -312,7 +326,7 @@ def _check_same_plan(partial: Path, attributes: dict[str, Any], gene_id: np.ndar
     group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
     found: Any = group.attrs[ATTRIBUTE]
     heads = found["heads"][: len(attributes["heads"])]  # more may have been added since
-    found = {k: v for k, v in found.items() if k != "calibration"} | {"heads": heads}
+    found = {k: v for k, v in found.items() if k not in ("calibration", "tf32")} | {"heads": heads}
     if {**found, "command": ""} != {**attributes, "command": ""}:
         begun, wanted = ({**x, "command": ""} for x in (found, attributes))
         key, then, now = difference(begun, wanted)

@@ -20,7 +20,7 @@ import numpy as np
 import zarr
 
 from seal_store import guard, manifest
-from seal_store.build import SHARD_ARRAYS, Shards, write_predictions
+from seal_store.build import Shards, write_predictions
 from seal_store.device import resolve_device
 from seal_store.errors import InputError, StoreError
 from seal_store.integrity import Fault, Report
@@ -29,12 +29,13 @@ from seal_store.layout import FORMAT_VERSION, get
 from seal_store.lock import hold
 from seal_store.manifest import Entry
 from seal_store.progress import Progress, silent
+from seal_store.shard_journal import SHARD_ARRAYS, with_tf32
 from seal_store.shards import ShardFiles
 from seal_store.store import ATTRIBUTE, Store, check_attributes, expected_arrays, read_heads
 from seal_store.verify import verify
 
 GENE_COLUMNS = ("gene_id", "gene_symbol", "gene_type", "contig", "strand", "tss")
-GIVEN = ("sequence", "cnn", "heads", "table", guard.METADATA, manifest.MANIFEST)
+GIVEN = ("sequence", "cnn", "heads", "table", "calibration", guard.METADATA, manifest.MANIFEST)
 """What cannot be computed again: arrays and groups, by the first part of their names."""
 
 
@@ -117,7 +118,10 @@ class _Repair:
             if fault.check in ("stray", "unknown"):
                 self._stop(fault, "it is not part of the store: move it away first")
             if top in GIVEN or metadata:
-                self._stop(fault, "it cannot be computed again: copy the store again or build anew")
+                again = (
+                    "`seal-store calibrate --overwrite`" if top == "calibration" else "build anew"
+                )
+                self._stop(fault, f"it cannot be computed again: copy the store again or {again}")
         attributes = self._attributes()
         if attributes["source"] == "profiles" and self._shards() and profiles is None:
             raise StoreError(
@@ -202,7 +206,7 @@ class _Repair:
         if not todo:
             return
         attributes = self.store.attributes
-        tf32 = "--tf32" in attributes["command"].split()
+        tf32 = with_tf32(attributes)
         self.store = self._reopened()
         work = Shards(self.store.group, attributes, resolve_device(device), tf32, profiles)
         genes = len(self.store)

@@ -289,7 +289,7 @@ def test_a_shard_that_differs_from_the_journal_is_computed_again(
     options: BuildOptions, store: Store, tmp_path: Path
 ) -> None:
     own = replace(options, out=tmp_path / "store.zarr")
-    planned = build_module.plan(own)
+    planned = plan_module.plan(own)
     build_module.run_shards(planned.path, [0], "cpu")
     shard = planned.path / "aggregated" / "c" / "0" / "0" / "0"
     data = bytearray(shard.read_bytes())
