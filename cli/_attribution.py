@@ -48,7 +48,7 @@ def attributing(command: Callable[..., None]) -> Callable[..., None]:
             ),
             click.option(
                 "--samples",
-                type=click.IntRange(2),
+                type=click.IntRange(2, 2**24),
                 help="Samples of kernelShap, lime (default: 2 x features + 2048) and "
                 "gradientShap (50).",
             ),

@@ -32,7 +32,11 @@ overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing 
 quiet = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON summary on stdout.")
 batch = click.option(
-    "--batch", default=128, show_default=True, help="Variants at once: speed and memory only."
+    "--batch",
+    default=128,
+    show_default=True,
+    type=click.IntRange(1, 2**20),
+    help="Variants at once: speed and memory only.",
 )
 contexts = click.option(
     "--contexts",

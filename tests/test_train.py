@@ -21,7 +21,7 @@ from planted import Planted, gene_ids, network, write_expression, write_genes, w
 from scipy.stats import spearmanr
 
 from seal_store.build import add_heads, build
-from seal_store.errors import HeadsError, OutputError
+from seal_store.errors import HeadsError, OutputError, TrainingError
 from seal_store.genes import GeneTable
 from seal_store.heads import Heads, load_head_set, load_heads, read_summary
 from seal_store.lock import hold
@@ -868,11 +868,9 @@ def test_features_that_are_wrong_are_refused(
         (["--test-chromosomes", "chr77"], "no gene that can be used on chr77"),
         (["--validation-share", "1.5"], "not between 0 and 1"),
         (["--validation-share", "nan"], "not between 0 and 1"),
-        (["--latent", "0"], "--latent 0"),
         (["--lr", "0"], "--lr"),
         (["--l2", "-1"], "--l2"),
         (["--spec-gene-weight", "0"], "--spec-gene-weight 0"),
-        (["--batch", "0"], "--batch 0"),
         (["--name", "a/b"], "--name"),
         (["--name", "a b"], "--name"),
         (["--name", ".."], "--name"),
@@ -891,6 +889,12 @@ def test_options_that_are_wrong_are_refused(
         cli("train", "pretrain", *planted.args(), "--name", "n", "--out", out, *FAST, *more), said
     )
     assert not out.exists()
+
+
+def test_the_library_checks_what_the_command_line_limits(planted: Planted, tmp_path: Path) -> None:
+    for wrong, said in [({"latent": 0}, "--latent 0"), ({"fit": FitOptions(batch=0)}, "--batch 0")]:
+        with pytest.raises(TrainingError, match=said):
+            pretrain(training(planted, tmp_path / "out", **wrong))
 
 
 @pytest.mark.parametrize("leave_out", [["features"], ["genes"], ["features", "genes"]])
