@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from seal_store.attribute import AttributionOptions, Attributor
     from seal_store.scorer import Scorer
 
-METHODS = ["saliency", "integratedGradients", "deeplift", "kernelShap", "gradientShap", "lime"]
+CLOSED = ["saliency", "integratedGradients", "deeplift"]
+METHODS = [*CLOSED, "kernelShap", "gradientShap", "lime"]
 
 
 def attributing(command: Callable[..., None]) -> Callable[..., None]:
@@ -48,7 +49,7 @@ def attributing(command: Callable[..., None]) -> Callable[..., None]:
             ),
             click.option(
                 "--samples",
-                type=click.IntRange(2),
+                type=click.IntRange(2, 2**24),
                 help="Samples of kernelShap, lime (default: 2 x features + 2048) and "
                 "gradientShap (50).",
             ),
@@ -82,6 +83,8 @@ def take(common: dict[str, Any]) -> AttributionOptions | None:
             flag = {"dtype": "attribution-dtype"}.get(given[0], given[0].replace("_", "-"))
             raise click.UsageError(f"--{flag} needs --attribute METHOD.")
         return None
+    if own["method"] in CLOSED:
+        _options.refuse_unused({"samples", "seed"}, f"with {own['method']}: it draws no samples")
     targets = _options.names(own.pop("target"))
     return AttributionOptions(
         targets=targets, **{name: value for name, value in own.items() if value is not None}
@@ -92,8 +95,6 @@ def announce(attributor: Attributor | None, rows: int | None, *, quiet: bool) ->
     """Say on stderr how much the attributions will take."""
     if attributor is None or quiet:
         return
-    from seal_store.attribute import CLOSED
-
     counted = 1_000 if rows is None else rows
     exact = attributor.options.method in CLOSED
     click.echo(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from seal_store.cli import _complete
 from seal_store.errors import InputError
@@ -32,7 +34,11 @@ overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing 
 quiet = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON summary on stdout.")
 batch = click.option(
-    "--batch", default=128, show_default=True, help="Variants at once: speed and memory only."
+    "--batch",
+    default=128,
+    show_default=True,
+    type=click.IntRange(1, 2**20),
+    help="Variants at once: speed and memory only.",
 )
 contexts = click.option(
     "--contexts",
@@ -63,6 +69,20 @@ precision = click.option(
     type=click.IntRange(1, 17),
     help="Significant digits in text output.",
 )
+
+
+def refuse_unused(options: Collection[str], where: str) -> None:
+    """Raise :class:`click.UsageError` for the first of ``options`` that was given.
+
+    ``options`` are names of parameters that do nothing ``where``, as "with --shard".
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        if parameter.name not in options:
+            continue
+        if context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            flag = "/".join([parameter.opts[0], *parameter.secondary_opts])
+            raise click.UsageError(f"{flag} has no effect {where}")
 
 
 def selection(given: dict[str, Any]) -> Selection:

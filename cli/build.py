@@ -17,6 +17,33 @@ if TYPE_CHECKING:
     from seal_store.store import Store
 
 
+PLANNED = {
+    *("from_seal", "genome", "genes", "tss", "gene_type", "cnn", "heads", "from_profiles", "gene"),
+    *("near_vcf", "first_offset", "keep_bits", "hidden"),
+}
+"""Options that the plan of a store holds."""
+
+UNUSED = {
+    "plan": set(),  # tf32 too is kept with the plan, in the store's `command`
+    "shard": PLANNED - {"from_seal", "from_profiles"} | {"overwrite", "resume"},
+    "finalize": PLANNED | {"tf32", "resume"},
+    "add_hidden": PLANNED | {"tf32", "overwrite", "resume"},
+    "repair": PLANNED - {"from_profiles"} | {"tf32", "overwrite", "resume"},
+}
+"""Options that do nothing with one that chooses what to do."""
+
+
+def _check(**steps: object) -> None:
+    """Refuse several of ``steps``, and options that do nothing with the one chosen."""
+    chosen = [name for name, given in steps.items() if given]
+    if len(chosen) > 1:
+        raise click.UsageError(
+            "--plan, --shard, --finalize, --add-hidden and --repair exclude each other"
+        )
+    for name in chosen:
+        _options.refuse_unused(UNUSED[name], f"with --{name.replace('_', '-')}")
+
+
 @click.command()
 @click.option(
     "--from-seal",
@@ -50,7 +77,9 @@ if TYPE_CHECKING:
     type=_options.PATH,
     help="Take Seal's <gene>.npy profiles from this folder instead of running the CNN.",
 )
-@click.option("--gene", multiple=True, help="Compute only this gene. Repeatable.")
+@click.option(
+    "--gene", multiple=True, help="Compute only this gene, or those of a file of ids. Repeatable."
+)
 @click.option(
     "--near-vcf", type=_options.PATH, help="Compute only genes with a variant within 20 kb."
 )
@@ -122,12 +151,11 @@ def build(
     from seal_store.plan import BuildOptions
     from seal_store.plan import plan as plan_store
 
-    if sum((plan, bool(shard), finalize, add_hidden, repair)) > 1:
-        raise click.UsageError(
-            "--plan, --shard, --finalize, --add-hidden and --repair exclude each other"
-        )
+    _check(plan=plan, shard=shard, finalize=finalize, add_hidden=add_hidden, repair=repair)
+    if from_profiles is not None:
+        _options.refuse_unused({"tf32"}, "with --from-profiles: the CNN does not run")
     found = None
-    if from_seal is not None and not (finalize or add_hidden or repair):
+    if from_seal is not None:
         given = {
             "genome": genome,
             "genes": genes,
@@ -170,7 +198,7 @@ def build(
             heads=heads,
             out=out,
             from_profiles=from_profiles,
-            gene=gene,
+            gene=_options.names(gene),
             near=_positions(near_vcf) if near_vcf else None,
             near_lengths=header_lengths(near_vcf) if near_vcf else {},
             tss=tss,

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     "--attributions",
     type=click.IntRange(1),
     metavar="N",
-    help="Write the N strongest attributions of each row and target instead of effects (.tsv).",
+    help="Write the N strongest attributions of each row and target instead of effects (.tsv); "
+    "--contexts chooses among the targets.",
 )
 @click.option("--vcf", type=_options.PATH, help="The VCF to annotate. Default: that of RESULTS.")
 @click.option(
@@ -40,7 +41,12 @@ if TYPE_CHECKING:
     "--feature",
     help="Tracks: reference values of this feature from the store given as RESULTS.",
 )
-@click.option("--gene", multiple=True, help="Tracks: only this gene. Repeatable with --feature.")
+@click.option(
+    "--gene",
+    multiple=True,
+    help="Tracks: only this gene, exactly one for effects; with --feature, or those of a file of "
+    "ids, repeatable.",
+)
 @click.option(
     "--per-position",
     type=click.Choice(["strongest", "mean"]),
@@ -69,6 +75,7 @@ def export(results: Path, out: Path | None, out_option: Path | None, **common: A
         raise click.UsageError("give one output, as OUT or with --out")
     target = out or out_option
     assert target is not None
+    _check(target, common)
     with Meter(quiet=common["quiet"]) as progress:
         write = _track if is_track(target) else _table
         done = write(results, target, common, progress)
@@ -77,6 +84,25 @@ def export(results: Path, out: Path | None, out_option: Path | None, **common: A
         facts["notes"] = done.notes
     lines = [f"{target}: {done.rows} rows", *(f"  {note}" for note in done.notes)]
     click.echo(json.dumps(facts) if common["as_json"] else "\n".join(lines))
+
+
+def _check(out: Path, common: dict[str, Any]) -> None:
+    """Refuse options that do nothing in this output."""
+    from seal_store.tracks import is_track
+
+    name, unused = out.name.lower(), _options.refuse_unused
+    if is_track(out):
+        unused({"top", "long", "min_effect", "vcf", "attributions"}, f"in {out.name}, a track")
+        if common["feature"] is not None:
+            unused({"contexts", "store", "per_position"}, "with --feature")
+        return
+    unused({"per_position"}, f"in {out.name}: it is for tracks")
+    if common["attributions"] is not None:
+        unused({"min_effect", "top", "long"}, "with --attributions")
+    if not name.endswith((".vcf", ".vcf.gz", ".bcf")):
+        unused({"vcf", "store"}, f"in {out.name}: it is for an annotated VCF")
+    if name.endswith((".parquet", ".arrow", ".feather")):
+        unused({"precision"}, f"in {out.name}: it is no text")
 
 
 def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:
@@ -94,7 +120,8 @@ def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
         raise InputError(f"{out}: attributions are exported as text", "name it .tsv")
     results = Results(path)
     if count is not None:
-        return Exported(export_attributions(results, out, top=count, **own))
+        contexts = _options.names(common["contexts"])
+        return Exported(export_attributions(results, out, top=count, targets=contexts, **own))
     form = Form(_options.selection(common), common["precision"], common["vcf"])
     return export(
         results,
@@ -113,7 +140,7 @@ def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
     from seal_store.store import Store
     from seal_store.tracks import contig_lengths, effect_track, profile_track, write_track
 
-    selection, genes = _options.selection(common), common["gene"]
+    selection, genes = _options.selection(common), _options.names(common["gene"])
     own = {"precision": common["precision"], "overwrite": common["overwrite"]}
     if common["feature"] is not None:
         store = Store(path)

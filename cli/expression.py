@@ -13,7 +13,9 @@ from seal_store.cli import _options
 @click.command()
 @click.argument("store", type=_options.PATH)
 @click.option("--out", type=_options.PATH, required=True, help="OUT.tsv.")
-@click.option("--gene", multiple=True, help="Only this gene, or a file of ids. Repeatable.")
+@click.option(
+    "--gene", multiple=True, help="Only this gene, or those of a file of ids. Repeatable."
+)
 @_options.contexts
 @_options.precision
 @_options.overwrite

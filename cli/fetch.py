@@ -32,14 +32,14 @@ NAMES = ("models", "resources")
     "--retries",
     default=5,
     show_default=True,
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1_000),
     help="Failures without progress in between before giving up.",
 )
 @click.option(
     "--timeout",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 86_400, min_open=True),
     help="Seconds to wait for an answer or the next bytes.",
 )
 @_options.quiet

@@ -152,6 +152,7 @@ def vcf(
     from seal_store.store import Store
     from seal_store.variants import read_variants, reads_all_of
 
+    _check(common["out"], calibrated=common["calibrated"])
     options = _score_options(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
     )
@@ -282,6 +283,7 @@ def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
     from seal_store.scorer import Scorer
     from seal_store.store import Store
 
+    _check(common["out"], calibrated=common["calibrated"])
     opened = Store(store)
     scorer = Scorer(opened, _score_options(common), gene, take(common))
     _run(
@@ -290,6 +292,15 @@ def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
         f"SNVs within {span} bp of the TSS of {gene}",
         common,
     )
+
+
+def _check(out: Path, *, calibrated: bool) -> None:
+    """Refuse options that do nothing in this output."""
+    name = out.name.lower()
+    if calibrated and name.endswith((".vcf", ".vcf.gz", ".bcf")):
+        _options.refuse_unused({"calibrated"}, f"in {out.name}: name it .zarr, .tsv or .parquet")
+    if name.endswith((".zarr", ".parquet", ".arrow", ".feather")):
+        _options.refuse_unused({"precision"}, f"in {out.name}: it is no text")
 
 
 def _score_options(common: dict[str, Any], **more: Any) -> Any:

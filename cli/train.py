@@ -75,15 +75,30 @@ training = _stack(
     click.option("--validation-share", default=0.125, show_default=True, help="Of other genes."),
     click.option("--lr", default=1e-4, show_default=True, help="Learning rate."),
     click.option("--l2", default=1e-5, show_default=True, help="Weight decay."),
-    click.option("--batch", default=32, show_default=True, help="Genes a step."),
-    click.option("--epochs", default=200, show_default=True, help="At most."),
+    click.option(
+        "--batch",
+        default=32,
+        show_default=True,
+        type=click.IntRange(1, 2**20),
+        help="Genes a step.",
+    ),
+    click.option(
+        "--epochs", default=200, show_default=True, type=click.IntRange(1, 2**20), help="At most."
+    ),
     click.option(
         "--patience",
         default=20,
         show_default=True,
+        type=click.IntRange(1, 2**20),
         help="Stop after so many epochs without a better validation loss.",
     ),
-    click.option("--seed", default=0, show_default=True, help="Of first weights and batches."),
+    click.option(
+        "--seed",
+        default=0,
+        show_default=True,
+        type=click.IntRange(0, 2**63 - 1),
+        help="Of first weights and batches.",
+    ),
     _options.device,
     click.option("--resume", is_flag=True, help="Go on after the last epoch that was finished."),
     _options.overwrite,
@@ -102,7 +117,13 @@ def train() -> None:
 
 @train.command()
 @training
-@click.option("--latent", default=1000, show_default=True, help="Hidden units.")
+@click.option(
+    "--latent",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1, 2**20),
+    help="Hidden units.",
+)
 def pretrain(quiet: bool, as_json: bool, **given: Any) -> None:
     """Train hidden and output layer on general contexts."""
     from seal_store.training.steps import pretrain as run

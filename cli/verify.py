@@ -26,10 +26,16 @@ SHOWN = 5
     "--windows",
     default=16,
     show_default=True,
-    type=click.IntRange(0),
+    type=click.IntRange(0, 2**31),
     help="Windows of a store to compute again from sequence and weights.",
 )
-@click.option("--seed", default=0, show_default=True, help="Which genes and windows are chosen.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Which genes and windows are chosen.",
+)
 @_options.quiet
 @_options.as_json
 def verify(path: Path, full: bool, windows: int, seed: int, quiet: bool, as_json: bool) -> None:

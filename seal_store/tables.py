@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -135,18 +136,33 @@ def write_tsv(
 
 
 def export_attributions(
-    results: Results, out: Path, *, top: int = 20, precision: int = 6, overwrite: bool = False
+    results: Results,
+    out: Path,
+    *,
+    top: int = 20,
+    targets: Sequence[str] = (),
+    precision: int = 6,
+    overwrite: bool = False,
 ) -> int:
     """Write the ``top`` strongest attributions of each row and target, one a line; their number.
 
-    Raises :class:`OutputError` if ``results`` have no attributions of single features.
+    ``targets`` are names as in :func:`seal_store.scorer.select_contexts`; all by default.
+
+    Raises :class:`OutputError` if ``results`` have no attributions of single features,
+    :class:`HeadsError` for a name that is no target.
     """
     if "attribution" not in results.group:
         raise OutputError(
             f"{results.path}: no attributions of single features",
             "add them with `seal-store attribute`",
         )
-    targets = [results.labels(name) for name in ("target_set", "target_name")]
+    labels = [results.labels(name) for name in ("target_set", "target_name")]
+    pairs = list(zip(*labels, strict=True))
+    try:
+        chosen = select_contexts(pairs, targets)
+    except HeadsError as error:
+        known = ", ".join(":".join(pair) for pair in pairs[:5])
+        raise HeadsError(f"{results.path}: among its targets: {error}", f"it has {known}") from None
     features = [results.labels(name) for name in FEATURE_COLUMNS]
     count = 0
     with writing(out, overwrite=overwrite) as handle:
@@ -166,7 +182,9 @@ def export_attributions(
             found = results.attribution(start, stop)
             values, feature = found["attribution"], found.get("attribution_feature")
             order = _strongest(np.abs(values), top)
-            for row, target, rank in np.ndindex(order.shape):
+            for row, target, rank in itertools.product(
+                range(len(order)), chosen.tolist(), range(order.shape[-1])
+            ):
                 place = order[row, target, rank]
                 value = values[row, target, place]
                 index = place if feature is None else feature[row, target, place]
@@ -174,7 +192,7 @@ def export_attributions(
                     continue
                 fields = [
                     *first[row],
-                    *(t[target] for t in targets),
+                    *(label[target] for label in labels),
                     *(f[index] for f in features),
                 ]
                 handle.write("\t".join(map(cell, fields)) + f"\t{value:.{precision}g}\n")

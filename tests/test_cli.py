@@ -325,8 +325,6 @@ def test_build_refuses_an_input(
         (["--device", "quantum"], "unknown device 'quantum'"),
         (["--device", "mps"], "unknown device 'mps'"),
         (["--device", "cuda:99"], "'cuda:99' is not available"),
-        (["--shard", "0"], "no planned store"),
-        (["--finalize"], "no planned store"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -335,6 +333,12 @@ def test_build_refuses_an_option(
 ) -> None:
     out = tmp_path / "out.zarr"
     refused(cli(*small.build(out), *more), says)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", [["--shard", "0"], ["--finalize"]], ids=" ".join)
+def test_a_step_needs_a_plan(cli: Cli, tmp_path: Path, step: list[str]) -> None:
+    refused(cli("build", "--out", tmp_path / "out.zarr", *step), "no planned store")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -777,9 +781,9 @@ def test_json_summaries_parse(cli: Cli, small: Small, tmp_path: Path) -> None:
     imported = ["--from-profiles", small.profiles, "--json"]
     planned = json.loads(succeeded(cli(*small.build(out, "--plan", *imported))))
     assert planned == {"out": str(out), "genes": 2, "shards": 1}
-    shard = json.loads(succeeded(cli(*small.build(out, "--shard", 0, *imported))))
+    shard = json.loads(succeeded(cli("build", "--out", out, "--shard", 0, "-q", *imported)))
     assert shard == {"out": str(out), "shards": [0]}
-    built = json.loads(succeeded(cli(*small.build(out, "--finalize", *imported))))
+    built = json.loads(succeeded(cli("build", "--out", out, "--finalize", "--json", "-q")))
     assert built["sha256"] == Store(out).sha256
     assert (built["genes"], built["contexts"]) == (2, 5)
     scored = json.loads(succeeded(cli(*small.score(scores, "--json"))))
@@ -986,7 +990,7 @@ def test_resume_keeps_finished_shards(
     imported = ["--from-profiles", small.profiles]
     succeeded(cli(*small.build(whole, *imported)))
     succeeded(cli(*small.build(out, *imported, "--plan")))
-    succeeded(cli(*small.build(out, *imported, "--shard", 0)))
+    succeeded(cli("build", "--out", out, *imported, "--shard", 0, "-q"))
     refused(cli(*small.build(out, *imported)), "did not finish", "--resume")
     kept = linked(manifest.partial_path(out) / "features/c/0/0/0", tmp_path)
     written = kept.stat().st_mtime_ns

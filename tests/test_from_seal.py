@@ -173,8 +173,8 @@ def test_shards_find_their_profiles(cli: Cli, seal: Path, expected: Path, tmp_pa
     args = ("build", "--from-seal", seal, "--out", tmp_path / "a", "-q")
     plan = json.loads(succeeded(cli(*args, "--plan", "--json")))
     assert plan["from_seal"] == locate(seal).facts()
-    for step in (["--shard", 0], ["--finalize"]):
-        succeeded(cli(*args, *step))
+    succeeded(cli(*args, "--shard", 0))
+    succeeded(cli("build", "--out", tmp_path / "a", "-q", "--finalize"))
     same_store(tmp_path / "a", expected)
 
 

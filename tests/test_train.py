@@ -21,7 +21,7 @@ from planted import Planted, gene_ids, network, write_expression, write_genes, w
 from scipy.stats import spearmanr
 
 from seal_store.build import add_heads, build
-from seal_store.errors import HeadsError, OutputError
+from seal_store.errors import HeadsError, OutputError, TrainingError
 from seal_store.genes import GeneTable
 from seal_store.heads import Heads, load_head_set, load_heads, read_summary
 from seal_store.lock import hold
@@ -494,7 +494,7 @@ def test_a_run_killed_with_kill_9_ends_with_the_same_weights(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "finished before it was killed"
-    assert names(out) == ["demo_seal_pt.lock", "demo_seal_pt.partial"]  # taken over later
+    assert names(out) == ["demo_seal.lock", "demo_seal_pt.partial"]  # taken over later
     epoch = torch.load(checkpoint, weights_only=True)["state"]["epoch"]
     assert 1 <= epoch < 60
     (checkpoint.parent / "checkpoint.pt.tmp").write_bytes(b"half a checkpoint")
@@ -640,11 +640,69 @@ def test_two_trainings_of_one_name_are_told_of_each_other(
     cli: Cli, planted: Planted, tmp_path: Path
 ) -> None:
     command = ["train", "pretrain", *planted.args(), "--name", "demo", "--out", tmp_path, *FAST]
-    with hold(tmp_path / "demo_seal_pt"):
-        refused(cli(*command), "demo_seal_pt is being written by process")
-        assert names(tmp_path) == ["demo_seal_pt.lock"]
+    with hold(tmp_path / "demo_seal"):
+        refused(cli(*command), "demo_seal is being written by process")
+        assert names(tmp_path) == ["demo_seal.lock"]
     succeeded(cli(*command))
     assert not list(tmp_path.glob("*.lock"))
+
+
+class Meanwhile:
+    """Does something once while features are read: between the first look and the lock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+        self.act: Callable[[], object] | None = act
+        self.read = Source.read
+        monkeypatch.setattr(Source, "read", lambda *args: self(*args))
+
+    def __call__(self, *args: Any) -> Features:
+        act, self.act = self.act, None
+        if act is not None:
+            act()
+        return self.read(*args)
+
+
+def test_what_another_run_finishes_while_features_are_read_is_left_alone(
+    planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = training(planted, tmp_path)
+    Meanwhile(monkeypatch, lambda: pretrain(replace(given, fit=FitOptions(lr=1e-2, epochs=1))))
+    with pytest.raises(OutputError, match="exists already"):
+        pretrain(given)
+    record = json.loads((tmp_path / "demo_seal_pt_training.json").read_text())
+    assert record["epochs"] == 1
+    assert not list(tmp_path.glob("*.lock"))
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_fine_tuning_stops_if_its_base_is_replaced_while_features_are_read(
+    planted: Planted, specific: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = training(planted, tmp_path)
+    pretrain(given)
+    other = replace(given, overwrite=True, fit=FitOptions(lr=1e-2, epochs=3, seed=7))
+    Meanwhile(monkeypatch, lambda: pretrain(other))
+    with pytest.raises(OutputError, match="pre-trained model was replaced meanwhile"):
+        finetune(replace(given, expression=specific, base=tmp_path))
+    (left,) = load_heads(tmp_path)
+    assert left.contexts == ("a", "b", "c", "d")
+
+
+def test_the_two_steps_of_one_name_take_turns(
+    planted: Planted, specific: Path, tmp_path: Path
+) -> None:
+    given = training(planted, tmp_path)
+    pretrain(given)
+    refusals = []
+
+    def pretrain_again(*_: object) -> None:
+        with pytest.raises(OutputError, match="demo_seal is being written by process") as caught:
+            pretrain(replace(given, overwrite=True))
+        refusals.append(caught.value)
+
+    finetune(replace(given, expression=specific, base=tmp_path), pretrain_again)
+    assert refusals
+    assert load_heads(tmp_path)[0].contexts == ("x", "y")
 
 
 def test_an_existing_output_is_left_alone(cli: Cli, planted: Planted, tmp_path: Path) -> None:
@@ -810,11 +868,9 @@ def test_features_that_are_wrong_are_refused(
         (["--test-chromosomes", "chr77"], "no gene that can be used on chr77"),
         (["--validation-share", "1.5"], "not between 0 and 1"),
         (["--validation-share", "nan"], "not between 0 and 1"),
-        (["--latent", "0"], "--latent 0"),
         (["--lr", "0"], "--lr"),
         (["--l2", "-1"], "--l2"),
         (["--spec-gene-weight", "0"], "--spec-gene-weight 0"),
-        (["--batch", "0"], "--batch 0"),
         (["--name", "a/b"], "--name"),
         (["--name", "a b"], "--name"),
         (["--name", ".."], "--name"),
@@ -833,6 +889,12 @@ def test_options_that_are_wrong_are_refused(
         cli("train", "pretrain", *planted.args(), "--name", "n", "--out", out, *FAST, *more), said
     )
     assert not out.exists()
+
+
+def test_the_library_checks_what_the_command_line_limits(planted: Planted, tmp_path: Path) -> None:
+    for wrong, said in [({"latent": 0}, "--latent 0"), ({"fit": FitOptions(batch=0)}, "--batch 0")]:
+        with pytest.raises(TrainingError, match=said):
+            pretrain(training(planted, tmp_path / "out", **wrong))
 
 
 @pytest.mark.parametrize("leave_out", [["features"], ["genes"], ["features", "genes"]])

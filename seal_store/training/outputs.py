@@ -27,11 +27,11 @@ NEW = ".new"
 class Outputs:
     """The files ``names`` in ``folder``; ``partial`` is where they are written.
 
-    Made, it has only looked; used as a context manager, it writes.
-    ``may_exist`` of them are there to be completed. ``resume`` keeps what an earlier run left in
-    ``partial``, if that got as far as a checkpoint. Raises :class:`OutputError` if one of the
-    files exists and ``overwrite`` is false, if an earlier run left its folder and neither is
-    true, or if that folder holds something else.
+    Made, it has only looked; used as a context manager, it holds the lock ``lock`` (by default
+    that of ``stem``), looks again, and writes. ``may_exist`` of them are there to be completed.
+    ``resume`` keeps what an earlier run left in ``partial``, if that got as far as a checkpoint.
+    Both looks raise :class:`OutputError` if one of the files exists and ``overwrite`` is false,
+    if an earlier run left its folder and neither is true, or if that folder holds something else.
     """
 
     def __init__(
@@ -40,31 +40,37 @@ class Outputs:
         stem: str,
         names: Sequence[str],
         *,
+        lock: str = "",
         may_exist: Sequence[str] = (),
         overwrite: bool = False,
         resume: bool = False,
         hint: str = "add --overwrite to start again",
     ) -> None:
         self.folder, self.names = folder, tuple(names)
-        self._name, self._lock = folder / stem, ExitStack()
-        self.partial = partial_path(self._name)
+        self.partial = partial_path(folder / stem)
+        self._locked, self._lock = folder / (lock or stem), ExitStack()
+        self._new = [name for name in names if name not in may_exist]
+        self._overwrite, self._resume, self._hint = overwrite, resume, hint
+        self._look()
+
+    def _look(self) -> bool:
+        """Whether to go on with what ``partial`` holds. Raises :class:`OutputError`."""
         begun = (self.partial / CHECKPOINT).exists()
-        resuming = resume and begun
-        existing = [
-            folder / name for name in names if name not in may_exist and (folder / name).exists()
-        ]
-        if existing and not overwrite and not resuming:
+        resuming = self._resume and begun
+        existing = [self.folder / name for name in self._new if (self.folder / name).exists()]
+        if existing and not self._overwrite and not resuming:
             raise OutputError(
                 f"{existing[0]} exists already", "choose another --out or add --overwrite"
             )
-        if begun and not overwrite and not resuming:
+        if begun and not self._overwrite and not resuming:
             raise OutputError(
-                f"{self.partial} exists: an earlier run did not finish, or is still running", hint
+                f"{self.partial} exists: an earlier run did not finish, or is still running",
+                self._hint,
             )
         try:
             foreign = {p.name for p in self.partial.iterdir()} - {
-                *(name + NEW for name in names),
-                *(name + NEW + ".tmp" for name in names),
+                *(name + NEW for name in self.names),
+                *(name + NEW + ".tmp" for name in self.names),
                 CHECKPOINT,
                 CHECKPOINT + ".tmp",
             }
@@ -78,23 +84,26 @@ class Outputs:
             raise OutputError(
                 f"{self.partial} is a folder with other content", "choose another --out"
             )
-        self.keep = resuming
+        return resuming
 
     def __enter__(self) -> Outputs:
         """Make ``partial``, empty unless a run is resumed.
 
-        Raises :class:`OutputError`, also if another process writes the same outputs.
+        Raises :class:`OutputError`, also if another process writes the same outputs or has
+        written them since the first look.
         """
-        self._lock.enter_context(hold(self._name))
-        try:
-            if not self.keep:
-                shutil.rmtree(self.partial, ignore_errors=True)
-            self.partial.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            self._lock.close()
-            raise OutputError(
-                f"{self.partial}: cannot be written: {error.strerror}", "check --out"
-            ) from error
+        with ExitStack() as lock:
+            lock.enter_context(hold(self._locked))
+            keep = self._look()
+            try:
+                if not keep:
+                    shutil.rmtree(self.partial, ignore_errors=True)
+                self.partial.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"{self.partial}: cannot be written: {error.strerror}", "check --out"
+                ) from error
+            self._lock = lock.pop_all()
         return self
 
     def __exit__(self, failure: object, *_: object) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from seal_store.device import resolve_device
-from seal_store.errors import HeadsError, TrainingError
+from seal_store.errors import HeadsError, OutputError, TrainingError
 from seal_store.extras import require
 from seal_store.genome import file_sha256
 from seal_store.heads import (
@@ -235,12 +235,26 @@ def _read_base(options: TrainOptions, source: Source) -> Base:
     return Base(path, heads, kept | own)
 
 
+def _check_base(step: Step) -> None:
+    """Raise :class:`OutputError` if another run has replaced the base since it was read."""
+    if step.base is None:
+        return
+    options = replace(step.options, base=step.base.summary_path)
+    now = _read_base(options, step.task.source)
+    if (now.summary, now.heads.sha256()) != (step.base.summary, step.base.heads.sha256()):
+        raise OutputError(
+            f"{step.base.summary_path}: its pre-trained model was replaced meanwhile",
+            "run this again",
+        )
+
+
 def _train(step: Step, progress: Progress) -> dict[str, Any]:
     device = resolve_device(step.options.device)
     outputs = _outputs(step)
     features = step.task.source.read(step.task.targets.rows, progress)
     fingerprint = _fingerprint(step, features, device)
     with outputs:
+        _check_base(step)
         checkpoint = Checkpoint(outputs.partial, fingerprint)
         state = checkpoint.load()
         generator = torch.Generator().manual_seed(step.options.fit.seed)
@@ -293,6 +307,7 @@ def _outputs(step: Step) -> Outputs:
         options.out,
         step.stem,
         [*(f"{step.stem}_{rest}" for rest in FILES), step.summary.name],
+        lock=f"{options.name}_seal",  # of both steps, which share the summary
         may_exist=[step.summary.name] if completes else [],
         overwrite=options.overwrite,
         resume=options.resume,
