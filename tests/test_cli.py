@@ -527,7 +527,6 @@ def test_a_damaged_store_is_refused(cli: Cli, small: Small, copied: Path, tmp_pa
         (["--contexts", "beta:a1"], "no context 'beta:a1'"),
         (["--contexts", "a1", "--heads", "beta"], "no context 'a1'"),
         (["--max-distance", "20001"], "--max-distance 20001"),
-        (["--batch", "0"], "--batch 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
