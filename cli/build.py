@@ -147,7 +147,7 @@ def build(
     from seal_store import build as library
     from seal_store.assembly import header_lengths
     from seal_store.lock import named
-    from seal_store.manifest import partial_path
+    from seal_store.manifest import followed, partial_path
     from seal_store.plan import BuildOptions
     from seal_store.plan import plan as plan_store
 
@@ -169,7 +169,7 @@ def build(
     with Meter(quiet=quiet) as progress:
         if shard:
             library.run_shards(
-                partial_path(named(out)),
+                partial_path(followed(named(out))),
                 shard,
                 device,
                 tf32=tf32,

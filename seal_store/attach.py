@@ -90,7 +90,7 @@ def add_attributions(
     Raises :class:`OutputError` if there are attributions already and ``overwrite`` is false,
     :class:`StoreError` if an effect is not the stored one.
     """
-    path = results.path.resolve()
+    path = manifest.followed(results.path)
     with hold(path):
         _add(results, scorer, path, overwrite=overwrite, command=command, progress=progress)
 

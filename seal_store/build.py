@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def build(
     one are kept. ``planned`` is called with the plan before the work starts.
     """
     resolve_device(device)
+    options = replace(options, out=manifest.followed(options.out))
     with hold(options.out):
         return _build(options, device, tf32=tf32, progress=progress, planned=planned)
 
@@ -154,6 +156,7 @@ def finalize(out: Path, *, overwrite: bool = False, progress: Progress = silent)
     Raises :class:`UnfinishedError` if a shard is missing or its files are not as its journal lists
     them, and :class:`OutputError` if ``out`` exists and ``overwrite`` is false.
     """
+    out = manifest.followed(out)
     with hold(out):
         return _finalize(out, overwrite=overwrite, progress=progress)
 
@@ -182,6 +185,7 @@ def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list
     While it works, the store stands under its ``.partial`` name; interrupted, it is completed
     with :func:`finalize`.
     """
+    path = manifest.followed(path)
     with hold(path):
         return _add_heads(path, heads_path, progress)
 
@@ -212,6 +216,7 @@ def add_hidden(path: Path, device: str = "auto", progress: Progress = silent) ->
     While it works, the store stands under its ``.partial`` name. Interrupted, the call is
     repeated; or :func:`finalize` publishes the store without ``hidden``, as it was.
     """
+    path = manifest.followed(path)
     with hold(path):
         return _add_hidden(path, device, progress)
 

@@ -62,7 +62,7 @@ def calibrate(
         raise HeadsError(f"{store.path} has no heads", "add some with `seal-store heads add`")
     if not background.is_file():
         raise VariantError(f"variant file not found: {background}", "check the path")
-    path = store.path.resolve()
+    path = manifest.followed(store.path)
     with hold(path):
         present = store.attributes.get(GROUP, {}).get(options.scheme)
         sha256 = file_sha256(background)

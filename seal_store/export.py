@@ -124,6 +124,7 @@ def export(
         form = Form(form.selection, form.precision, _recorded_input(results))
     check_form(out, form)
     view = View(results, form.selection)
+    out = manifest.followed(out)
     with hold(out):
         manifest.complete_files(manifest.partial_path(out))
         partial = manifest.claim(out, overwrite=overwrite)

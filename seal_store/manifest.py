@@ -38,6 +38,11 @@ Entry = dict[str, Any]
 """``{"sha256": hex, "size": bytes}``"""
 
 
+def followed(path: Path) -> Path:
+    """What ``path`` names where it is a link: an output is replaced there, and the link stays."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def partial_path(path: Path) -> Path:
     """Where ``path`` is written before it is published."""
     return path.with_name(path.name + ".partial")

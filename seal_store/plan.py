@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
     options, and keep it. Raises an :class:`InputError` for an input that is wrong and
     :class:`OutputError` if the output exists, is being written, or the plan differs.
     """
+    options = replace(options, out=manifest.followed(options.out))
     with hold(options.out):
         return write_plan(options, progress)
 

@@ -66,6 +66,7 @@ def repair(
     manifest, and so its SHA-256, changes. Raises :class:`StoreError`, before anything is
     changed, if what is damaged cannot be computed, and if faults are left.
     """
+    path = manifest.followed(path)
     with hold(path):
         report = verify(path, full=True, progress=progress)
         if report.kind != "store":

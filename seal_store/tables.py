@@ -242,6 +242,7 @@ def export_expression(
 @contextmanager
 def writing(out: Path, *, overwrite: bool) -> Iterator[TextIO]:
     """A text file that stands under its name only once the block has ended well."""
+    out = manifest.followed(out)
     with hold(out):
         partial = manifest.claim(out, overwrite=overwrite)
         try:

@@ -187,6 +187,7 @@ def write_track(
     packed = not out.name.lower().endswith(".bedgraph")
     if packed:
         require("bigwig", "writing BigWig")
+    out = manifest.followed(out)
     with hold(out):
         partial = manifest.claim(out, overwrite=overwrite)
         try:

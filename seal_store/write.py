@@ -55,13 +55,14 @@ def write_scores(
     :class:`OutputError` if another process writes ``out``, if it exists and ``overwrite`` is
     false, or if the run to resume had other inputs or options.
     """
-    out, store = out.resolve(), scorer.store.path.resolve()
-    if out == store:
+    place, store = out.resolve(), scorer.store.path.resolve()
+    if place == store:
         raise OutputError(f"{out} is the store itself", "choose another --out")
-    if store in out.parents:
-        raise OutputError(f"{out} lies in the store {store}", "choose another --out")
-    if out == Path(source).resolve():
+    if store in place.parents:
+        raise OutputError(f"{out} lies in the store {scorer.store.path}", "choose another --out")
+    if place == Path(source).resolve():
         raise OutputError(f"{out} is the input itself", "choose another --out")
+    out = manifest.followed(out)
     with hold(out):
         run = _Run(scorer, out, source, regions, form, command)
         run.begin(overwrite=overwrite, resume=resume)
@@ -91,7 +92,7 @@ def complete_publishing(out: Path) -> None:
 
 def is_finished(out: Path) -> bool:
     """Whether ``out`` is there and no run of it waits to be resumed."""
-    out = out.resolve()
+    out = manifest.followed(out)
     with hold(out):
         complete_publishing(out)
         return out.exists() and not manifest.partial_path(out).exists()

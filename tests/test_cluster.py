@@ -268,3 +268,31 @@ def test_an_output_needs_a_name(
         done = cli(*command, "--out", out)
         assert done.exit_code == 1, (command, done.output, done.exception)
         assert f"error: {out}: is no name" in done.stderr, (command, done.stderr)
+
+
+def test_a_store_behind_a_link_is_changed_where_it_is(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = make_store(hidden=False)
+    link = tmp_path / "link.zarr"
+    link.symlink_to(store.path)
+    summary = write_head_set(tmp_path, "mine", ["c1"], DECAYS * TINY.features, 5, 9)
+    add_heads(link, summary)
+    add_hidden(link, "cpu")
+    assert link.is_symlink()
+    assert Store(store.path).has_hidden
+    assert "mine" in Store(store.path).head_sets
+    assert verify(store.path).ok
+    left = {p.name for p in store.path.parent.iterdir() if p.name.startswith(store.path.name)}
+    assert left == {store.path.name}
+
+
+def test_a_store_behind_a_link_is_built_again_where_it_is(
+    make_store: Callable[..., Store], options: BuildOptions, tmp_path: Path
+) -> None:
+    store = make_store()
+    link = tmp_path / "link.zarr"
+    link.symlink_to(store.path)
+    build(replace(options, out=link, overwrite=True, first_offset=-20_000), "cpu")
+    assert link.is_symlink()
+    assert Store(store.path).grid.first_offset == -20_000
