@@ -39,6 +39,7 @@ from seal_store.layout import (
     read,
     texts,
 )
+from seal_store.shard_journal import earlier
 
 if TYPE_CHECKING:
     import anndata
