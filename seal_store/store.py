@@ -39,6 +39,7 @@ from seal_store.layout import (
     read,
     texts,
 )
+from seal_store.shard_journal import earlier
 
 if TYPE_CHECKING:
     import anndata
@@ -163,8 +164,7 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         """Open a store. Raises :class:`UnfinishedError` or :class:`FormatError`."""
         self.path = Path(path)
-        partial = manifest.partial_path(self.path)
-        computed = (partial / manifest.MANIFEST).exists()
+        computed = earlier(manifest.partial_path(self.path)) is not None
         finish = f"finish it with `seal-store build --finalize --out {self.path}`"
         self.listed = manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
         """Size and SHA-256 of every file, as the manifest has them."""

@@ -13,7 +13,7 @@ ROOT = Path(seal_store.__file__).parent
 ORDER = (
     "errors extras progress prefetch device contigs assembly gtf fai genome genes grid cnn trunk "
     "sweep delta heads labels layout frames manifest lock archive transfer fetch seal_folder "
-    "journal guard shards store shard_journal calibration plan build lines regions index bcf "
+    "journal shard_journal guard shards store calibration plan build lines regions index bcf "
     "variants records liftover notation given assign haplotype evaluate attribute scorer saturate "
     "results cells view strongest tables parquet info annotate tracks export write attach api "
     "calibrate integrity contents verify repair training.expression training.targets "
