@@ -298,6 +298,10 @@ def _check(path: Path, rows: Sequence[tuple[int, Row]]) -> None:
                     f"{path}:{number}: a gene's {what} of {len(text):,} characters",
                     f"{LONGEST} is the most",
                 )
+            if not text.isprintable():
+                raise GeneTableError(
+                    f"{path}:{number}: a gene's {what} has a control or invisible character"
+                )
         if not gene:
             raise GeneTableError(f"{path}:{number}: empty gene id")
         if gene in seen:

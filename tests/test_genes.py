@@ -121,6 +121,7 @@ MALFORMED = [
     (CSV + 'A,"' + "S" * 200_000 + "\n", 2, "."),
     ("id," + "x" * 200_000 + "\n", 1, "not CSV"),
     ("chr1\t7\t8\t+\tA\nchr1\t7\t8\t+\t" + "z" * 257 + "\n", 2, "a gene's id of 257 characters"),
+    ("chr1\t7\t8\t+\tA\0B\n", 1, "a gene's id has a control or invisible character"),
     ("c" * 257 + "\t7\t8\t+\tA\n", 1, "a gene's contig of 257 characters"),
     (CSV + f"A,{'S' * 257},chr1,+,1,2,t\n", 2, "a gene's symbol of 257 characters"),
     (CSV + f"A,S,chr1,+,1,2,{'t' * 257}\n", 2, "a gene's type of 257 characters"),
