@@ -24,7 +24,7 @@ PLANNED = {
 """Options that the plan of a store holds."""
 
 UNUSED = {
-    "plan": set(),  # tf32 too is kept with the plan, in the store's `command`
+    "plan": {"tf32"},
     "shard": PLANNED - {"from_seal", "from_profiles"} | {"overwrite", "resume"},
     "finalize": PLANNED | {"tf32", "resume"},
     "add_hidden": PLANNED | {"tf32", "overwrite", "resume"},
