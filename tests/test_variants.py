@@ -213,8 +213,7 @@ def test_lines_are_counted_from_1_with_header_and_blanks(read: Read) -> None:
 def test_a_long_allele_is_short_in_messages(read: Read) -> None:
     (allele,) = read(f"chr1\t5\t-\tA\t{'ACGT' * 500}\n")
     assert len(allele.alt) == 2000
-    assert len(str(allele)) < 100
-    assert "2000 bases" in str(allele)
+    assert str(allele) == f"line 1, chr1:5 A>{'ACGT' * 5}...(2000 bases)"
 
 
 @pytest.mark.parametrize("content", [b"", HEADER, HEADER.rstrip(b"\n"), b"\n\n", BGZF_END])
