@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import time
 from pathlib import Path
 
@@ -271,7 +272,7 @@ def test_a_gtf_and_the_bed_of_the_same_genes_give_the_same_tss(
             began = time.process_time()
             table = read_genes(path)
             seconds.append(time.process_time() - began)
-        assert min(seconds) < 1, name
+        assert min(seconds) < (1 if sys.gettrace() is None else 5), name
         tables.append(table)
     for table in tables:
         assert facts(table) == facts(tables[0])
