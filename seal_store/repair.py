@@ -62,7 +62,7 @@ def repair(
     """Verify all of a store and compute again what is faulty.
 
     ``profiles`` is the folder that features were imported from, for a store made from profiles.
-    With the same software and device the store is the same again, byte by byte. Otherwise its
+    With the same software, device and threads the store is the same again, byte by byte. Else its
     manifest, and so its SHA-256, changes. Raises :class:`StoreError`, before anything is
     changed, if what is damaged cannot be computed, and if faults are left.
     """
