@@ -96,9 +96,7 @@ def difference(then: Any, now: Any, name: str = "") -> tuple[str, Any, Any]:
 
 def check_files(folder: Path, files: dict[str, manifest.Entry]) -> None:
     """Check that files have the SHA-256 that a journal lists. Raises :class:`OutputError`."""
-    for name, entry in files.items():
-        path = folder / name
-        if not path.is_file() or manifest.entry(path) != entry:
-            raise OutputError(
-                f"{path} is not as the journal lists it", "start again with --overwrite"
-            )
+    if name := manifest.changed(folder, files):
+        raise OutputError(
+            f"{folder / name} is not as the journal lists it", "start again with --overwrite"
+        )

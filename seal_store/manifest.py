@@ -116,6 +116,15 @@ def entry(path: Path) -> Entry:
     return {"sha256": file_sha256(path), "size": path.stat().st_size}
 
 
+def changed(folder: Path, files: Mapping[str, Entry]) -> str | None:
+    """The first of ``files`` that is not there with its size and SHA-256; None if all are."""
+    for name, listed in files.items():
+        path = folder / name
+        if not path.is_file() or entry(path) != listed:
+            return name
+    return None
+
+
 def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
     """Write the manifest of ``partial`` and rename it to ``path``.
 

@@ -50,15 +50,6 @@ def _read(partial: Path, shard: int) -> tuple[dict[str, Entry], bool] | None:
         return None
 
 
-def _changed(partial: Path, files: dict[str, Entry]) -> str | None:
-    """The first file that is not as listed."""
-    for name, entry in files.items():
-        path = partial / name
-        if not path.is_file() or manifest.entry(path) != entry:
-            return name
-    return None
-
-
 def missing(partial: Path, shards: int) -> list[int]:
     """Shards that the journal lacks, or whose files are not as it lists them.
 
@@ -67,7 +58,7 @@ def missing(partial: Path, shards: int) -> list[int]:
     if earlier(partial) is not None:
         return []
     entries = {shard: _read(partial, shard) for shard in range(shards)}
-    return [s for s, entry in entries.items() if not entry or _changed(partial, entry[0])]
+    return [s for s, entry in entries.items() if not entry or manifest.changed(partial, entry[0])]
 
 
 def finished(
@@ -90,7 +81,7 @@ def finished(
     tf32 = False
     for shard in range(shards):
         entry = _read(partial, shard)
-        bad = entry and _changed(partial, entry[0])
+        bad = entry and manifest.changed(partial, entry[0])
         if entry is None or bad:
             fault = f"{bad} is not as its journal lists it" if bad else "is not done"
             raise UnfinishedError(
