@@ -6,8 +6,8 @@ import time
 
 from benchmarks.common import arguments, report, world
 from benchmarks.score import workloads
-from seal_store.attribute import CLOSED, AttributionOptions
-from seal_store.scorer import ScoreOptions, Scorer
+from seal_store.scoring.attribution import CLOSED, AttributionOptions
+from seal_store.scoring.scorer import ScoreOptions, Scorer
 
 
 def main() -> None:

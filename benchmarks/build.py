@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import arguments, matmul_peak, report, seconds, world
-from seal_store.build import run_shards
-from seal_store.cnn import Beluga
-from seal_store.device import inference
-from seal_store.genome import one_hot
-from seal_store.layout import get
-from seal_store.plan import plan
-from seal_store.store import grid_slice
-from seal_store.sweep import sweep
-from seal_store.trunk import Trunk
+from seal_store.building.build import run_shards
+from seal_store.building.plan import plan
+from seal_store.common.device import inference
+from seal_store.model.beluga import Beluga
+from seal_store.model.sweep import sweep
+from seal_store.model.trunk import Trunk
+from seal_store.reference.fasta import one_hot
+from seal_store.store.layout import get
+from seal_store.store.store import grid_slice
 
 
 def multiply_adds(model: Beluga, bases: int, windows: int, *, shared: bool) -> float:

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seal_store.build import build
-from seal_store.cnn import Beluga, CnnConfig
-from seal_store.genome import one_hot
-from seal_store.grid import Grid, aggregate, decay_weights
-from seal_store.haplotype import SHIFTS
-from seal_store.heads import HeadSet, load_heads
-from seal_store.plan import BuildOptions
-from seal_store.store import Store, sequence_start, software
+from seal_store.building.build import build
+from seal_store.building.plan import BuildOptions
+from seal_store.model.beluga import Beluga, CnnConfig
+from seal_store.model.grid import Grid, aggregate, decay_weights
+from seal_store.model.heads import HeadSet, load_heads
+from seal_store.reference.fasta import one_hot
+from seal_store.scoring.haplotype import SHIFTS
+from seal_store.store.store import Store, sequence_start, software
 from seal_store.synthetic import (
     FULL_LATENT,
     TINY,

@@ -12,14 +12,14 @@ import torch
 
 from benchmarks.common import arguments, matmul_peak, report, seconds, world
 from benchmarks.score import sparse
-from seal_store.build import build
-from seal_store.device import inference
-from seal_store.genome import one_hot
-from seal_store.saturate import saturation
-from seal_store.scorer import ScoreOptions, Scorer
-from seal_store.store import Store
-from seal_store.sweep import sweep
-from seal_store.variants import Allele
+from seal_store.building.build import build
+from seal_store.common.device import inference
+from seal_store.model.sweep import sweep
+from seal_store.reference.fasta import one_hot
+from seal_store.scoring.saturate import saturation
+from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.store.store import Store
+from seal_store.variants.alleles import Allele
 
 HG19_GENES = 24_339
 

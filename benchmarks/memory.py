@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import arguments, report, world
-from seal_store.store import Store
+from seal_store.store.store import Store
 
 SCRIPT = """
 import sys

@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 
 from benchmarks.common import arguments, report
-from seal_store.layout import STORE, create, spec
+from seal_store.store.layout import STORE, create, spec
 
 GENES = 64
 

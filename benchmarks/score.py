@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from benchmarks.common import arguments, matmul_peak, published, report, seconds, world
-from seal_store.cnn import Beluga
-from seal_store.delta import Delta, Edit
-from seal_store.device import inference
-from seal_store.genome import one_hot
-from seal_store.scorer import ScoreOptions, Scorer
-from seal_store.store import Store, grid_slice
-from seal_store.sweep import sweep
-from seal_store.variants import Allele, classify
+from seal_store.common.device import inference
+from seal_store.model.beluga import Beluga
+from seal_store.model.delta import Delta, Edit
+from seal_store.model.sweep import sweep
+from seal_store.reference.fasta import one_hot
+from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.store.store import Store, grid_slice
+from seal_store.variants.alleles import Allele, classify
 
 SHARED = {
     "sparse SNVs, grid": False,

@@ -10,8 +10,8 @@ import click
 from seal_store.cli import _complete, _options
 
 if TYPE_CHECKING:
-    from seal_store.attribute import AttributionOptions, Attributor
-    from seal_store.scorer import Scorer
+    from seal_store.scoring.attribution import AttributionOptions, Attributor
+    from seal_store.scoring.scorer import Scorer
 
 CLOSED = ["saliency", "integratedGradients", "deeplift"]
 METHODS = [*CLOSED, "kernelShap", "gradientShap", "lime"]
@@ -73,7 +73,7 @@ def attributing(command: Callable[..., None]) -> Callable[..., None]:
 
 def take(common: dict[str, Any]) -> AttributionOptions | None:
     """Take the options of :func:`attributing` out of a command's; None without a method."""
-    from seal_store.attribute import AttributionOptions
+    from seal_store.scoring.attribution import AttributionOptions
 
     names = ("method", "target", "top_features", "by", "samples", "seed", "dtype")
     own = {name: common.pop(name) for name in names}
@@ -108,7 +108,7 @@ def announce(attributor: Attributor | None, rows: int | None, *, quiet: bool) ->
 
 def facts_of(scorer: Scorer) -> dict[str, Any]:
     """What was attributed, and how far sums are from effects: JSON-ready."""
-    from seal_store.results import attribution_attributes
+    from seal_store.results.group import attribution_attributes
 
     return {**(attribution_attributes(scorer) or {}), "completeness": scorer.completeness}
 

@@ -36,7 +36,7 @@ def _items(names: list[str], incomplete: str) -> list[CompletionItem]:
 
 def _head_sets(ctx: click.Context) -> list[tuple[str, list[str]]]:
     """(head set, its contexts) of the store, or else as published."""
-    from seal_store.labels import table
+    from seal_store.model.labels import table
 
     found: dict[str, list[str]] = {}
     for row in table("contexts"):

@@ -13,7 +13,7 @@ from seal_store.cli import _complete
 from seal_store.errors import InputError
 
 if TYPE_CHECKING:
-    from seal_store.view import Selection
+    from seal_store.results.view import Selection
 
 PATH = click.Path(path_type=Path)
 
@@ -87,7 +87,7 @@ def refuse_unused(options: Collection[str], where: str) -> None:
 
 def selection(given: dict[str, Any]) -> Selection:
     """What to show, from ``contexts``, ``min_effect``, ``top`` and ``long`` of a command."""
-    from seal_store.view import Selection
+    from seal_store.results.view import Selection
 
     contexts = names(given["contexts"])
     return Selection(contexts, given["min_effect"], given["top"], given["long"])

@@ -30,10 +30,10 @@ def attribute(results: Path, store: Path | None, **common: Any) -> None:
 
     Every row is evaluated again from the store; the results stay as they are until it is done.
     """
-    from seal_store.attach import add_attributions, scorer_of
     from seal_store.errors import StoreError
-    from seal_store.results import Results
-    from seal_store.store import Store
+    from seal_store.results.group import Results
+    from seal_store.run.attributions import add_attributions, scorer_of
+    from seal_store.store.store import Store
 
     options = take(common)
     if options is None:

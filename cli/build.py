@@ -12,9 +12,9 @@ from seal_store.cli import _options, command_line
 from seal_store.cli._progress import Meter
 
 if TYPE_CHECKING:
-    from seal_store.plan import Planned
-    from seal_store.seal_folder import SealFolder
-    from seal_store.store import Store
+    from seal_store.building.plan import Planned
+    from seal_store.building.seal_folder import SealFolder
+    from seal_store.store.store import Store
 
 
 PLANNED = {
@@ -144,12 +144,12 @@ def build(
     On a cluster: --plan once, --shard I for each shard it names (any machine that sees OUT),
     then --finalize. --gene and --near-vcf limit what is computed, not the gene table.
     """
-    from seal_store import build as library
-    from seal_store.assembly import header_lengths
-    from seal_store.lock import named
-    from seal_store.manifest import followed, partial_path
-    from seal_store.plan import BuildOptions
-    from seal_store.plan import plan as plan_store
+    from seal_store.building import build as library
+    from seal_store.building.plan import BuildOptions
+    from seal_store.building.plan import plan as plan_store
+    from seal_store.common.lock import named
+    from seal_store.reference.assembly import header_lengths
+    from seal_store.store.manifest import followed, partial_path
 
     _check(plan=plan, shard=shard, finalize=finalize, add_hidden=add_hidden, repair=repair)
     if from_profiles is not None:
@@ -231,7 +231,7 @@ def build(
 
 
 def _locate(folder: Path, given: list[str]) -> SealFolder:
-    from seal_store.seal_folder import locate
+    from seal_store.building.seal_folder import locate
 
     found = locate(folder, given)
     for name, paths in found.facts().items():
@@ -241,7 +241,7 @@ def _locate(folder: Path, given: list[str]) -> SealFolder:
 
 
 def _repair(out: Path, device: str, profiles: Path | None, progress: Meter, as_json: bool) -> None:
-    from seal_store import repair as library
+    from seal_store.check import repair as library
 
     done = library.repair(out, device, profiles=profiles, progress=progress)
     facts = {
@@ -260,7 +260,7 @@ def _repair(out: Path, device: str, profiles: Path | None, progress: Meter, as_j
 
 
 def _positions(path: Path) -> list[tuple[str, int]]:
-    from seal_store.variants import read_variants
+    from seal_store.variants.alleles import read_variants
 
     return [(allele.contig, allele.pos) for allele in read_variants(path) if allele.pos]
 

@@ -55,9 +55,9 @@ def calibrate(
     `score --calibrated` then gives every effect its quantile and z among them. The effects of
     the background stand in STORE.background.zarr meanwhile: up to 4 bytes a variant and context.
     """
-    from seal_store.calibrate import calibrate
-    from seal_store.scorer import ScoreOptions
-    from seal_store.store import Store
+    from seal_store.run.calibrate import calibrate
+    from seal_store.scoring.scorer import ScoreOptions
+    from seal_store.store.store import Store
 
     with Meter(quiet=quiet) as progress:
         facts = calibrate(

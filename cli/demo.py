@@ -11,7 +11,7 @@ from seal_store.cli import _options, command_line
 from seal_store.cli._progress import Meter
 
 if TYPE_CHECKING:
-    from seal_store.results import Results
+    from seal_store.results.group import Results
 
 
 @click.command()
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 @_options.quiet
 def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
     """Write a small synthetic world to DIRECTORY, build its store and score its variants."""
-    from seal_store.build import build
+    from seal_store.building.build import build
+    from seal_store.building.plan import BuildOptions
     from seal_store.errors import OutputError
-    from seal_store.export import export
-    from seal_store.plan import BuildOptions
-    from seal_store.results import Results
-    from seal_store.scorer import ScoreOptions, Scorer
-    from seal_store.store import Store
+    from seal_store.exporting.render import export
+    from seal_store.results.group import Results
+    from seal_store.run.scores import write_scores
+    from seal_store.scoring.scorer import ScoreOptions, Scorer
+    from seal_store.store.store import Store
     from seal_store.synthetic import write_world
-    from seal_store.variants import read_variants
-    from seal_store.write import write_scores
+    from seal_store.variants.alleles import read_variants
 
     store, scores, table = (directory / n for n in ("store.zarr", "scores.zarr", "scores.tsv"))
     if directory.exists() and not overwrite:
@@ -77,7 +77,7 @@ def summary(results: Results, count: int) -> list[str]:
     """The ``count`` rows with the largest effects, each with its strongest context."""
     import numpy as np
 
-    from seal_store.view import strongest
+    from seal_store.results.view import strongest
 
     rows, (names, _) = results.rows(), results.contexts()
     best = strongest(rows.effect, 1)[:, 0]

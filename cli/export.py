@@ -12,8 +12,8 @@ from seal_store.cli import _options
 from seal_store.cli._progress import Meter
 
 if TYPE_CHECKING:
-    from seal_store.export import Exported
-    from seal_store.progress import Progress
+    from seal_store.common.progress import Progress
+    from seal_store.exporting.render import Exported
 
 
 @click.command()
@@ -69,7 +69,7 @@ def export(results: Path, out: Path | None, out_option: Path | None, **common: A
     .bw, .bigwig, .bedgraph effects of SNVs on one context along a gene, or, with --feature and
                             a store as RESULTS, a feature's profile ('seal-store[bigwig]')
     """  # noqa: D301 - click's own mark
-    from seal_store.tracks import is_track
+    from seal_store.exporting.tracks import is_track
 
     if (out is None) == (out_option is None):
         raise click.UsageError("give one output, as OUT or with --out")
@@ -88,7 +88,7 @@ def export(results: Path, out: Path | None, out_option: Path | None, **common: A
 
 def _check(out: Path, common: dict[str, Any]) -> None:
     """Refuse options that do nothing in this output."""
-    from seal_store.tracks import is_track
+    from seal_store.exporting.tracks import is_track
 
     name, unused = out.name.lower(), _options.refuse_unused
     if is_track(out):
@@ -107,9 +107,9 @@ def _check(out: Path, common: dict[str, Any]) -> None:
 
 def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:
     from seal_store.errors import InputError
-    from seal_store.export import Exported, Form, export
-    from seal_store.results import Results
-    from seal_store.tables import export_attributions
+    from seal_store.exporting.render import Exported, Form, export
+    from seal_store.exporting.tsv import export_attributions
+    from seal_store.results.group import Results
 
     for name in ("feature", "gene"):
         if common[name]:
@@ -135,10 +135,10 @@ def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
 
 def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:
     from seal_store.errors import InputError
-    from seal_store.export import Exported
-    from seal_store.results import Results
-    from seal_store.store import Store
-    from seal_store.tracks import contig_lengths, effect_track, profile_track, write_track
+    from seal_store.exporting.render import Exported
+    from seal_store.exporting.tracks import contig_lengths, effect_track, profile_track, write_track
+    from seal_store.results.group import Results
+    from seal_store.store.store import Store
 
     selection, genes = _options.selection(common), _options.names(common["gene"])
     own = {"precision": common["precision"], "overwrite": common["overwrite"]}

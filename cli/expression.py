@@ -31,8 +31,8 @@ def expression(
 ) -> None:
     """Write the reference predictions of STORE: genes x contexts, ln(expression + pseudocount)."""
     from seal_store.errors import InputError
-    from seal_store.store import Store
-    from seal_store.tables import export_expression
+    from seal_store.exporting.tsv import export_expression
+    from seal_store.store.store import Store
 
     if out.suffix != ".tsv":
         raise InputError(f"{out}: unknown kind of output", "name it .tsv")

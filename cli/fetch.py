@@ -12,7 +12,7 @@ from seal_store.cli import _options
 from seal_store.cli._progress import Meter
 
 if TYPE_CHECKING:
-    from seal_store.fetch import Download, Fetched
+    from seal_store.fetch.download import Download, Fetched
 
 NAMES = ("models", "resources")
 
@@ -60,8 +60,8 @@ def fetch(
     Interrupted, the same command goes on where it ended. Archives that are in the folder
     already are only unpacked. Then: seal-store build --from-seal DIR --out STORE.
     """
-    from seal_store.fetch import Patience, by_hand, downloads, prepare
-    from seal_store.fetch import fetch as download
+    from seal_store.fetch.download import Patience, by_hand, downloads, prepare
+    from seal_store.fetch.download import fetch as download
 
     chosen = [downloads()[name] for name in dict.fromkeys(what or NAMES)]
 
@@ -108,7 +108,7 @@ def fetch(
 
 
 def _unpack(got: Fetched, into: Path, progress: Meter) -> Path:
-    from seal_store.archive import extract
+    from seal_store.fetch.archive import extract
 
     if got.new or not into.exists():
         extract(got.path, into, progress=progress)

@@ -23,7 +23,7 @@ def heads() -> None:
 @_options.as_json
 def add(store: Path, path: Path, quiet: bool, as_json: bool) -> None:
     """Add the head sets at PATH (a model summary file or a folder of them) to STORE."""
-    from seal_store.build import add_heads
+    from seal_store.building.build import add_heads
 
     with Meter(quiet=quiet) as progress:
         added = add_heads(store, path, progress)
@@ -38,7 +38,7 @@ def add(store: Path, path: Path, quiet: bool, as_json: bool) -> None:
 @_options.as_json
 def list_(store: Path, contexts: bool, as_json: bool) -> None:
     """List the head sets of STORE."""
-    from seal_store.store import Store
+    from seal_store.store.store import Store
 
     opened = Store(store)
     facts = [dict(entry) for entry in opened.attributes["heads"]]

@@ -29,7 +29,7 @@ def inspect(path: Path, as_json: bool) -> None:
 
     --json has all of it in bytes, with the chunks of every array.
     """
-    from seal_store.describe import describe
+    from seal_store.check.describe import describe
 
     facts = describe(path)
     click.echo(json.dumps(facts) if as_json else "\n".join(map(printable, _text(facts))))

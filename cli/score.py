@@ -16,10 +16,10 @@ from seal_store.cli._progress import Meter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seal_store.liftover import Lifter
-    from seal_store.scorer import Scorer
-    from seal_store.store import Store
-    from seal_store.variants import Allele
+    from seal_store.scoring.scorer import Scorer
+    from seal_store.store.store import Store
+    from seal_store.variants.alleles import Allele
+    from seal_store.variants.liftover import Lifter
 
 
 store_option = click.option(
@@ -146,11 +146,11 @@ def vcf(
     counted with the reason why not.
     """
     from seal_store.errors import InputError
-    from seal_store.export import is_vcf
-    from seal_store.regions import parse_region
-    from seal_store.scorer import Scorer
-    from seal_store.store import Store
-    from seal_store.variants import read_variants, reads_all_of
+    from seal_store.exporting.render import is_vcf
+    from seal_store.scoring.scorer import Scorer
+    from seal_store.store.store import Store
+    from seal_store.variants.alleles import read_variants, reads_all_of
+    from seal_store.variants.regions import parse_region
 
     _check(common["out"], calibrated=common["calibrated"])
     options = _score_options(
@@ -173,8 +173,8 @@ def vcf(
 
 def _lifter(opened: Store, vcf: str, chain: Path | None) -> Lifter | None:
     """The way from the variants' assembly to the store's; refuses variants of another one."""
-    from seal_store.assembly import check_variants, header_lengths
-    from seal_store.liftover import Lifter
+    from seal_store.reference.assembly import check_variants, header_lengths
+    from seal_store.variants.liftover import Lifter
 
     lengths = header_lengths(vcf)
     if chain is not None:
@@ -221,10 +221,10 @@ def variant(
     Each is chr1:867550:C:G, 1-867550-C-G or HGVS: chr1:g.867550C>G, NC_000001.10:g.867550C>G;
     del, ins, delins, dup and inv as well. Positions are 1-based. Quote what has a ">".
     """
-    from seal_store.notation import StoreBases, parse_variant
-    from seal_store.scorer import Scorer
-    from seal_store.store import Store
-    from seal_store.strongest import strongest_contexts
+    from seal_store.results.strongest import strongest_contexts
+    from seal_store.scoring.scorer import Scorer
+    from seal_store.store.store import Store
+    from seal_store.variants.notation import StoreBases, parse_variant
 
     opened = Store(store)
     bases, assembly = StoreBases(opened), opened.attributes["assembly"]
@@ -245,7 +245,7 @@ def variant(
 
 def _described(row: dict[str, Any], precision: int) -> list[str]:
     """A variant against a gene and its strongest contexts, for people."""
-    from seal_store.variants import short
+    from seal_store.variants.alleles import short
 
     gene = row["gene_id"] + (f" ({row['gene_symbol']})" if row["gene_symbol"] else "")
     notes = "" if row["ref_match"] else ", REF differs from the genome"
@@ -279,9 +279,9 @@ def _described(row: dict[str, Any], precision: int) -> list[str]:
 )
 def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
     """Score every SNV around the TSS of GENE, against that gene."""
-    from seal_store.saturate import saturation
-    from seal_store.scorer import Scorer
-    from seal_store.store import Store
+    from seal_store.scoring.saturate import saturation
+    from seal_store.scoring.scorer import Scorer
+    from seal_store.store.store import Store
 
     _check(common["out"], calibrated=common["calibrated"])
     opened = Store(store)
@@ -304,7 +304,7 @@ def _check(out: Path, *, calibrated: bool) -> None:
 
 
 def _score_options(common: dict[str, Any], **more: Any) -> Any:
-    from seal_store.scorer import ScoreOptions
+    from seal_store.scoring.scorer import ScoreOptions
 
     names = ("scheme", "heads", "calibrated", "batch", "device", "tf32")
     contexts = _options.names(common["contexts"])
@@ -320,8 +320,8 @@ def _run(
     vcf: Path | None = None,
 ) -> None:
     from seal_store.errors import InputError
-    from seal_store.export import Form
-    from seal_store.write import is_finished, write_scores
+    from seal_store.exporting.render import Form
+    from seal_store.run.scores import is_finished, write_scores
 
     out = common["out"]
     if (
@@ -380,7 +380,7 @@ def summary(facts: dict[str, Any]) -> str:
 
 def _accounts(facts: dict[str, Any]) -> list[str]:
     """How many alleles were scored, and why the others were not."""
-    from seal_store.assign import REASONS
+    from seal_store.scoring.assign import REASONS
 
     lines = [
         f"alleles in: {facts['alleles']}, scored: {facts['alleles_scored']}, "
@@ -407,7 +407,7 @@ def _tell_finished(
     scorer: Scorer, out: Path, source: str, regions: tuple[str, ...], *, as_json: bool
 ) -> None:
     """What a run finds that has nothing left to do."""
-    from seal_store.write import check_finished
+    from seal_store.run.scores import check_finished
 
     facts: dict[str, Any] = {"out": str(out), "finished": True}
     text = f"{out}: is finished (a table does not say from which inputs)"

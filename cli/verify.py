@@ -13,7 +13,7 @@ from seal_store.cli._progress import Meter
 from seal_store.errors import printable
 
 if TYPE_CHECKING:
-    from seal_store.integrity import Fault, Report
+    from seal_store.check.integrity import Fault, Report
 
 SHOWN = 5
 """Genes of a fault that are printed; --json has all."""
@@ -45,7 +45,7 @@ def verify(path: Path, full: bool, windows: int, seed: int, quiet: bool, as_json
     chunk, that numbers are finite and in range, and that features, sums and predictions follow
     from each other. What `build --repair` can compute again, it does.
     """
-    from seal_store import verify as library
+    from seal_store.check import verify as library
 
     with Meter(quiet=quiet) as progress:
         report = library.verify(path, full=full, windows=windows, seed=seed, progress=progress)

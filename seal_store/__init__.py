@@ -11,14 +11,15 @@ The names below are the API; they load when they are used, so importing the pack
 
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seal_store.api import open, open_results, score
     from seal_store.errors import SealStoreError
-    from seal_store.frames import to_frame
-    from seal_store.results import Results
-    from seal_store.store import Store
+    from seal_store.results.group import Results
+    from seal_store.store.frames import to_frame
+    from seal_store.store.store import Store
 
 __all__ = [
     "open",
@@ -33,13 +34,17 @@ __all__ = [
 
 __version__ = version("seal-store")
 
+# In a source tree cli, schemas and resources lie beside this folder, as the wheel has them inside.
+if not Path(__file__).with_name("cli").is_dir():
+    __path__.append(str(Path(__file__).parents[1]))
+
 _MODULES = {
     "open": "api",
     "open_results": "api",
     "score": "api",
-    "to_frame": "frames",
-    "Store": "store",
-    "Results": "results",
+    "to_frame": "store.frames",
+    "Store": "store.store",
+    "Results": "results.group",
     "SealStoreError": "errors",
 }
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from seal_store import frames
+from seal_store.common.extras import require
+from seal_store.common.progress import Progress, silent
 from seal_store.errors import VariantError
-from seal_store.extras import require
-from seal_store.given import from_table, from_tuples, is_table
-from seal_store.grid import MAX_DISTANCE
-from seal_store.layout import RESULTS
-from seal_store.progress import Progress, silent
-from seal_store.results import Results, describe
-from seal_store.scorer import ScoreOptions, Scorer
-from seal_store.store import Store
-from seal_store.variants import Allele, read_variants
+from seal_store.model.grid import MAX_DISTANCE
+from seal_store.results.group import Results, describe
+from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.store import frames
+from seal_store.store.layout import RESULTS
+from seal_store.store.store import Store
+from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.given import from_table, from_tuples, is_table
 
 if TYPE_CHECKING:
     import pandas as pd

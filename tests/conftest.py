@@ -11,10 +11,10 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from seal_store.build import build
-from seal_store.cnn import Beluga
-from seal_store.plan import BuildOptions
-from seal_store.store import Store
+from seal_store.building.build import build
+from seal_store.building.plan import BuildOptions
+from seal_store.model.beluga import Beluga
+from seal_store.store.store import Store
 from seal_store.synthetic import TINY, World, random_weights, write_world
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -34,7 +34,7 @@ class Places:
 
     @classmethod
     def of(cls, store: Any) -> Places:
-        from seal_store.store import sequence_start
+        from seal_store.store.store import sequence_start
 
         found = []
         for gene in range(len(store)):
@@ -101,15 +101,19 @@ def mutated(rng: Random, data: bytes) -> bytes:
 
 
 def bgzf(data: bytes, end: bytes = BGZF_END, size: int = 200) -> bytes:
+    """BGZF in blocks of ``size`` bytes."""
+    return bgzf_of(*(data[start : start + size] for start in range(0, len(data), size)), end=end)
+
+
+def bgzf_of(*blocks: bytes, end: bytes = BGZF_END) -> bytes:
     """BGZF as htslib writes it: gzip members with their own length in a BC extra field."""
     members = []
-    for start in range(0, len(data), size):
-        block = data[start : start + size]
+    for block in blocks:
         deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
-        packed = deflate.compress(block) + deflate.flush()
-        length = struct.pack("<H", 18 + len(packed) + 8 - 1)
+        data = deflate.compress(block) + deflate.flush()
+        size = struct.pack("<H", 18 + len(data) + 8 - 1)
         tail = struct.pack("<II", zlib.crc32(block), len(block))
-        members.append(BGZF_END[:16] + length + packed + tail)
+        members.append(BGZF_END[:16] + size + data + tail)
     return b"".join(members) + end
 
 
@@ -128,9 +132,9 @@ def data_lines(content: bytes) -> list[int]:
 
 def check_reading(scorer: Any, path: Path, content: bytes, *, score: bool) -> str:
     """What must hold after reading, and scoring or assigning, ``content``: its problem, or none."""
-    from seal_store.assign import Counts
     from seal_store.errors import VariantError
-    from seal_store.variants import read_variants
+    from seal_store.scoring.assign import Counts
+    from seal_store.variants.alleles import read_variants
 
     path.write_bytes(content)
     counts = scorer.counts = Counts()
@@ -186,8 +190,8 @@ def main(store: str, folder: str, first: int, last: int) -> None:
     from click.testing import CliRunner
 
     from seal_store.cli import main as command
-    from seal_store.scorer import ScoreOptions, Scorer
-    from seal_store.store import Store
+    from seal_store.scoring.scorer import ScoreOptions, Scorer
+    from seal_store.store.store import Store
 
     torch.set_num_threads(1)
     opened = Store(store)

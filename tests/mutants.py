@@ -39,9 +39,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
-    "grid": ("test_grid",),
-    "delta": ("test_delta",),
-    "variants": ("test_variants", "test_regions"),
+    "model.grid": ("model/test_grid",),
+    "model.delta": ("model/test_delta",),
+    "variants.alleles": ("variants/test_alleles", "variants/test_regions"),
 }
 WARM = (
     "click google_crc32c hypothesis jsonschema ncls numcodecs numpy pyfaidx pysam pysam.bcftools "
@@ -204,7 +204,7 @@ def mutants(module: str, count: int, seed: int) -> list[Mutant]:
 
 
 def _path(module: str) -> Path:
-    return ROOT / "seal_store" / f"{module}.py"
+    return ROOT / "seal_store" / f"{module.replace('.', '/')}.py"
 
 
 def _child(module: str, source: str, folder: Path, seconds: int) -> int:

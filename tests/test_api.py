@@ -25,11 +25,11 @@ from seal_store.errors import (
     MissingExtraError,
     VariantError,
 )
-from seal_store.given import from_table, position
-from seal_store.layout import RESULTS
-from seal_store.results import Results
-from seal_store.store import Store
+from seal_store.results.group import Results
+from seal_store.store.layout import RESULTS
+from seal_store.store.store import Store
 from seal_store.synthetic import World
+from seal_store.variants.given import from_table, position
 
 ROOT = Path(seal_store.__file__).parent.parent
 COLUMNS = [entry.name for entry in RESULTS if entry.dims == ("variant",)]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from seal_store.build import build
-from seal_store.layout import read
-from seal_store.plan import BuildOptions
-from seal_store.saturate import saturation
-from seal_store.scorer import ScoreOptions, Scorer
-from seal_store.store import Store
+from seal_store.building.build import build
+from seal_store.building.plan import BuildOptions
+from seal_store.scoring.saturate import saturation
+from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.store.layout import read
+from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants import Allele, read_variants
+from seal_store.variants.alleles import Allele, read_variants
 
 pytestmark = [
     pytest.mark.cuda,

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seal_store.attribute import AttributionOptions
-from seal_store.build import build
-from seal_store.plan import BuildOptions
-from seal_store.results import Results
-from seal_store.scorer import ScoreOptions, Scorer
-from seal_store.store import Store
-from seal_store.variants import read_variants
-from seal_store.write import write_scores
+from seal_store.building.build import build
+from seal_store.building.plan import BuildOptions
+from seal_store.results.group import Results
+from seal_store.run.scores import write_scores
+from seal_store.scoring.attribution import AttributionOptions
+from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.store.store import Store
+from seal_store.variants.alleles import read_variants
 
 pytestmark = pytest.mark.parity
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from seal_store.cnn import load_tensors
+from seal_store.common.files import check_fingerprint
 from seal_store.errors import OutputError
-from seal_store.journal import check_fingerprint
+from seal_store.model.beluga import load_tensors
 from seal_store.training.fit import State
 from seal_store.training.outputs import CHECKPOINT, save_tensors
 

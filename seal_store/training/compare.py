@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from seal_store.device import inference, resolve_device
+from seal_store.common.device import inference, resolve_device
+from seal_store.common.extras import require
+from seal_store.common.progress import Progress, silent
 from seal_store.errors import TrainingError
-from seal_store.extras import require
-from seal_store.genes import GeneTable, read_genes
-from seal_store.heads import Heads, HeadSet, check_cnn, find_summaries, load_head_set
-from seal_store.progress import Progress, silent
-from seal_store.store import Store, software
+from seal_store.model.heads import Heads, HeadSet, check_cnn, find_summaries, load_head_set
+from seal_store.reference.gene_table import GeneTable, read_genes
+from seal_store.store.store import Store, software
 from seal_store.training.expression import Matrix, read_matrix
 from seal_store.training.fit import ROWS_AT_ONCE
 from seal_store.training.inputs import Features, Source, computed_genes, open_source

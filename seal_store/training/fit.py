@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seal_store.common.progress import Progress, silent
 from seal_store.errors import TrainingError
-from seal_store.progress import Progress, silent
 
 ROWS_AT_ONCE = 256
 """Genes predicted at once outside training: 20 MB of decay sums."""

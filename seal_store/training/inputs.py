@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seal_store.common.progress import Progress, silent
 from seal_store.errors import TrainingError
-from seal_store.genes import GeneTable, read_genes
-from seal_store.layout import GENES_PER_SHARD
-from seal_store.progress import Progress, silent
-from seal_store.store import Store
+from seal_store.reference.gene_table import GeneTable, read_genes
+from seal_store.store.layout import GENES_PER_SHARD
+from seal_store.store.store import Store
 
 
 @dataclass(frozen=True)

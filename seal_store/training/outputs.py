@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
+from seal_store.common.files import sync
+from seal_store.common.lock import hold
 from seal_store.errors import OutputError
-from seal_store.lock import hold
-from seal_store.manifest import partial_path, sync
+from seal_store.store.manifest import partial_path
 
 CHECKPOINT = "checkpoint.pt"
 NEW = ".new"

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seal_store.device import resolve_device
+from seal_store.common.device import resolve_device
+from seal_store.common.extras import require
+from seal_store.common.files import file_sha256
+from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, OutputError, TrainingError
-from seal_store.extras import require
-from seal_store.genome import file_sha256
-from seal_store.heads import (
+from seal_store.model.heads import (
     CNN,
     Heads,
     HeadSet,
@@ -32,8 +33,7 @@ from seal_store.heads import (
     load_head_set,
     model_file,
 )
-from seal_store.progress import Progress, silent
-from seal_store.store import software
+from seal_store.store.store import software
 from seal_store.training.checkpoint import Checkpoint
 from seal_store.training.expression import read_matrix
 from seal_store.training.fit import (
@@ -148,7 +148,7 @@ class Step:
 
     @property
     def stage(self) -> str:
-        """A key of :data:`seal_store.heads.STAGES`."""
+        """A key of :data:`seal_store.model.heads.STAGES`."""
         return "finetune" if self.base else "pretrain"
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seal_store.heads import STAGES, SUMMARY_SUFFIX
+from seal_store.model.heads import STAGES, SUMMARY_SUFFIX
 
 LATENT = "Number of latent features"
 

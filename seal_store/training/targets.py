@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from seal_store.errors import TrainingError
-from seal_store.genes import GeneTable
+from seal_store.reference.gene_table import GeneTable
 from seal_store.training.expression import Matrix
 
 SEX_CHROMOSOMES = ("chrX", "chrY")

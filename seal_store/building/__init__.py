@@ -1,0 +1,1 @@
+"""Plan -> shards -> finalize: a store."""

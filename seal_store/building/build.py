@@ -1,0 +1,418 @@
+"""Build a store: plan -> run_shards -> finalize.
+
+A shard holds the genes of one Zarr shard file and is written by one process. ``finalize`` adds
+the reference predictions, then the manifest, and renames ``OUT.partial`` to ``OUT``.
+:func:`build` runs the very steps that a cluster would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numcodecs
+import numpy as np
+import torch
+import zarr
+from torch import Tensor
+
+from seal_store.building.plan import (
+    BuildOptions,
+    Planned,
+    check_heads,
+    describe_heads,
+    write_head_set,
+    write_plan,
+)
+from seal_store.common.device import inference, resolve_device
+from seal_store.common.lock import hold
+from seal_store.common.prefetch import ahead
+from seal_store.common.progress import Progress, silent
+from seal_store.errors import InputError, OutputError, ProfileError, StoreError, UnfinishedError
+from seal_store.model.beluga import Beluga, CnnConfig
+from seal_store.model.grid import Grid, aggregate
+from seal_store.model.heads import Heads, HeadSet, load_heads
+from seal_store.model.labels import context_labels
+from seal_store.model.sweep import sweep
+from seal_store.model.trunk import Trunk
+from seal_store.store import manifest, shard_journal
+from seal_store.store.layout import GENES_PER_SHARD, STORE, create, get, spec
+from seal_store.store.shards import ShardFiles
+from seal_store.store.store import ATTRIBUTE, Store, consolidate, grid_slice, read_cnn, read_heads
+
+EXPRESSION_BLOCK = 256
+
+
+def build(
+    options: BuildOptions,
+    device: str = "auto",
+    *,
+    tf32: bool = False,
+    progress: Progress = silent,
+    planned: Callable[[Planned], None] = lambda plan: None,
+) -> Store:
+    """Build a whole store; computing and writing overlap.
+
+    With ``resume`` a finished store is returned as it is and finished shards of an unfinished
+    one are kept. ``planned`` is called with the plan before the work starts.
+    """
+    resolve_device(device)
+    options = replace(options, out=manifest.followed(options.out))
+    with hold(options.out):
+        return _build(options, device, tf32=tf32, progress=progress, planned=planned)
+
+
+def _build(
+    options: BuildOptions,
+    device: str,
+    *,
+    tf32: bool,
+    progress: Progress,
+    planned: Callable[[Planned], None],
+) -> Store:
+    work = write_plan(options, progress)
+    if options.resume and options.out.exists() and not work.path.exists():
+        return Store(options.out)
+    planned(work)
+    _run_shards(
+        work.path,
+        shard_journal.missing(work.path, work.shards),
+        device,
+        tf32=tf32,
+        profiles=options.from_profiles,
+        progress=progress,
+    )
+    return _finalize(options.out, overwrite=options.overwrite, progress=progress)
+
+
+def run_shards(
+    partial: Path,
+    shards: Sequence[int],
+    device: str = "auto",
+    *,
+    tf32: bool = False,
+    profiles: Path | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Compute ``shards`` of a planned store; a shard is written while the next one is computed.
+
+    Other processes may compute other shards meanwhile; raises :class:`OutputError` if one
+    computes the same, or builds the whole store.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(hold(manifest.unpartial_path(partial), shared=True))
+        _open_planned(partial)
+        if shard_journal.earlier(partial) is not None:
+            raise OutputError(f"{partial}: its shards are done", "complete it with --finalize")
+        for shard in sorted(set(shards)):
+            stack.enter_context(hold(shard_journal.entry_path(partial, shard)))
+        _run_shards(partial, shards, device, tf32=tf32, profiles=profiles, progress=progress)
+
+
+def _run_shards(
+    partial: Path,
+    shards: Sequence[int],
+    device: str,
+    *,
+    tf32: bool,
+    profiles: Path | None,
+    progress: Progress,
+) -> None:
+    if not shards:
+        return
+    group = _open_planned(partial)
+    attributes: Any = group.attrs[ATTRIBUTE]
+    genes = get(group, "gene_id").shape[0]
+    count = -(-genes // GENES_PER_SHARD)
+    for shard in shards:
+        if not 0 <= shard < count:
+            raise InputError(f"--shard {shard}: this store has shards 0 to {count - 1}")
+    work = Shards(group, attributes, resolve_device(device), tf32, profiles)
+    spans = {s: range(s * GENES_PER_SHARD, min(genes, (s + 1) * GENES_PER_SHARD)) for s in shards}
+    total, done = sum(map(len, spans.values())), 0
+    progress("genes", 0, total)
+    pending: Future[None] | None = None
+    with ThreadPoolExecutor(1) as writer:
+        for shard, span in spans.items():
+            block = work.empty(len(span))
+            for row, found in enumerate(ahead(work.computed(gene) for gene in span)):
+                work.place(span[row], found, {name: values[row] for name, values in block.items()})
+                done += 1
+                progress("genes", done, total)
+            if pending is not None:
+                pending.result()
+            pending = writer.submit(_write_shard, partial, group, attributes, shard, block, tf32)
+        if pending is not None:
+            pending.result()
+
+
+def finalize(out: Path, *, overwrite: bool = False, progress: Progress = silent) -> Store:
+    """Add reference predictions, labels of contexts and the manifest; rename to ``out``.
+
+    Raises :class:`UnfinishedError` if a shard is missing or its files are not as its journal lists
+    them, and :class:`OutputError` if ``out`` exists and ``overwrite`` is false.
+    """
+    out = manifest.followed(out)
+    with hold(out):
+        return _finalize(out, overwrite=overwrite, progress=progress)
+
+
+def _finalize(out: Path, *, overwrite: bool, progress: Progress) -> Store:
+    partial = manifest.partial_path(out)
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already", "choose another --out or add --overwrite")
+    group = _open_planned(partial)
+    shards = -(-get(group, "gene_id").shape[0] // GENES_PER_SHARD)
+    known, tf32 = shard_journal.finished(partial, shards, progress)
+    shard_journal.set_aside(partial)
+    attributes: Any = group.attrs[ATTRIBUTE]
+    if tf32 is not None:
+        group.attrs[ATTRIBUTE] = attributes = {**attributes, "tf32": tf32}
+    shard_journal.remove_unlisted(partial, attributes)
+    _write_expression(group, progress)
+    consolidate(partial)
+    manifest.publish(partial, out, known)
+    return Store(out)
+
+
+def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list[HeadSet]:
+    """Add the head sets found at ``heads_path`` to a finished store; returns them.
+
+    While it works, the store stands under its ``.partial`` name; interrupted, it is completed
+    with :func:`finalize`.
+    """
+    path = manifest.followed(path)
+    with hold(path):
+        return _add_heads(path, heads_path, progress)
+
+
+def _add_heads(path: Path, heads_path: Path, progress: Progress) -> list[HeadSet]:
+    store = Store(path)
+    added = load_heads(heads_path)
+    cnn = store.attributes["cnn"]["sha256"]
+    check_heads(added, store.config, store.grid, store.head_sets, cnn)
+    partial = manifest.partial_path(path)
+    if partial.exists():
+        raise OutputError(f"{partial} exists", "another run is writing; remove it if none is")
+    path.replace(partial)
+    shard_journal.set_aside(partial)
+    group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
+    for head_set in added:
+        write_head_set(group, head_set)
+    attributes: Any = dict(store.attributes)
+    attributes["heads"] = attributes["heads"] + [describe_heads(head_set) for head_set in added]
+    group.attrs[ATTRIBUTE] = attributes
+    _finalize(path, overwrite=False, progress=progress)
+    return added
+
+
+def add_hidden(path: Path, device: str = "auto", progress: Progress = silent) -> Store:
+    """Add ``hidden`` to a store that was built without it; scoring is faster with it.
+
+    While it works, the store stands under its ``.partial`` name. Interrupted, the call is
+    repeated; or :func:`finalize` publishes the store without ``hidden``, as it was.
+    """
+    path = manifest.followed(path)
+    with hold(path):
+        return _add_hidden(path, device, progress)
+
+
+def _add_hidden(path: Path, device: str, progress: Progress) -> Store:
+    partial = manifest.partial_path(path)
+    if path.exists():
+        store = Store(path)
+        if store.has_hidden:
+            return store
+        if partial.exists():
+            raise OutputError(f"{partial} exists", "another run is writing; remove it if none is")
+        path.replace(partial)
+    group = _open_planned(partial)
+    if shard_journal.earlier(partial) is None:
+        raise UnfinishedError(f"{path}: unfinished store", "finish it with --resume first")
+    shard_journal.set_aside(partial)
+    attributes: Any = group.attrs[ATTRIBUTE]
+    allowed = shard_journal.with_tf32(attributes)
+    work = Shards(group, {**attributes, "source": "cnn"}, resolve_device(device), allowed, None)
+    genes = get(group, "gene_id").shape[0]
+    if "hidden" in group:
+        del group["hidden"]
+    sizes = {"gene": genes, "window": work.grid.bins, "strand_read": 2, "unit": work.config.hidden}
+    array = ShardFiles(create(group, spec(STORE, "hidden"), sizes))
+    for first in range(0, genes, GENES_PER_SHARD):
+        rows = [
+            work.sweep(gene)[1].cpu().numpy()
+            for gene in range(first, min(first + GENES_PER_SHARD, genes))
+        ]
+        array.write((first // GENES_PER_SHARD, 0, 0, 0), np.stack(rows))
+        progress("genes", first + len(rows), genes)
+    group.attrs[ATTRIBUTE] = {**attributes, "hidden": True}
+    return _finalize(path, overwrite=False, progress=progress)
+
+
+class Shards:
+    """Computes genes of a store, from the CNN or from imported profiles."""
+
+    def __init__(
+        self,
+        group: zarr.Group,
+        attributes: dict[str, Any],
+        device: torch.device,
+        tf32: bool,
+        profiles: Path | None,
+    ) -> None:
+        grid = attributes["grid"]
+        self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
+        self.config = CnnConfig.from_dict(attributes["cnn"]["config"])
+        self.keep_bits = attributes["keep_bits"]
+        self.hidden = attributes["hidden"]
+        self.device, self.tf32 = device, tf32
+        self.sequence = get(group, "sequence")
+        self.gene_id, self.strand, self.tss = (
+            np.asarray(get(group, name)[:]) for name in ("gene_id", "strand", "tss")
+        )
+        self.profiles: Path | None = None
+        self.model: Beluga | None = None
+        if attributes["source"] == "profiles":
+            if profiles is None:
+                raise InputError("this store takes imported profiles", "give --from-profiles DIR")
+            self.profiles = profiles
+        if self.profiles is None or self.hidden:
+            self.model = read_cnn(group, self.config).to(device)
+            self.trunk = Trunk(self.model)
+
+    def empty(self, genes: int) -> dict[str, np.ndarray]:
+        """Arrays of a shard by name."""
+        bins, config = self.grid.bins, self.config
+        decay = 2 * len(self.grid.rates)
+        block = {
+            "features": np.empty((genes, bins, config.features), np.float32),
+            "aggregated": np.empty((genes, decay, config.features), np.float32),
+        }
+        if self.hidden:
+            block["hidden"] = np.empty((genes, bins, 2, config.hidden), np.float16)
+        return block
+
+    def computed(self, gene: int) -> tuple[Tensor, Tensor | None]:
+        """Features of a gene's windows and, where they are wanted or come with them, hidden.
+
+        A GPU may still be at work.
+        """
+        if self.profiles is None:
+            return self.sweep(gene)
+        shape = self.grid.bins, self.config.features
+        values = read_profile(self.profiles, str(self.gene_id[gene]), shape)
+        return torch.from_numpy(values), self.sweep(gene)[1] if self.hidden else None
+
+    def place(
+        self, gene: int, found: tuple[Tensor, Tensor | None], out: dict[str, np.ndarray]
+    ) -> None:
+        """Fill one gene's rows with what was ``computed``."""
+        name = str(self.gene_id[gene])
+        features = found[0].cpu().numpy()
+        if self.hidden:
+            if found[1] is None:
+                raise StoreError(f"gene {name}: no hidden was computed")
+            out["hidden"][...] = found[1].cpu().numpy()
+        if not np.isfinite(features).all():
+            raise StoreError(f"gene {name}: features are not finite", "check the weights")
+        out["aggregated"][...] = aggregate(self.grid.decay_weights, features)
+        if self.keep_bits is not None:
+            features = numcodecs.BitRound(self.keep_bits).encode(features)
+        out["features"][...] = np.asarray(features).view(np.float32).reshape(out["features"].shape)
+
+    def compute(self, gene: int, out: dict[str, np.ndarray]) -> None:
+        """Fill one gene's rows."""
+        self.place(gene, self.computed(gene), out)
+
+    def sweep(self, gene: int) -> tuple[Tensor, Tensor]:
+        """Features float32 and hidden float16 of a gene's windows, by window index."""
+        assert self.model is not None
+        strand = int(self.strand[gene])
+        bases = np.asarray(self.sequence[gene, grid_slice(self.grid, int(self.tss[gene]), strand)])
+        with inference(tf32=self.tf32):
+            x = self.trunk.encode(bases[None]).transpose(1, 2)
+            hidden = sweep(self.model, x, self.grid.step, self.trunk)[0]
+            features = self.model.output(hidden).mean(1)
+            if strand < 0:
+                features, hidden = features.flip(0), hidden.flip(0)
+            return features, hidden.half()
+
+
+def read_profile(folder: Path, gene: str, shape: tuple[int, int]) -> np.ndarray:
+    """Seal's ``<gene>.npy``: float32 ``(windows, feature)``, window 0 most upstream.
+
+    Raises :class:`ProfileError` if it is unreadable, of another shape or not float.
+    """
+    path = folder / f"{gene}.npy"
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ProfileError(f"{path}: not a readable .npy file", "fetch it again") from error
+    if values.shape != shape or values.dtype.kind != "f":
+        raise ProfileError(
+            f"{path}: shape {values.shape} {values.dtype}, expected {shape} float32",
+            "profiles and CNN must have the same features",
+        )
+    return values.astype(np.float32)
+
+
+def _write_shard(
+    partial: Path,
+    group: zarr.Group,
+    attributes: dict[str, Any],
+    shard: int,
+    block: dict[str, np.ndarray],
+    tf32: bool,
+) -> None:
+    shard_journal.check_plan(partial, ATTRIBUTE, attributes)
+    shard_journal.drop(partial, shard)
+    for name, values in block.items():
+        ShardFiles(get(group, name)).write((shard, *(0,) * (values.ndim - 1)), values)
+    shard_journal.check_plan(partial, ATTRIBUTE, attributes)
+    files = [f"{name}/c/{shard}" + "/0" * (values.ndim - 1) for name, values in block.items()]
+    shard_journal.write(partial, shard, files, tf32=tf32)
+
+
+def _write_expression(group: zarr.Group, progress: Progress) -> None:
+    attributes: Any = group.attrs[ATTRIBUTE]
+    sets = read_heads(group, [entry["name"] for entry in attributes["heads"]])
+    labels = context_labels([(s.name, s.contexts) for s in sets])
+    aggregated = get(group, "aggregated")
+    genes = aggregated.shape[0]
+    sizes = {"gene": genes, "context": len(labels["context_name"])}
+    for name in ("expression", *labels):
+        if name in group:
+            del group[name]
+        if sets:
+            create(group, spec(STORE, name), sizes)
+    if not sets:
+        return
+    for name, values in labels.items():
+        get(group, name)[...] = values
+    write_predictions(sets, aggregated, get(group, "expression"), progress)
+
+
+def write_predictions(
+    sets: list[HeadSet],
+    aggregated: zarr.Array[Any],
+    expression: zarr.Array[Any],
+    progress: Progress = silent,
+) -> None:
+    """Fill ``expression`` ``(gene, context)`` with the heads on ``aggregated``."""
+    heads, genes = Heads(sets), aggregated.shape[0]
+    with inference():
+        for first in range(0, genes, EXPRESSION_BLOCK):
+            block = np.asarray(aggregated[first : first + EXPRESSION_BLOCK])
+            rows = torch.from_numpy(block).flatten(1)
+            expression[first : first + len(rows)] = heads.predict(heads.first(rows)).numpy()
+            progress("predictions", first + len(rows), genes)
+
+
+def _open_planned(partial: Path) -> zarr.Group:
+    if not (partial / manifest.JOURNAL).exists() and not (partial / manifest.MANIFEST).exists():
+        raise UnfinishedError(f"{partial}: no planned store here", "run `seal-store build --plan`")
+    return zarr.open_group(str(partial), mode="r+", use_consolidated=False)

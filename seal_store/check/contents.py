@@ -1,0 +1,295 @@
+"""Whether the numbers of a store follow from each other.
+
+Tolerances follow from how numbers are stored, not from what is seen: ``aggregated`` is a float32
+of a float64 sum, ``features`` may be rounded to ``keep_bits``, ``hidden`` is float16, and products
+of float32 differ between libraries by the order in which they sum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from seal_store.check.integrity import Opened, blocks, try_read
+from seal_store.common.device import inference
+from seal_store.common.progress import Progress
+from seal_store.errors import StoreError
+from seal_store.model.beluga import Beluga
+from seal_store.model.heads import HeadSet
+from seal_store.model.labels import context_labels
+from seal_store.reference.fasta import one_hot
+from seal_store.store.layout import STORE, read
+from seal_store.store.shard_journal import with_tf32
+from seal_store.store.store import Store, sequence_start
+
+T = TypeVar("T")
+
+SAMPLE = 64
+"""Genes whose sums and predictions are computed again, without ``full``."""
+
+WINDOW_TOLERANCE, TF32_TOLERANCE = 1e-4, 1e-2
+"""Of recomputed features: float32 on any device; stores built with ``--tf32``."""
+
+EPS = float(np.finfo(np.float32).eps)
+SHARDED = tuple(entry.name for entry in STORE if entry.sharded)
+
+
+class Genes:
+    """The contents of a store."""
+
+    def __init__(
+        self, opened: Opened, *, full: bool, windows: int, rng: np.random.Generator
+    ) -> None:
+        self.report, self.place, self.genes = opened.report, opened.place, opened.genes
+        self.group, self.attributes = opened.group, opened.attributes
+        self.full, self.windows, self.rng = full, windows, rng
+        self.store = Store.of(opened.path, opened.group, opened.attributes)
+
+    def check(self, progress: Progress) -> None:
+        """Everything, in turn; a part whose inputs cannot be read is skipped, with the reason."""
+        for _, array in sorted(self.group.members(max_depth=None)):
+            if hasattr(array, "chunks") and array.path not in SHARDED and array.shape:
+                for file, _, values in blocks(array, self.report, self.place):
+                    if values.dtype.kind == "f" and not np.isfinite(values).all():
+                        shard, genes = self.place(file)
+                        self.report.add("finite", file, "holds NaN or infinite", shard, *genes)
+        count = len(self.genes)
+        chosen = np.arange(count)
+        if not self.full and count > SAMPLE:
+            chosen = np.sort(self.rng.choice(count, SAMPLE, replace=False))
+        for what, part in (
+            ("coordinates", self._coordinates),
+            ("weights", self._weights),
+            ("genes", lambda: self._rows(set(chosen.tolist()), progress)),
+            ("predictions", lambda: self._predictions(chosen)),
+            ("windows", lambda: self._windows(progress)),
+        ):
+            try:
+                part()
+            except (StoreError, KeyError, IndexError) as error:
+                self.report.skipped[what] = f"needs what is damaged ({str(error)[:160]})"
+
+    def _coordinates(self) -> None:
+        store, report = self.store, self.report
+        grid = store.grid
+        for name, values in (
+            ("window_offset", grid.offsets),
+            ("decay_weight", grid.decay_weights),
+        ):
+            if not np.array_equal(read(store.array(name)), values):
+                file = f"{name}/c/0" + "/0" * (name == "decay_weight")
+                report.add("coordinates", file, "is not that of the grid")
+        rows = np.flatnonzero(store.table_status == "computed")
+        columns = ("gene_id", "gene_symbol", "gene_type", "contig", "strand", "tss")
+        for name in columns:
+            own, whole = store.column(name), store.column(f"table/{name}")[rows]
+            for gene in np.flatnonzero(own != whole) if len(own) == len(whole) else [0]:
+                message = "is not as in the gene table"
+                report.add("coordinates", f"{name}/c/0", message, None, self.genes[gene])
+        lengths = self.attributes["genome"]["contigs"]
+        for gene, (contig, tss, strand) in enumerate(
+            zip(*(store.column(n).tolist() for n in ("contig", "tss", "strand")), strict=True)
+        ):
+            if not 1 <= tss <= lengths.get(contig, 0):
+                message = f"TSS {tss} is not on {contig} (1 to {lengths.get(contig, 0)})"
+                report.add("coordinates", "tss/c/0", message, None, self.genes[gene])
+            if strand not in (1, -1):
+                message = f"strand {strand}"
+                report.add("coordinates", "strand/c/0", message, None, self.genes[gene])
+        report.count("coordinates", len(self.genes))
+
+    def _weights(self) -> None:
+        made = self.attributes["cnn"]["sha256"]
+        found = self.store.cnn().sha256()
+        if found != made:
+            message = f"weights have SHA-256 {found}, the attributes say {made}"
+            self.report.add("fingerprint", "cnn", message)
+        heads = self.store.heads()
+        for head_set, entry in zip(heads, self.attributes["heads"], strict=True):
+            if head_set.sha256() != entry["sha256"]:
+                message = f"has SHA-256 {head_set.sha256()}, the attributes say {entry['sha256']}"
+                self.report.add("fingerprint", f"heads/{head_set.name}", message)
+        if heads:
+            labels = context_labels([(s.name, s.contexts) for s in heads])
+            for name in ("context_name", "context_set"):
+                if not np.array_equal(self.store.column(name), labels[name]):
+                    self.report.add("coordinates", f"{name}/c/0", "is not as in the head sets")
+        self.report.count("head sets", len(heads))
+
+    def _rows(self, chosen: set[int], progress: Progress) -> None:
+        """Arrays kept gene by gene."""
+        store = self.store
+        model = self._or_none(store.cnn) if store.has_hidden else None
+        ends = self._or_none(self._ends)
+        for gene in range(len(self.genes)):
+            sequence, features, aggregated, hidden = (self._gene(a, gene) for a in _ROWS)
+            if sequence is not None:
+                self._sequence(gene, sequence, ends[gene] if ends else None)
+            for array, values in (("aggregated", aggregated), ("hidden", hidden)):
+                if values is not None and not np.isfinite(values).all():
+                    self._fault("finite", array, gene, "holds NaN or infinite")
+            if features is not None:
+                if not np.isfinite(features).all():
+                    self._fault("finite", "features", gene, "holds NaN or infinite")
+                    features = None
+                elif features.min() < 0 or features.max() > 1:
+                    self._fault("range", "features", gene, "holds features outside 0 to 1")
+            if features is not None and gene in chosen:
+                if aggregated is not None:
+                    self._sums(gene, features, aggregated)
+                if hidden is not None and model is not None:
+                    self._hidden(gene, features, hidden, model)
+            self.report.count("genes")
+            progress("genes", gene + 1, len(self.genes))
+
+    def _file(self, array: str, gene: int) -> str:
+        found = self.group[array]
+        return f"{array}/c/{gene // found.shards[0]}" + "/0" * (found.ndim - 1)
+
+    def _gene(self, array: str, gene: int) -> np.ndarray | None:
+        if array not in self.group or (file := self._file(array, gene)) in self._absent():
+            return None
+        found = self.group[array]
+        chunks = math.prod(
+            -(-n // c) for n, c in zip(found.shape[1:], found.chunks[1:], strict=True)
+        )
+        name = self.genes[gene]
+        return try_read(found, gene, file, self.report, self.place, name, chunks=chunks)
+
+    def _absent(self) -> set[str]:
+        return self.report.faulty("files")
+
+    def _fault(self, check: str, array: str, gene: int, message: str) -> None:
+        shard = gene // self.group[array].shards[0]
+        self.report.add(check, self._file(array, gene), message, shard, self.genes[gene])
+
+    def _or_none(self, make: Callable[[], T]) -> T | None:
+        """What ``make`` gives; None where what it needs is damaged, which is noted already."""
+        try:
+            return make()
+        except StoreError:
+            return None
+
+    def _table(self, *names: str) -> list[list[Any]]:
+        """Columns of the gene table, of the genes computed: what their own columns are from."""
+        rows = np.flatnonzero(self.store.table_status == "computed")
+        return [self.store.column(f"table/{name}")[rows].tolist() for name in names]
+
+    def _ends(self) -> list[tuple[int, int]]:
+        """Where each gene's contig begins and ends, in its ``sequence``."""
+        lengths = self.attributes["genome"]["contigs"]
+        pairs = zip(*self._table("tss", "contig"), strict=True)
+        starts = [(sequence_start(tss), lengths.get(contig, 0)) for tss, contig in pairs]
+        return [(max(0, -start), max(0, length - start)) for start, length in starts]
+
+    def _sequence(self, gene: int, sequence: np.ndarray, ends: tuple[int, int] | None) -> None:
+        if not np.isin(sequence, _LETTERS).all():
+            self._fault("sequence", "sequence", gene, "holds what is no base")
+        elif ends and (np.r_[sequence[: ends[0]], sequence[ends[1] :]] != ord("N")).any():
+            self._fault("sequence", "sequence", gene, "holds bases beyond its contig")
+
+    def _sums(self, gene: int, features: np.ndarray, aggregated: np.ndarray) -> None:
+        sums = self.store.grid.decay_weights @ features.astype(np.float64)
+        # all terms are positive, so their relative errors carry over to the sum
+        relative = EPS + self._rounding() * 1.01
+        if (np.abs(sums - aggregated) > relative * np.abs(sums) + 1e-30).any():
+            message = "is not the decay sums of features"
+            self._fault("aggregated", "aggregated", gene, message)
+        self.report.count("decay sums")
+
+    def _rounding(self) -> float:
+        """Largest relative error of ``features`` from ``keep_bits``."""
+        bits = self.attributes["keep_bits"]
+        return 0.0 if bits is None else 2.0 ** -(bits + 1)
+
+    def _hidden(self, gene: int, features: np.ndarray, hidden: np.ndarray, model: Beluga) -> None:
+        with inference():
+            units = torch.from_numpy(hidden.astype(np.float32))
+            found = model.output(units).mean(1).numpy()
+            weight = model.get_buffer("linear2_weight")
+            # float16 rounds each unit by up to 2^-11 of it: 8 times the root of the summed
+            # squares is beyond chance (Hoeffding), and a sigmoid is at most 1/4 as steep
+            spread = (units.relu() * 2.0**-11 + 2.0**-25).square() @ weight.square().T
+            allowed = 2.0 * spread.sqrt().mean(1).numpy()
+        allowed = allowed + self._rounding() * features + self._tolerance() / 10
+        if (np.abs(found - features) > allowed).any():
+            self._fault("hidden", "hidden", gene, "does not give the features")
+        self.report.count("hidden")
+
+    def _tolerance(self) -> float:
+        return TF32_TOLERANCE if with_tf32(self.attributes) else WINDOW_TOLERANCE
+
+    def _predictions(self, chosen: np.ndarray) -> None:
+        heads = self.store.heads()
+        if not heads:
+            self.report.skipped["predictions"] = "the store has no heads"
+            return
+        expression = self.group["expression"]
+        for first in range(0, len(chosen), SAMPLE):
+            genes = chosen[first : first + SAMPLE]
+            rows = [(g, self._gene("aggregated", g)) for g in genes.tolist()]
+            usable = [(g, row) for g, row in rows if row is not None and np.isfinite(row).all()]
+            for gene, row in usable:
+                file = f"expression/c/{gene // expression.chunks[0]}/0"
+                if file in self._absent():
+                    continue
+                name = self.genes[gene]
+                stored = try_read(expression, gene, file, self.report, self.place, name)
+                if stored is None:
+                    continue
+                value, allowed = predictions(heads, row)
+                if not (np.abs(stored - value) <= allowed).all():
+                    message = "is not the heads on aggregated"
+                    self.report.add("expression", file, message, None, name)
+                self.report.count("predictions")
+
+    def _windows(self, progress: Progress) -> None:
+        store = self.store
+        if self.attributes["source"] == "profiles":
+            self.report.skipped["windows"] = "the features were imported, not computed"
+            return
+        model, bins = store.cnn(), store.grid.bins
+        tss, strand = self._table("tss", "strand")
+        pairs = self.rng.integers(0, [len(self.genes), bins], (self.windows, 2))
+        for done, (gene, window) in enumerate(pairs.tolist(), 1):
+            sequence, features = (self._gene(a, gene) for a in ("sequence", "features"))
+            progress("windows", done, len(pairs))
+            if sequence is None or features is None:
+                continue
+            start = int(store.grid.starts(tss[gene], strand[gene])[window])
+            start -= sequence_start(tss[gene])
+            bases = sequence[start : start + store.grid.window]
+            with inference():
+                found = model(torch.from_numpy(one_hot(bases))[None])[0].numpy()
+            allowed = self._tolerance() + self._rounding() * found
+            if not (np.abs(found - features[window]) <= allowed).all():
+                message = f"window {window} is not what the CNN gives for the sequence"
+                self._fault("window", "features", gene, message)
+            self.report.count("windows")
+
+
+_ROWS = ("sequence", "features", "aggregated", "hidden")
+_LETTERS = np.frombuffer(b"ACGTNRYSWKMBDHVU", np.uint8)
+
+
+def predictions(heads: list[HeadSet], aggregated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of one gene in float64, and how far float32 may be off; ``(context,)`` each.
+
+    A float32 sum of n products is off by about ``sqrt(n)`` roundings of the sum of their sizes;
+    four times that is allowed, in whatever order a library sums.
+    """
+    x = aggregated.ravel().astype(np.float64)
+    values, allowed = [], []
+    for s in heads:
+        units = s.w1 @ x + s.b1
+        sizes = np.abs(s.w1) @ np.abs(x) + np.abs(s.b1)
+        active = np.maximum(units, 0)
+        values.append(s.w2 @ active + s.b2)
+        first = 4 * EPS * np.sqrt(len(x)) * (np.abs(s.w2) @ sizes)
+        second = 4 * EPS * np.sqrt(len(units)) * (np.abs(s.w2) @ active + np.abs(s.b2))
+        allowed.append(first + second + 1e-12)
+    return np.concatenate(values), np.concatenate(allowed)

@@ -1,0 +1,147 @@
+"""What a store or a results group holds, lacks and came from, as JSON-ready facts.
+
+The keys are described in docs/formats.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
+from seal_store.results.group import Results
+from seal_store.scoring.calibration import GROUP, uncalibrated
+from seal_store.scoring.needs import describe_needs
+from seal_store.scoring.scorer import SCHEMES
+from seal_store.store import manifest
+from seal_store.store.layout import ATTRIBUTION, CALIBRATED, RESULTS, STORE
+from seal_store.store.store import Store
+
+_TOP = ("assembly", "genome", "gene_table", "cnn", "grid", "source", "keep_bits", "hidden")
+_CALIBRATION = ("file", "sha256", "rows", "genes", "max_distance", "command")
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """Kind, provenance and arrays with their sizes. Raises as :class:`Store` does."""
+    path = Path(path)
+    if _is_results(path):
+        return _results(Results(path))
+    return _store(Store(path))
+
+
+def _is_results(path: Path) -> bool:
+    return RESULTS_ATTRIBUTE in manifest.attributes(path)
+
+
+def _store(store: Store) -> dict[str, Any]:
+    attributes = store.attributes
+    names = [*(entry.name for entry in STORE), "cnn", "heads", GROUP]
+    return {
+        "kind": "store",
+        "path": str(store.path),
+        "sha256": store.sha256,
+        "format_version": attributes["format_version"],
+        "genes": len(store),
+        **{key: attributes[key] for key in _TOP},
+        "heads": [
+            {key: entry[key] for key in ("name", "contexts", "latent", "sha256")}
+            for entry in attributes["heads"]
+        ],
+        "calibration": {
+            scheme: {key: made[key] for key in _CALIBRATION}
+            for scheme, made in attributes.get(GROUP, {}).items()
+        },
+        "missing": _missing(store),
+        "bytes": _bytes(store.path),
+        "arrays": _arrays(store.path, store.group, names),
+        "needs": describe_needs(store),
+        "software": attributes["software"],
+        "command": attributes["command"],
+    }
+
+
+def _missing(store: Store) -> list[str]:
+    """What a store could have and has not, each with how to add it."""
+    found = []
+    if not store.has_hidden:
+        size = len(store) * store.grid.bins * 2 * store.config.hidden * 2
+        found.append(
+            f"hidden: with it (up to {size / 1e9:.2g} GB more) scheme grid need not evaluate the "
+            f"reference's windows; add it with `seal-store build --add-hidden --out {store.path}`"
+        )
+    contexts = sum(len(s.contexts) for s in store.heads())
+    if not contexts:
+        return [*found, f"heads: none; add some with `seal-store heads add {store.path} PATH`"]
+    for scheme in SCHEMES:
+        lacking = uncalibrated(store, scheme)
+        how = f"`seal-store calibrate {store.path} BACKGROUND.vcf --scheme {scheme}"
+        if len(lacking) == contexts:
+            found.append(f"calibration for scheme {scheme}: none; make one with {how}`")
+        elif lacking:
+            found.append(
+                f"calibration for scheme {scheme}: {len(lacking)} of {contexts} contexts have "
+                f"none, {':'.join(lacking[0])} first; make it again with {how} --overwrite`"
+            )
+    table = store.attributes["gene_table"]
+    absent = {k: n for k, n in table["status"].items() if k != "computed"}
+    if absent:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in absent.items())
+        found.append(f"genes: {sum(absent.values())} of {table['genes']} ({reasons})")
+    return found
+
+
+def _results(results: Results) -> dict[str, Any]:
+    names = [entry.name for entry in (*RESULTS, *CALIBRATED, *ATTRIBUTION)]
+    missing = []
+    if not results.is_calibrated:
+        missing.append("quantile, z: score with --calibrated from a calibrated store")
+    if not results.attributes.get("attribution"):
+        missing.append(f"attributions: add them with `seal-store attribute {results.path}`")
+    return {
+        "kind": "results",
+        "path": str(results.path),
+        "rows": len(results),
+        **{k: v for k, v in results.attributes.items() if k != "command"},
+        "missing": missing,
+        "bytes": _bytes(results.path),
+        "arrays": _arrays(results.path, results.group, names),
+        "command": results.attributes["command"],
+    }
+
+
+def _arrays(path: Path, group: zarr.Group, names: Sequence[str]) -> list[dict[str, Any]]:
+    """One row an array; the arrays of a group of weights or labels are added up."""
+    rows = []
+    for name in names:
+        member = group.get(name)
+        if member is None:
+            continue
+        row: dict[str, Any] = {"name": name, "shape": [], "dtype": "group"}
+        row |= {"chunks": [], "shards": None, "bytes": _bytes(path / name)}
+        if isinstance(member, zarr.Array):
+            dtype = str(member.dtype) if member.dtype.kind in "biuf" else "string"
+            row |= {"shape": list(member.shape), "dtype": dtype}
+            row["chunks"] = list(member.chunks)
+            row["shards"] = list(member.shards) if member.shards else None
+            row["raw_bytes"] = _raw_bytes([member])
+        else:
+            inside = [m for _, m in member.members(max_depth=None) if isinstance(m, zarr.Array)]
+            row["raw_bytes"] = _raw_bytes(inside)
+        raw, size = row["raw_bytes"], row["bytes"]
+        row["ratio"] = round(raw / size, 3) if raw is not None and size else None
+        rows.append(row)
+    return rows
+
+
+def _raw_bytes(arrays: Sequence[zarr.Array[Any]]) -> int | None:
+    """Bytes of the values in memory; None for strings alone, which have no fixed length."""
+    sizes = [int(array.nbytes) for array in arrays if array.dtype.kind in "biuf"]
+    return sum(sizes) if sizes or not arrays else None
+
+
+def _bytes(path: Path) -> int:
+    """Bytes of all files below ``path``, with their metadata."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

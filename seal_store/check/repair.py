@@ -1,0 +1,292 @@
+"""Repair a finished store: compute again what :mod:`seal_store.check.verify` finds damaged.
+
+Everything that follows from the sequences, the weights and the gene table can be computed again;
+these themselves cannot. New files are written to ``STORE.repair`` and take their places one by
+one, the manifest last, so a repair that is cut off leaves a store with fewer faults, or with ones
+that the next repair finds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from seal_store.building.build import Shards, write_predictions
+from seal_store.check.integrity import Fault, Report
+from seal_store.check.verify import verify
+from seal_store.common.device import resolve_device
+from seal_store.common.files import sync
+from seal_store.common.lock import hold
+from seal_store.common.progress import Progress, silent
+from seal_store.errors import InputError, StoreError
+from seal_store.model.labels import context_labels, feature_labels
+from seal_store.store import manifest
+from seal_store.store import untrusted as guard
+from seal_store.store.layout import FORMAT_VERSION, get
+from seal_store.store.manifest import Entry
+from seal_store.store.shard_journal import SHARD_ARRAYS, with_tf32
+from seal_store.store.shards import ShardFiles
+from seal_store.store.store import ATTRIBUTE, Store, check_attributes, expected_arrays, read_heads
+
+GENE_COLUMNS = ("gene_id", "gene_symbol", "gene_type", "contig", "strand", "tss")
+GIVEN = ("sequence", "cnn", "heads", "table", "calibration", guard.METADATA, manifest.MANIFEST)
+"""What cannot be computed again: arrays and groups, by the first part of their names."""
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """``files`` written again; ``same``: all of them as the manifest had them.
+
+    ``report`` is what :func:`~seal_store.check.verify.verify` found before.
+    """
+
+    store: Store
+    files: list[str]
+    same: bool
+    report: Report
+
+
+def repair(
+    path: Path,
+    device: str = "auto",
+    *,
+    profiles: Path | None = None,
+    progress: Progress = silent,
+) -> Repaired:
+    """Verify all of a store and compute again what is faulty.
+
+    ``profiles`` is the folder that features were imported from, for a store made from profiles.
+    With the same software, device and threads the store is the same again, byte by byte. Else its
+    manifest, and so its SHA-256, changes. Raises :class:`StoreError`, before anything is
+    changed, if what is damaged cannot be computed, and if faults are left.
+    """
+    path = manifest.followed(path)
+    with hold(path):
+        report = verify(path, full=True, progress=progress)
+        if report.kind != "store":
+            raise InputError(f"{path} holds results: they are not repaired", "score again")
+        if report.ok:
+            return Repaired(Store(path), [], True, report)
+        work = _Repair(path, report)
+        work.refuse(profiles)
+        with _folder(path) as folder:
+            work.begin(folder)
+            work.labels()
+            work.shards(device, profiles, progress)
+            work.predictions(progress)
+            same = work.publish()
+        left = verify(path, full=True, progress=progress)
+        if not left.ok:
+            fault = left.faults[0]
+            raise StoreError(
+                f"{path}: still damaged after the repair: {fault.file}: {fault.message}",
+                "copy it again or build it again",
+            )
+        return Repaired(Store(path), sorted(work.written), same, report)
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    folder = path.with_name(path.name + ".repair")
+    manifest.remove(folder)
+    folder.mkdir()
+    yield folder
+    manifest.remove(folder)
+
+
+class _Repair:
+    def __init__(self, path: Path, report: Report) -> None:
+        self.path, self.report = path, report
+        self.written: list[str] = []
+        self.changed: dict[str, Entry] = {}
+        self.faulty = report.faulty()
+
+    def refuse(self, profiles: Path | None) -> None:
+        """Raise :class:`StoreError` if something cannot be computed again."""
+        for fault in self.report.faults:
+            top, last = fault.file.split("/")[0], fault.file.rpartition("/")[2]
+            metadata = last == guard.METADATA and "/" in fault.file
+            if metadata and fault.check in ("sha256", "files"):
+                continue  # the group's own metadata have them too
+            if fault.check == "stray" and fault.file.endswith(".partial"):
+                continue
+            if fault.check in ("stray", "unknown"):
+                self._stop(fault, "it is not part of the store: move it away first")
+            if top in GIVEN or metadata:
+                again = (
+                    "`seal-store calibrate --overwrite`" if top == "calibration" else "build anew"
+                )
+                self._stop(fault, f"it cannot be computed again: copy the store again or {again}")
+        attributes = self._attributes()
+        if attributes["source"] == "profiles" and self._shards() and profiles is None:
+            raise StoreError(
+                f"{self.path}: its features were imported, there are no others to compute",
+                "give --from-profiles DIR, the folder that it was built from",
+            )
+
+    def _stop(self, fault: Fault, hint: str) -> None:
+        raise StoreError(f"{self.path}: {fault.file} {fault.message}", hint)
+
+    def _attributes(self) -> dict[str, Any]:
+        metadata = guard.read_metadata(self.path, self.report.listed)
+        found = metadata["attributes"]
+        return check_attributes(found, self.path, ATTRIBUTE, "store", FORMAT_VERSION)
+
+    def begin(self, folder: Path) -> None:
+        """Restore the arrays' own metadata and set up a group to write to, without chunks."""
+        self.folder = folder
+        metadata = guard.read_metadata(self.path, self.report.listed)
+        listed = self.report.listed
+        whole = {guard.METADATA: metadata} | {
+            f"{name}/{guard.METADATA}": declared
+            for name, declared in metadata["consolidated_metadata"]["metadata"].items()
+        }
+        for name, declared in whole.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            own = {k: v for k, v in declared.items() if k != "consolidated_metadata"}
+            file.write_text(json.dumps(own, indent=2), encoding="utf-8")
+            if name in self.faulty:
+                if manifest.entry(file) != listed.get(name):
+                    raise StoreError(
+                        f"{self.path}: {name} cannot be written again as it was",
+                        "copy the store again or build anew",
+                    )
+                self._place(name)
+                file.write_text(json.dumps(own, indent=2), encoding="utf-8")
+        for name in self.faulty:
+            if name.endswith(".partial"):
+                manifest.remove(self.path / name)
+        self.group = zarr.open_group(str(folder), mode="r+", use_consolidated=False)
+        self.store = self._open(metadata)
+
+    def _open(self, metadata: dict[str, Any]) -> Store:
+        attributes = self._attributes()
+        expected = expected_arrays(attributes)
+        group = guard.open_group(self.path, metadata, expected, self.report.listed)
+        return Store.of(self.path, group, attributes)
+
+    def labels(self) -> None:
+        """Labels that follow from the gene table, the grid and the heads."""
+        store = self.store
+        rows = np.flatnonzero(store.table_status == "computed")
+        values: dict[str, np.ndarray] = {n: store.column(f"table/{n}")[rows] for n in GENE_COLUMNS}
+        values |= {"window_offset": store.grid.offsets, "decay_weight": store.grid.decay_weights}
+        values |= feature_labels(store.config.features)
+        if store.head_sets:
+            values |= context_labels([(s.name, s.contexts) for s in store.heads()])
+        for name, column in values.items():
+            if any(file.startswith(f"{name}/") for file in self.faulty):
+                get(self.group, name)[...] = column
+                self._take(name, every=True)
+
+    def _shards(self) -> dict[int, set[str]]:
+        """Faulty files of each shard; all of it where its numbers, not its bytes, are faulty."""
+        found: dict[int, set[str]] = {}
+        for fault in self.report.faults:
+            name = fault.file.partition("/c/")[0]
+            if name in SHARD_ARRAYS and fault.shard is not None:
+                own = found.setdefault(fault.shard, set())
+                bytes_only = fault.check in ("files", "sha256", "chunk")
+                own |= {name} if bytes_only else set(SHARD_ARRAYS)
+        return found
+
+    def shards(self, device: str, profiles: Path | None, progress: Progress) -> None:
+        """Compute shards again from sequence and weights, or take them from profiles.
+
+        Where the numbers are not exactly those of the other arrays any more, because software or
+        device are others, all arrays of the shard are taken: they follow from each other.
+        """
+        todo = self._shards()
+        if not todo:
+            return
+        attributes = self.store.attributes
+        tf32 = with_tf32(attributes)
+        self.store = self._reopened()
+        work = Shards(self.store.group, attributes, resolve_device(device), tf32, profiles)
+        genes = len(self.store)
+        rows = (get(self.group, "features").shards or (genes,))[0]
+        total, done = sum(len(range(s * rows, min(genes, (s + 1) * rows))) for s in todo), 0
+        for shard, names in sorted(todo.items()):
+            span = range(shard * rows, min(genes, (shard + 1) * rows))
+            block = work.empty(len(span))
+            for row, gene in enumerate(span):
+                work.compute(gene, {name: values[row] for name, values in block.items()})
+                done += 1
+                progress("genes", done, total)
+            for name, values in block.items():
+                target = ShardFiles(get(self.group, name))
+                target.write((shard, *(0,) * (values.ndim - 1)), values)
+            every = names >= set(block) or not self._as_listed(shard, names)
+            for name in sorted(block if every else names & set(block)):
+                self._take(name, every=every)
+
+    def _as_listed(self, shard: int, names: set[str]) -> bool:
+        """Whether new files of a shard are those of the manifest: made as the others were."""
+        for name in names:
+            for file in (self.folder / name / "c" / str(shard)).rglob("*"):
+                key = file.relative_to(self.folder).as_posix()
+                if file.is_file() and manifest.entry(file) != self.report.listed.get(key):
+                    return False
+        return True
+
+    def predictions(self, progress: Progress) -> None:
+        """Compute the faulty chunks of ``expression`` again, from what ``aggregated`` is now."""
+        moved = any(name.startswith("aggregated/") for name in self.changed)
+        if not moved and not any(name.startswith("expression/") for name in self.faulty):
+            return
+        self.store = self._reopened()
+        heads = read_heads(self.store.group, self.store.head_sets)
+        expression = get(self.group, "expression")
+        write_predictions(heads, self.store.array("aggregated"), expression, progress)
+        self._take("expression", every=moved or "expression" in self._wrong())
+
+    def _wrong(self) -> set[str]:
+        return {f.file.split("/")[0] for f in self.report.faults if f.check == "expression"}
+
+    def _reopened(self) -> Store:
+        """The store with the files that were changed so far."""
+        metadata = guard.read_metadata(self.path, self.report.listed)
+        self.report.listed = {**self.report.listed, **self.changed}
+        return self._open(metadata)
+
+    def _take(self, name: str, *, every: bool) -> None:
+        """Move the new chunks of an array into place: faulty ones, or ``every`` that differs."""
+        listed = self.report.listed
+        for file in sorted((self.folder / name / "c").rglob("*")):
+            key = file.relative_to(self.folder).as_posix()
+            if not file.is_file():
+                continue
+            found = manifest.entry(file)
+            if key in self.faulty or (every and found != listed.get(key)):
+                sync(file)
+                if found != listed.get(key):
+                    self.changed[key] = found
+                self._place(key)
+            else:
+                file.unlink()
+        manifest.remove(self.folder / name / "c")
+
+    def _place(self, name: str) -> None:
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir() and not target.is_symlink():
+            manifest.remove(target)
+        sync(self.folder / name)
+        os.replace(self.folder / name, target)
+        sync(target.parent)
+        self.written.append(name)
+
+    def publish(self) -> bool:
+        """Write the manifest if a file is another one now; whether none is."""
+        if self.changed:
+            manifest.write(self.path, {**self.report.listed, **self.changed})
+        return not self.changed

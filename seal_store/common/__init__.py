@@ -1,0 +1,1 @@
+"""What knows nothing of genes or variants: progress, devices, locks, outputs."""

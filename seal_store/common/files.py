@@ -1,0 +1,69 @@
+"""Files: checksums, bytes that are on the disk, JSON replaced in one step, runs compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from seal_store.errors import OutputError
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as hex."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR
+    with suppress(PermissionError):  # not every system lets a folder be opened
+        descriptor = os.open(path, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON aside, sync it and rename it into place."""
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text(json_text(value), encoding="utf-8")
+    sync(aside)
+    os.replace(aside, path)
+    sync(path.parent)
+
+
+def json_text(value: Any) -> str:
+    """JSON as this package writes it: sorted, indented, one newline at the end."""
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def check_fingerprint(path: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises :class:`OutputError` naming the first input or option of a run that differs."""
+    if begun != now:
+        name, then, is_now = difference(begun, now)
+        raise OutputError(
+            f"{path} was begun with {name} {then!r}, not {is_now!r}",
+            "repeat the command as it was, or start again with --overwrite",
+        )
+
+
+def difference(then: Any, now: Any, name: str = "") -> tuple[str, Any, Any]:
+    """Where two JSON values differ first: the name of the place, and what each has there.
+
+    Names of nested places have dots; a ``sha256`` counts before what stands beside it.
+    """
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = sorted({**then, **now}, key=lambda key: key != "sha256")
+        pairs = [(key, then.get(key), now.get(key)) for key in keys]
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        pairs = [(str(i), a, b) for i, (a, b) in enumerate(zip(then, now, strict=True))]
+    else:
+        return name, then, now
+    key, then, now = next(pair for pair in pairs if pair[1] != pair[2])
+    return difference(then, now, f"{name}.{key}" if name else key)

@@ -1,0 +1,1 @@
+"""Results in other formats: TSV, Parquet, VCF, tracks."""

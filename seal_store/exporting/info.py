@@ -1,0 +1,156 @@
+"""INFO fields of an annotated VCF: their declarations, and their values for a record.
+
+Each field has one entry for each ALT allele (``Number=A``). Where an allele has rows for several
+genes their values are joined by ``|``, in the same order in every field. Reserved characters in
+names are percent-encoded as in VCF 4.3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seal_store.results.view import View, strongest
+from seal_store.variants.alleles import Allele
+
+PREFIX = "SEAL_"
+_RESERVED = re.compile(r"[^!-~]|[%:;=,|&]")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the results: an allele against one gene."""
+
+    key: tuple[int, str, str, str]
+    contig: str
+    gene: str
+    distance: int
+    match: bool
+    status: str
+    effect: np.ndarray
+
+
+def encode(text: str) -> str:
+    """Percent-encode what separates values in an INFO field, and all but printable ASCII."""
+    return _RESERVED.sub(lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), text)
+
+
+class Fields:
+    """The INFO fields: their declarations and their values."""
+
+    def __init__(
+        self, view: View, top: int, precision: int, reason: Callable[[Allele], str]
+    ) -> None:
+        self.view, self.top, self.reason = view, top, reason
+        self._number = f"%.{precision}g"
+        self._names = [encode(label) for label in view.labels]
+        attributes = view.results.attributes
+        self._single = attributes["genes"] == "nearest" or attributes.get("gene") is not None
+        self._chosen = _field_names(view.labels) if view.selection.contexts else []
+
+    def header(self) -> list[bytes]:
+        """Lines of the header, without line ends."""
+        attributes = self.view.results.attributes
+        unit = "ln(expression + pseudocount)"
+        several = "" if self._single else ", | between genes"
+        number, whole = ("Float", "Integer") if self._single else ("String", "String")
+        fields = [
+            ("GENE", "A", "String", f"Gene scored against{several}"),
+            ("DIST", "A", whole, f"POS - TSS of the gene in bp{several}"),
+            ("MAX", "A", "Float", f"Effect of largest size over contexts and genes, {unit}"),
+            (
+                "TOP",
+                "A",
+                "String",
+                f"The {self.top} strongest contexts and effects as context:effect, "
+                f"& between contexts{several}",
+            ),
+            (
+                "STATUS",
+                "A",
+                "String",
+                f"scored, outside_grid (touches no window), or why not scored{several}",
+            ),
+            ("REF_MISMATCH", "0", "Flag", "REF differs from the store's genome"),
+        ]
+        labels = self.view.labels if self._chosen else []
+        for name, label in zip(self._chosen, labels, strict=True):
+            fields.append((name, "A", number, f"Effect on {label}, {unit}{several}"))
+        lines = [
+            f"##{PREFIX}{name}={_one_line(value)}"
+            for name, value in (
+                ("version", attributes["software"]["seal-store"]),
+                ("store", attributes["store"]["sha256"]),
+                ("assembly", attributes["store"]["assembly"]),
+                ("scheme", attributes["scheme"]),
+                ("command", attributes["command"]),
+            )
+        ]
+        for name, count, kind, meaning in fields:
+            text = _one_line(meaning).replace("\\", "\\\\").replace('"', '\\"')
+            lines.append(
+                f'##INFO=<ID={PREFIX}{name},Number={count},Type={kind},Description="{text}">'
+            )
+        return [line.encode() for line in lines]
+
+    def info(self, groups: Sequence[tuple[Allele, list[Row]]]) -> bytes:
+        """The value of INFO for one record."""
+        status = [
+            "|".join(row.status for row in rows) or encode(self.reason(allele) or "not_scored")
+            for allele, rows in groups
+        ]
+        found = [("STATUS", status)]
+        if any(rows for _, rows in groups):
+            per_allele = [self._values(rows) for _, rows in groups]
+            names = ("GENE", "DIST", "MAX", "TOP", *self._chosen)
+            found = [
+                *((n, list(v)) for n, v in zip(names, zip(*per_allele, strict=True), strict=True)),
+                *found,
+            ]
+        text = ";".join(f"{PREFIX}{name}={','.join(values)}" for name, values in found)
+        if any(not row.match for _, rows in groups for row in rows):
+            text += f";{PREFIX}REF_MISMATCH"
+        return text.encode()
+
+    def _values(self, rows: Sequence[Row]) -> list[str]:
+        """Values of one allele, in the order of the fields."""
+        if not rows:
+            return ["."] * (4 + len(self._chosen))
+        effect = np.stack([row.effect for row in rows])
+        order = strongest(effect, self.top)
+        number = self._number
+        largest = effect.ravel()[np.abs(effect).argmax()] if effect.size else 0.0
+        top = [
+            "&".join(f"{self._names[i]}:{number % values[i]}" for i in places)
+            for places, values in zip(order.tolist(), effect.tolist(), strict=True)
+        ]
+        chosen = effect.T.tolist() if self._chosen else []
+        return [
+            "|".join(encode(row.gene) for row in rows),
+            "|".join(str(row.distance) for row in rows),
+            number % largest,
+            "|".join(top),
+            *("|".join(number % value for value in values) for values in chosen),
+        ]
+
+
+def _field_names(labels: Sequence[str]) -> list[str]:
+    """Names of INFO fields for contexts: letters, digits and ``_``, each only once."""
+    taken = {"GENE", "DIST", "MAX", "TOP", "STATUS", "REF_MISMATCH"}
+    names = []
+    for label in labels:
+        plain = name = re.sub(r"[^0-9A-Za-z_]", "_", label)
+        count = 1
+        while name in taken:
+            count += 1
+            name = f"{plain}_{count}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

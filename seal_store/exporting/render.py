@@ -1,0 +1,257 @@
+"""Finished results in other formats, by the ending of the output's name.
+
+What is neither a results group nor Seal's own TSV is made from a results group: `export` reads a
+finished one, `score` writes one aside first, which is also what makes such a run resumable.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seal_store.common.extras import require
+from seal_store.common.lock import hold
+from seal_store.common.progress import Progress, silent
+from seal_store.errors import InputError, OutputError, StoreError
+from seal_store.exporting.parquet import write_arrow, write_parquet
+from seal_store.exporting.tsv import write_tsv
+from seal_store.exporting.vcf import Annotated, annotate, check_input
+from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter
+from seal_store.results.view import EVERYTHING, Selection, View
+from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.store import manifest
+from seal_store.store.store import Store
+from seal_store.variants.alleles import SCORABLE, Allele
+
+TABLES = (".tsv", ".tsv.gz", ".parquet", ".arrow", ".feather")
+VCFS = (".vcf", ".vcf.gz", ".bcf")
+ENDINGS = (*TABLES, *VCFS)
+TOP_IN_VCF = 5
+"""Contexts named in an annotated VCF, unless told."""
+
+EXTRAS = {".parquet": "parquet", ".arrow": "parquet", ".feather": "parquet"} | dict.fromkeys(
+    VCFS, "htslib"
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How results are written: ``selection``, digits in text, and the VCF to annotate."""
+
+    selection: Selection = EVERYTHING
+    precision: int = 6
+    vcf: Path | None = None
+
+
+PLAIN = Form()
+"""Whole tables of six significant digits."""
+
+
+@dataclass
+class Exported:
+    """What was written: lines of a table or records of a VCF, and ``notes`` for people."""
+
+    rows: int
+    notes: list[str] = field(default_factory=list)
+
+
+def ending(out: Path) -> str:
+    """Which of :data:`ENDINGS` the name has; empty for another one."""
+    return max((e for e in ENDINGS if out.name.endswith(e)), key=len, default="")
+
+
+def is_vcf(out: Path) -> bool:
+    """Whether the output is the input annotated."""
+    return ending(out) in VCFS
+
+
+def check_form(out: Path, form: Form) -> str:
+    """The ending of ``out``, once ``form`` is known to fit it.
+
+    Raises :class:`OutputError` for an unknown ending, :class:`InputError` for options or a VCF
+    that do not fit, :class:`seal_store.errors.MissingExtraError` for a package that is not there.
+    """
+    kind, selection = ending(out), form.selection
+    if not kind:
+        raise OutputError(
+            f"{out}: unknown kind of output", f"its name must end in {', '.join(ENDINGS)}"
+        )
+    if kind in EXTRAS:
+        require(EXTRAS[kind], f"writing {kind}")
+    if kind in VCFS:
+        if selection.long or selection.min_effect:
+            flag = "--long" if selection.long else "--min-effect"
+            raise InputError(
+                f"{flag}: an annotated VCF keeps every record of its input",
+                "filter it with `bcftools view -i`, or write a table",
+            )
+        if form.vcf is None or str(form.vcf) == "-":
+            raise InputError(
+                f"{out}: an annotated VCF repeats its input, which must be a file",
+                "write stdin to a file first, or name the output .zarr, .tsv or .parquet",
+            )
+        if out.resolve() == form.vcf.resolve():
+            raise InputError(f"{out} is the input itself", "choose another output")
+        check_input(form.vcf)
+    return kind
+
+
+def export(
+    results: Results,
+    out: Path,
+    form: Form = PLAIN,
+    *,
+    store: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Exported:
+    """Write ``results`` to ``out``, in the format of its ending.
+
+    A VCF is annotated from ``form.vcf``, by default the input that the results name; ``store``,
+    by default the one that they were made from if it is still there, says why an allele has no
+    row. ``out`` appears only once it is whole.
+    """
+    if ending(out) in VCFS and results.attributes.get("liftover"):
+        raise OutputError(
+            f"{out}: {results.path} holds lifted variants, which are not those of a VCF",
+            "name the output .tsv or .parquet",
+        )
+    if form.vcf is None and ending(out) in VCFS:
+        form = Form(form.selection, form.precision, _recorded_input(results))
+    check_form(out, form)
+    view = View(results, form.selection)
+    out = manifest.followed(out)
+    with hold(out):
+        manifest.complete_files(manifest.partial_path(out))
+        partial = manifest.claim(out, overwrite=overwrite)
+        try:
+            partial.mkdir()
+            reason = _reasons(results, store) if ending(out) in VCFS else _plain_reason
+            files, done = _render(view, partial, out, form, reason, progress)
+            _publish(partial, out, files)
+        except BaseException:
+            manifest.remove(partial)
+            raise
+    return done
+
+
+class RenderedWriter(ZarrWriter):
+    """Collects rows in a results group and publishes them in the format of ``out``."""
+
+    def __init__(
+        self,
+        out: Path,
+        scorer: Scorer,
+        form: Form,
+        *,
+        overwrite: bool = False,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        check_form(out, form)
+        super().__init__(out, scorer, overwrite=overwrite, state=state)
+        self.form, self.reason = form, scorer.reason
+        self.done = Exported(0)
+
+    def publish(self, attributes: dict[str, Any]) -> None:
+        """Write the output from what was collected, and rename it into place."""
+        self.flush()
+        self.group.attrs[ATTRIBUTE] = attributes
+        view = View(Results.unpublished(self.partial, attributes), self.form.selection)
+        try:
+            files, self.done = _render(view, self.partial, self.out, self.form, self.reason, silent)
+        except InputError as error:  # scored already: what was computed must stay
+            raise OutputError(str(error), error.hint) from error
+        _publish(self.partial, self.out, files)
+
+
+def _render(
+    view: View,
+    folder: Path,
+    out: Path,
+    form: Form,
+    reason: Callable[[Allele], str],
+    progress: Progress,
+) -> tuple[dict[str, str], Exported]:
+    """Write files to ``folder``; the names that they are published under."""
+    kind = ending(out)
+    path = folder / f"{manifest.TABLE}{kind}"
+    if kind in VCFS:
+        assert form.vcf is not None
+        top = form.selection.top or TOP_IN_VCF
+        found = annotate(view, form.vcf, path, top, form.precision, reason, progress)
+        files = {path.name: out.name}
+        if found.index:
+            files[found.index.name] = out.name + found.index.suffix
+        return files, Exported(found.records, _notes(found))
+    if kind == ".parquet":
+        rows = write_parquet(view, path, progress)
+    elif kind in (".arrow", ".feather"):
+        rows = write_arrow(view, path, progress)
+    else:
+        with path.open("wb") as raw:
+            if kind == ".tsv":
+                rows = _write_text(view, raw, form.precision, progress)
+            else:  # no name and no time in it: equal tables are equal files
+                with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+                    rows = _write_text(view, packed, form.precision, progress)
+    return {path.name: out.name}, Exported(rows)
+
+
+def _write_text(view: View, raw: Any, precision: int, progress: Progress) -> int:
+    with io.TextIOWrapper(raw, "utf-8", newline="\n") as handle:
+        return write_tsv(view, handle, precision=precision, progress=progress)
+
+
+def _publish(partial: Path, out: Path, files: dict[str, str]) -> None:
+    for suffix in (".tbi", ".csi"):  # of what stood there before
+        manifest.remove(out.with_name(out.name + suffix))
+    manifest.publish_files(partial, files)
+
+
+def _notes(found: Annotated) -> list[str]:
+    notes = []
+    if found.left_out:
+        notes.append(f"{found.left_out} lines that no reader of VCF takes are left out")
+    if found.why_no_index:
+        notes.append(f"no index: {found.why_no_index}")
+    return notes
+
+
+def _recorded_input(results: Results) -> Path:
+    recorded = Path(results.attributes["variants"])
+    if not recorded.is_file():
+        raise StoreError(
+            f"{results.path} was made from {recorded}, which is not a file here",
+            "give the VCF with --vcf",
+        )
+    return recorded
+
+
+def _plain_reason(allele: Allele) -> str:
+    return allele.kind if allele.kind not in SCORABLE else "not_scored"
+
+
+def _reasons(results: Results, path: Path | None) -> Callable[[Allele], str]:
+    """Says why an allele has no row, as far as can be known without scoring."""
+    made = results.attributes["store"]
+    given = path or Path(made["path"])
+    if path is None and not given.exists():
+        return _plain_reason
+    store = Store(given)
+    if store.sha256 != made["sha256"]:
+        if path is None:
+            return _plain_reason
+        raise StoreError(
+            f"{path} is not the store that {results.path} was made from",
+            "give the one it was made from",
+        )
+    names = ("scheme", "genes", "max_distance", "ref_mismatch")
+    made_with = {name: results.attributes[name] for name in names}
+    if made_with["ref_mismatch"] == "error":  # of alleles outside the regions of the run
+        made_with["ref_mismatch"] = "skip"
+    options = ScoreOptions(device="cpu", **made_with)
+    return Scorer(store, options, results.attributes.get("gene")).reason

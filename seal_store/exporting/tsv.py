@@ -1,0 +1,261 @@
+"""Text tables: effects as Seal writes them, attributions one a line, reference expression."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
+
+from seal_store.common.files import sync
+from seal_store.common.lock import hold
+from seal_store.common.progress import Progress, silent
+from seal_store.errors import HeadsError, OutputError
+from seal_store.exporting.cells import cell
+from seal_store.model.labels import context_columns
+from seal_store.results.group import Results
+from seal_store.results.view import LABELS, TSV_COLUMNS, View, leading, leading_columns
+from seal_store.scoring.rows import Rows, select_contexts
+from seal_store.store import manifest
+from seal_store.store.layout import CALIBRATED, get, read
+from seal_store.store.store import Store
+
+GENES_AT_ONCE = 1_024
+FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
+
+
+class TsvWriter:
+    """Writes Seal's table: eight columns and one per context, ``precision`` significant digits.
+
+    Rows of ``lifted`` variants have the five columns of :data:`seal_store.store.layout.LIFTED`
+    after the eight. If ``calibrated``, the columns ``CONTEXT.quantile`` of all contexts and then
+    ``CONTEXT.z`` of all come last. ``state`` is that of an earlier writer of the same ``out``.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        context_set: Sequence[str],
+        context_name: Sequence[str],
+        *,
+        calibrated: bool = False,
+        precision: int = 6,
+        overwrite: bool = False,
+        lifted: bool = False,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.out, self.partial = out, manifest.partial_path(out)
+        self._path = self.partial / manifest.TABLE
+        self._digest = hashlib.sha256()
+        self._size = 0
+        own = context_columns(context_set, context_name, TSV_COLUMNS)
+        self._more = [entry.name for entry in CALIBRATED] if calibrated else []
+        labels = [*own, *(f"{name}.{more}" for more in self._more for name in own)]
+        self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
+        if state is None:
+            manifest.claim(out, overwrite=overwrite, resume_hint=manifest.RESUME_HINT)
+            self.partial.mkdir()
+            self._handle: BinaryIO = self._path.open("wb")
+            self._put("\t".join((*leading_columns(lifted=lifted), *map(cell, labels))) + "\n")
+        else:
+            self._handle = self._path.open("r+b")
+            self._go_on(state)
+
+    def _go_on(self, state: dict[str, Any]) -> None:
+        while block := self._handle.read(min(1 << 20, state["size"] - self._size)):
+            self._digest.update(block)
+            self._size += len(block)
+        if self._size != state["size"] or self._digest.hexdigest() != state["sha256"]:
+            self._handle.close()
+            raise OutputError(
+                f"{self._path} is not as the journal lists it", "start again with --overwrite"
+            )
+        self._handle.truncate()
+
+    def _put(self, text: str) -> None:
+        data = text.encode()
+        self._handle.write(data)
+        self._digest.update(data)
+        self._size += len(data)
+
+    def write(self, rows: Rows) -> None:
+        """Append rows."""
+        blocks = [rows.effect, *(rows.calibrated[name] for name in self._more)]
+        for fields, *parts in zip(_lines(leading(rows)), *blocks, strict=True):
+            values = tuple(value for part in parts for value in part.tolist())
+            self._put("\t".join(map(cell, fields)) + "\t" + self._format % values)
+
+    def state(self) -> dict[str, Any]:
+        """Size and SHA-256 of what is on the disk."""
+        self._handle.flush()
+        sync(self._path)
+        return {"size": self._size, "sha256": self._digest.hexdigest()}
+
+    def publish(self, attributes: dict[str, Any]) -> None:
+        """Close and rename into place (a TSV has no room for ``attributes``)."""
+        self.state()
+        self._handle.close()
+        manifest.publish_files(self.partial, {manifest.TABLE: self.out.name})
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):  # what is buffered may not fit on the disk
+            self._handle.close()
+
+
+def write_tsv(
+    view: View, handle: TextIO, *, precision: int = 6, progress: Progress = silent
+) -> int:
+    """Write a table of effects, wide or long; the number of lines below the header."""
+    number, count = f"%.{precision}g", 0
+    wide = "\t".join([number] * len(view.value_columns)) + "\n"
+    more = (*LABELS, *view.measures) if view.selection.is_long else view.value_columns
+    handle.write("\t".join((*view.columns, *map(cell, more))) + "\n")
+    contexts = [
+        (cell(head_set), cell(name))
+        for head_set, name in zip(view.context_set, view.context_name, strict=True)
+    ]
+    for block in view.blocks():
+        first = ["\t".join(map(cell, fields)) for fields in _lines(block.columns)]
+        if block.row is None or block.context is None:
+            values = np.concatenate(list(block.values.values()), 1)
+            for text, line in zip(first, values.tolist(), strict=True):
+                handle.write(text + "\t" + wide % tuple(line))
+        else:
+            values = np.stack(list(block.values.values()), 1)
+            lines = zip(block.row.tolist(), block.context.tolist(), values.tolist(), strict=True)
+            for row, context, numbers in lines:
+                shown = (number % value for value in numbers)
+                handle.write("\t".join((first[row], *contexts[context], *shown)) + "\n")
+        count += len(block)
+        progress("rows", count, None)
+    return count
+
+
+def export_attributions(
+    results: Results,
+    out: Path,
+    *,
+    top: int = 20,
+    targets: Sequence[str] = (),
+    precision: int = 6,
+    overwrite: bool = False,
+) -> int:
+    """Write the ``top`` strongest attributions of each row and target, one a line; their number.
+
+    ``targets`` are names as in :func:`seal_store.scoring.rows.select_contexts`; all by default.
+
+    Raises :class:`OutputError` if ``results`` have no attributions of single features,
+    :class:`HeadsError` for a name that is no target.
+    """
+    if "attribution" not in results.group:
+        raise OutputError(
+            f"{results.path}: no attributions of single features",
+            "add them with `seal-store attribute`",
+        )
+    labels = [results.labels(name) for name in ("target_set", "target_name")]
+    pairs = list(zip(*labels, strict=True))
+    try:
+        chosen = select_contexts(pairs, targets)
+    except HeadsError as error:
+        known = ", ".join(":".join(pair) for pair in pairs[:5])
+        raise HeadsError(f"{results.path}: among its targets: {error}", f"it has {known}") from None
+    features = [results.labels(name) for name in FEATURE_COLUMNS]
+    count = 0
+    with writing(out, overwrite=overwrite) as handle:
+        lifted = bool(results.attributes.get("liftover"))
+        header = (
+            *leading_columns(lifted=lifted),
+            "target_set",
+            "target",
+            "feature",
+            *FEATURE_COLUMNS[1:],
+        )
+        handle.write("\t".join((*header, "attribution")) + "\n")
+        step = get(results.group, "attribution").chunks[0]
+        for start in range(0, len(results), step):
+            stop = min(start + step, len(results))
+            first = _lines(leading(results.rows(start, stop)))
+            found = results.attribution(start, stop)
+            values, feature = found["attribution"], found.get("attribution_feature")
+            order = _strongest(np.abs(values), top)
+            for row, target, rank in itertools.product(
+                range(len(order)), chosen.tolist(), range(order.shape[-1])
+            ):
+                place = order[row, target, rank]
+                value = values[row, target, place]
+                index = place if feature is None else feature[row, target, place]
+                if index < 0 or value == 0:
+                    continue
+                fields = [
+                    *first[row],
+                    *(label[target] for label in labels),
+                    *(f[index] for f in features),
+                ]
+                handle.write("\t".join(map(cell, fields)) + f"\t{value:.{precision}g}\n")
+                count += 1
+    return count
+
+
+def _strongest(sizes: np.ndarray, top: int) -> np.ndarray:
+    """Places of the ``top`` largest along the last axis, largest first."""
+    top = min(top, sizes.shape[-1])
+    chosen = np.argpartition(sizes, -top, axis=-1)[..., -top:]
+    order = np.argsort(-np.take_along_axis(sizes, chosen, -1), axis=-1, kind="stable")
+    return np.take_along_axis(chosen, order, -1)
+
+
+def export_expression(
+    store: Store,
+    out: Path,
+    *,
+    genes: Sequence[str] = (),
+    contexts: Sequence[str] = (),
+    precision: int = 6,
+    overwrite: bool = False,
+) -> tuple[int, int]:
+    """Write reference predictions, one gene a line; numbers of genes and contexts.
+
+    ``genes`` are ids, ``contexts`` names as in :func:`seal_store.scoring.rows.select_contexts`;
+    all by default. Raises :class:`HeadsError` if the store has no heads.
+    """
+    if not store.head_sets:
+        raise HeadsError(f"{store.path} has no heads", "add some with `seal-store heads add`")
+    names, sets = store.contexts()
+    keep = select_contexts(list(zip(sets.tolist(), names.tolist(), strict=True)), contexts)
+    rows = np.array([store.gene(gene) for gene in dict.fromkeys(genes)] or range(len(store)))
+    array = store.array("expression")
+    text = f"%.{precision}g"
+    with writing(out, overwrite=overwrite) as handle:
+        labels = context_columns(sets[keep].tolist(), names[keep].tolist())
+        handle.write("\t".join(("gene_id", *map(cell, labels))) + "\n")
+        for part in np.array_split(rows, -(-len(rows) // GENES_AT_ONCE)):
+            values = read(array, part, orthogonal=True)[:, keep]
+            for gene, line in zip(store.gene_id[part], values.tolist(), strict=True):
+                handle.write("\t".join((cell(gene), *(text % value for value in line))) + "\n")
+    return len(rows), len(keep)
+
+
+@contextmanager
+def writing(out: Path, *, overwrite: bool) -> Iterator[TextIO]:
+    """A text file that stands under its name only once the block has ended well."""
+    out = manifest.followed(out)
+    with hold(out):
+        partial = manifest.claim(out, overwrite=overwrite)
+        try:
+            with partial.open("w", encoding="utf-8", newline="\n") as handle:
+                yield handle
+            sync(partial)
+            manifest.replace(partial, out)
+        except BaseException:
+            manifest.remove(partial)
+            raise
+
+
+def _lines(columns: dict[str, np.ndarray]) -> list[tuple[object, ...]]:
+    """The leading fields of each line."""
+    return list(zip(*(values.tolist() for values in columns.values()), strict=True))

@@ -1,0 +1,1 @@
+"""Downloads: request -> part -> file -> unpacked archive."""

@@ -1,0 +1,1 @@
+"""Sequence -> windows -> CNN -> features -> decay sums -> heads, exactly and fast."""

@@ -1,0 +1,1 @@
+"""Genomes and gene tables: FASTA, contigs, assemblies, GTF -> genes and their TSSs."""

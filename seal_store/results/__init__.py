@@ -1,0 +1,1 @@
+"""The results group, and what one sees of it."""

@@ -1,0 +1,425 @@
+"""Results: a Zarr group written batch by batch.
+
+It stands under its name only once it is whole, like a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from zipfile import BadZipFile
+
+import numpy as np
+import zarr
+
+from seal_store.common.files import file_sha256, sync
+from seal_store.errors import FormatError, OutputError
+from seal_store.results import journal
+from seal_store.scoring.attribution import CLOSED
+from seal_store.scoring.rows import Rows
+from seal_store.scoring.scorer import Scorer
+from seal_store.store import frames, manifest
+from seal_store.store import untrusted as guard
+from seal_store.store.layout import (
+    ATTRIBUTION,
+    CALIBRATED,
+    LIFTED,
+    RESULTS,
+    RESULTS_VERSION,
+    VARIANTS_PER_CHUNK,
+    ArraySpec,
+    create,
+    get,
+    read,
+    rows_per_chunk,
+    spec,
+    texts,
+)
+from seal_store.store.store import check_attributes, consolidate, software
+from seal_store.store.untrusted import Expected
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+ATTRIBUTE = "seal_store_results"
+ANY_LENGTH = ("id", "ref", "alt", "source_ref", "source_alt")
+"""Columns of text that stays as long as each is; others are names, numpy ``U``."""
+
+COLUMNS = tuple(entry.name for entry in RESULTS if entry.dims == ("variant",))
+
+
+def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
+    """Attributes of results: how they were computed and from what, without the counts.
+
+    ``variants`` names the input; where it is a file, its SHA-256 is among them.
+    """
+    options, store = scorer.options, scorer.store
+    file = Path(variants)
+    return {
+        "results_version": RESULTS_VERSION,
+        "scheme": options.scheme,
+        "genes": options.genes,
+        "max_distance": options.max_distance,
+        "ref_mismatch": options.ref_mismatch,
+        "gene": scorer.gene,
+        "device": str(scorer.device),
+        "tf32": options.tf32,
+        "attribution": attribution_attributes(scorer),
+        "calibration": scorer.calibration.source if scorer.calibration else None,
+        "variants": variants,
+        "variants_sha256": file_sha256(file) if file.is_file() else None,
+        "liftover": scorer.lifter.describe() if scorer.lifter else None,
+        "store": {
+            "path": str(store.path.resolve()),
+            "sha256": store.sha256,
+            "synthetic": store.synthetic,
+            "assembly": store.attributes["assembly"],
+            "grid": store.attributes["grid"],
+            "cnn_sha256": store.attributes["cnn"]["sha256"],
+            "heads": {h["name"]: h["sha256"] for h in store.attributes["heads"]},
+        },
+        "software": software(),
+        "command": command,
+    }
+
+
+def attribution_attributes(scorer: Scorer) -> dict[str, Any] | None:
+    """How attributions are made; None without any."""
+    if scorer.attributor is None:
+        return None
+    options = scorer.attributor.options
+    sampled = options.method not in CLOSED
+    return {
+        "method": options.method,
+        "targets": len(scorer.attributor.targets),
+        "samples": options.sample_count(scorer.attributor.features) if sampled else None,
+        "seed": options.seed if sampled else None,
+        "top_features": options.top_features,
+        "by": list(options.by),
+        "dtype": options.dtype,
+        "device": str(scorer.device),
+        "captum": version("captum") if sampled else None,
+    }
+
+
+class Writer(Protocol):
+    """Takes rows batch by batch; the output appears with :meth:`publish`, or not at all.
+
+    ``partial`` is the folder that it writes to.
+    """
+
+    partial: Path
+
+    def write(self, rows: Rows) -> None:
+        """Append rows."""
+
+    def state(self) -> dict[str, Any]:
+        """Bring all rows so far to the disk; what a writer needs to go on, JSON-ready."""
+
+    def publish(self, attributes: dict[str, Any]) -> None:
+        """Finish; ``attributes`` are those of :func:`describe` with ``counts``."""
+
+    def close(self) -> None:
+        """Let go of what is open; what was written stays."""
+
+
+class Appender:
+    """Grows arrays along ``variant`` by whole chunks; holds less than one chunk of each.
+
+    ``state`` is that of an earlier :meth:`state`: rows after it are written again.
+    """
+
+    def __init__(
+        self,
+        group: zarr.Group,
+        folder: Path,
+        specs: Sequence[ArraySpec],
+        sizes: dict[str, int],
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.files: dict[str, manifest.Entry] = {}
+        """Chunks written and synced."""
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._held: dict[str, list[np.ndarray]] = {}
+        for entry in specs:
+            entry = replace(entry, chunks={"variant": rows_per_chunk(entry, sizes)})
+            if state is None:
+                array = create(group, entry, {**sizes, "variant": 0})
+            else:
+                array = get(group, entry.name)
+                array.resize((state["lengths"][entry.name], *array.shape[1:]))
+            self._arrays[entry.name] = array
+            self._held[entry.name] = []
+        if state is not None:
+            journal.check_files(folder, state["files"])
+            self.files = {n: e for n, e in state["files"].items() if n != state["tail"]}
+            self._held = {name: [rows] for name, rows in self._tail(state["tail"]).items()}
+
+    def _tail(self, name: str) -> dict[str, np.ndarray]:
+        """Rows that an earlier writer held; nothing in the file is executed."""
+        try:
+            with (self.folder / name).open("rb") as file:
+                tail = np.load(file, allow_pickle=False)
+                return {array: tail[array] for array in self._arrays}
+        except (OSError, ValueError, LookupError, EOFError, BadZipFile, MemoryError) as error:
+            raise OutputError(
+                f"{self.folder / name}: not the rows of an interrupted run",
+                "start again with --overwrite",
+            ) from error
+
+    def append(self, values: dict[str, np.ndarray]) -> None:
+        """Add rows; ``values`` has every array by name."""
+        for name, array in self._arrays.items():
+            held, chunk = self._held[name], array.chunks[0]
+            held.append(values[name])
+            length = sum(map(len, held))
+            if length >= chunk:
+                merged = np.concatenate(held)
+                whole = length - length % chunk
+                self._write(array, merged[:whole])
+                self._held[name] = [merged[whole:].copy()]
+
+    def state(self) -> dict[str, Any]:
+        """What was written, and the rows held, in a file of the journal."""
+        rows = {
+            name: np.concatenate([np.empty((0, *a.shape[1:]), a.dtype), *self._held[name]])
+            for name, a in self._arrays.items()
+        }
+        plain = {
+            n: np.array(v.tolist(), np.str_) if v.dtype.kind == "T" else v for n, v in rows.items()
+        }
+        lengths = {name: array.shape[0] for name, array in self._arrays.items()}
+        total = lengths["pos"] + len(rows["pos"]) if "pos" in rows else max(lengths.values())
+        tail = self.folder / manifest.JOURNAL / f"tail-{total}.npz"
+        tail.parent.mkdir(exist_ok=True)
+        aside = tail.with_suffix(".tmp")
+        with aside.open("wb") as handle:
+            np.savez(handle, allow_pickle=False, **plain)
+        sync(aside)
+        aside.replace(tail)
+        name = tail.relative_to(self.folder).as_posix()
+        files = {**self.files, name: manifest.entry(tail)}
+        return {"lengths": lengths, "tail": name, "files": files}
+
+    def flush(self) -> None:
+        """Write what is held."""
+        for name, held in self._held.items():
+            if held:
+                self._write(self._arrays[name], np.concatenate(held))
+        self._held = {name: [] for name in self._held}
+
+    def _write(self, array: zarr.Array[Any], values: np.ndarray) -> None:
+        start, chunk = array.shape[0], array.chunks[0]
+        if not len(values):
+            return
+        array.resize((start + len(values), *array.shape[1:]))
+        array[start:] = values
+        for place in range(start // chunk, -(-array.shape[0] // chunk)):
+            name = "/".join([array.basename, "c", str(place), *["0"] * (array.ndim - 1)])
+            if (self.folder / name).exists():  # zarr writes no chunk of fill values
+                sync(self.folder / name)
+                self.files[name] = manifest.entry(self.folder / name)
+
+
+def write_labels(group: zarr.Group, scorer: Scorer) -> None:
+    """Labels of the attributions' dimensions."""
+    attributor = scorer.attributor
+    assert attributor is not None
+    names, sets = np.array(scorer.context_name), np.array(scorer.context_set)
+    labels: dict[str, np.ndarray] = dict(attributor.groups)
+    labels |= {"target_name": names[attributor.targets], "target_set": sets[attributor.targets]}
+    features = (e.name for e in ATTRIBUTION if e.dims == ("feature",))
+    labels |= {name: scorer.store.column(name) for name in features}
+    for name, values in labels.items():
+        entry = spec(ATTRIBUTION, name)
+        create(group, entry, {entry.dims[0]: len(values)})[...] = values
+
+
+class ZarrWriter:
+    """Writes a results group; ``state`` is that of an earlier writer of the same ``out``."""
+
+    def __init__(
+        self,
+        out: Path,
+        scorer: Scorer,
+        *,
+        overwrite: bool = False,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.out, self.partial = out, manifest.partial_path(out)
+        specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
+        specs += LIFTED if scorer.lifter else ()
+        specs += CALIBRATED if scorer.calibration is not None else ()
+        sizes = {"context": len(scorer.context_name)}
+        if scorer.attributor is not None:
+            specs += scorer.attributor.specs()
+            sizes |= scorer.attributor.sizes()
+        if state is None:
+            manifest.claim(
+                out, overwrite=overwrite, kind=ATTRIBUTE, resume_hint=manifest.RESUME_HINT
+            )
+            self.group = zarr.create_group(str(self.partial), zarr_format=3)
+            for name in ("context_name", "context_set"):
+                values = np.array(getattr(scorer, name))
+                create(self.group, spec(RESULTS, name), sizes)[...] = values
+            if scorer.attributor is not None:
+                write_labels(self.group, scorer)
+        else:
+            self.group = zarr.open_group(str(self.partial), mode="r+", use_consolidated=False)
+        self._rows = Appender(self.group, self.partial, specs, sizes, state)
+
+    def write(self, rows: Rows) -> None:
+        """Append rows."""
+        values = {**rows.columns, "effect": rows.effect}
+        self._rows.append({**values, **rows.attribution, **rows.calibrated})
+
+    def state(self) -> dict[str, Any]:
+        """See :meth:`Appender.state`."""
+        return self._rows.state()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        self._rows.flush()
+
+    def publish(self, attributes: dict[str, Any]) -> None:
+        """Write what is held, the attributes and the manifest; rename into place."""
+        self._rows.flush()
+        self.group.attrs[ATTRIBUTE] = attributes
+        consolidate(self.partial)
+        manifest.publish(self.partial, self.out, self._rows.files)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def expected_arrays(
+    attributes: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> dict[str, Expected]:
+    """What the arrays of a results group must declare.
+
+    Rows follow from the counts; lengths that the attributes do not tell from label arrays, which
+    are bounded by their files.
+    """
+    rows = attributes["counts"]["rows"]
+    sizes = {"variant": rows}
+    arrays = metadata["consolidated_metadata"]["metadata"]
+    labels = [e for e in (*RESULTS, *ATTRIBUTION) if len(e.dims) == 1 and e.dims != ("variant",)]
+    for entry in labels:
+        shape = arrays.get(entry.name, {}).get("shape")
+        if isinstance(shape, list) and shape and type(shape[0]) is int:
+            sizes.setdefault(entry.dims[0], shape[0])
+    top = (attributes.get("attribution") or {}).get("top_features")
+    if top is not None:
+        sizes["rank"] = min(top, sizes.get("feature", 0))
+    found = {}
+    for entry in (*RESULTS, *LIFTED, *CALIBRATED, *ATTRIBUTION):
+        dims = entry.dims
+        dtypes: tuple[str, ...] = ("string" if entry.dtype == "str" else entry.dtype,)
+        if entry.name == "attribution":
+            dtypes = ("float32", "float16")
+            dims = entry.dims if top is None else (*entry.dims[:2], "rank")
+        shape = tuple(sizes.get(dim, -1) for dim in dims)
+        found[entry.name] = Expected(dtypes, shape, whole=dims[0] != "variant")
+    return found
+
+
+class Results:
+    """A finished results group, read only.
+
+    ``attributes`` say how it was made: scheme, options, store, and ``counts`` with the reasons
+    of alleles that were not scored.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open. Raises :class:`UnfinishedError` or :class:`FormatError`."""
+        self.path = Path(path)
+        partial = manifest.partial_path(self.path)
+        whole = (partial / manifest.MANIFEST).exists()
+        hint = f"all of it is there: rename {partial.name} to {self.path.name}"
+        self.listed = manifest.check(
+            self.path, "results", hint if whole else "score again with --overwrite"
+        )
+        """Size and SHA-256 of every file, as the manifest has them."""
+        metadata = guard.read_metadata(self.path, self.listed)
+        self.attributes = check_attributes(
+            metadata["attributes"], self.path, ATTRIBUTE, "results", RESULTS_VERSION
+        )
+        expected = expected_arrays(self.attributes, metadata)
+        self.group = guard.open_group(self.path, metadata, expected, self.listed)
+        for entry in RESULTS:
+            if entry.name not in self.group:
+                raise FormatError(f"{path}: array {entry.name} is missing", "score again")
+
+    @classmethod
+    def unpublished(cls, partial: Path, attributes: dict[str, Any]) -> Results:
+        """Those that a :class:`ZarrWriter` has written to ``partial`` and flushed."""
+        self = cls.__new__(cls)
+        self.path, self.attributes = partial, attributes
+        self.group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
+        return self
+
+    def __len__(self) -> int:
+        return int(get(self.group, "pos").shape[0])
+
+    def contexts(self) -> tuple[list[str], list[str]]:
+        """Names of the contexts and of their head sets."""
+        return self._strings("context_name", slice(None)), self._strings("context_set", slice(None))
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Rows:
+        """Rows ``[start, stop)``, all by default."""
+        part = slice(start, len(self) if stop is None else stop)
+        columns = {}
+        lifted = [e.name for e in LIFTED if e.name in self.group]
+        for name in (*COLUMNS, *lifted):
+            values = read(get(self.group, name), part)
+            is_short = values.dtype.kind == "T" and name not in ANY_LENGTH
+            columns[name] = texts(values, f"{self.path}: {name}") if is_short else values
+        calibrated = {
+            e.name: read(get(self.group, e.name), part) for e in CALIBRATED if e.name in self.group
+        }
+        return Rows(columns, read(get(self.group, "effect"), part), calibrated=calibrated)
+
+    def attribution(self, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray]:
+        """Attribution arrays of rows ``[start, stop)``, float16 scaled back to float32.
+
+        Empty without attributions; the arrays are those of
+        :data:`seal_store.store.layout.ATTRIBUTION` with a dimension ``variant``.
+        """
+        part = slice(start, len(self) if stop is None else stop)
+        names = [e.name for e in ATTRIBUTION if e.dims[0] == "variant" and e.name in self.group]
+        found = {name: read(get(self.group, name), part) for name in names}
+        scale = found.pop("attribution_scale", None)
+        if scale is not None:
+            found["attribution"] = found["attribution"].astype(np.float32) * scale[..., None]
+        return found
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether every effect has its ``quantile`` and ``z``."""
+        return all(entry.name in self.group for entry in CALIBRATED)
+
+    def labels(self, name: str, part: slice = slice(None)) -> np.ndarray:
+        """An array of strings, or a part of it: ``target_name``, ``feature_name`` ..."""
+        return texts(read(get(self.group, name), part), f"{self.path}: {name}")
+
+    def batches(self) -> Iterator[Rows]:
+        """All rows, one chunk at a time."""
+        for start in range(0, len(self), VARIANTS_PER_CHUNK):
+            yield self.rows(start, min(start + VARIANTS_PER_CHUNK, len(self)))
+
+    def to_xarray(self) -> xr.Dataset:
+        """All arrays as an xarray dataset, read when they are used.
+
+        As :func:`seal_store.score` gives it: ``effect`` float32 (variant, context), the columns
+        and labels as coordinates, ``context_name`` an index, :attr:`attributes` as ``attrs``;
+        attributions too, if there are any. :func:`seal_store.to_frame` makes a table of it.
+        Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
+        """
+        return frames.open_effects(self.group.store, self.attributes)
+
+    def _strings(self, name: str, part: slice) -> list[str]:
+        return [str(value) for value in read(get(self.group, name), part)]

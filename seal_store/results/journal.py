@@ -1,0 +1,77 @@
+"""How far a score has come: what a later run needs to go on as if it had never stopped.
+
+In the folder that an output is written to, ``journal/progress.json`` says which alleles are done,
+their counts, and what the writer has written; it is replaced in one step once all of that is on
+the disk. Files are trusted only with the SHA-256 that it lists. A run goes on only with the
+``fingerprint`` of inputs and options that it was begun with.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from seal_store.common.files import check_fingerprint, write_json
+from seal_store.errors import OutputError
+from seal_store.store import manifest
+
+PROGRESS = "progress.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """``counts`` (of the alleles done) and ``completeness`` are the scorer's.
+
+    ``writer`` is what the writer needs to go on: JSON-ready.
+    """
+
+    counts: dict[str, Any]
+    completeness: float | None
+    writer: dict[str, Any]
+
+
+def save(partial: Path, fingerprint: dict[str, Any], command: str, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint in ``partial``, and remove the files that only the last one needed."""
+    folder = partial / manifest.JOURNAL
+    folder.mkdir(exist_ok=True)
+    write_json(
+        folder / PROGRESS,
+        {"fingerprint": fingerprint, "command": command, "checkpoint": asdict(checkpoint)},
+    )
+    needed = {PROGRESS, Path(checkpoint.writer.get("tail", "")).name}
+    for path in folder.iterdir():
+        if path.name not in needed:
+            path.unlink()
+
+
+def exists(partial: Path) -> bool:
+    """Whether an earlier run left a checkpoint in ``partial``."""
+    return (partial / manifest.JOURNAL / PROGRESS).exists()
+
+
+def load(partial: Path, fingerprint: dict[str, Any]) -> tuple[str, Checkpoint]:
+    """The command that began the run in ``partial``, and its checkpoint.
+
+    Raises :class:`OutputError` if it is damaged or was begun with another fingerprint; the
+    message names the first difference.
+    """
+    try:
+        found = json.loads((partial / manifest.JOURNAL / PROGRESS).read_text(encoding="utf-8"))
+        begun, command = found["fingerprint"], found["command"]
+        checkpoint = Checkpoint(**found["checkpoint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{partial}: its journal is damaged", "start again with --overwrite"
+        ) from error
+    check_fingerprint(partial, begun, json.loads(json.dumps(fingerprint)))
+    return command, checkpoint
+
+
+def check_files(folder: Path, files: dict[str, manifest.Entry]) -> None:
+    """Check that files have the SHA-256 that a journal lists. Raises :class:`OutputError`."""
+    if name := manifest.changed(folder, files):
+        raise OutputError(
+            f"{folder / name} is not as the journal lists it", "start again with --overwrite"
+        )

@@ -1,0 +1,48 @@
+"""The strongest contexts of a few variants, for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from seal_store.results.view import strongest
+from seal_store.scoring.scorer import Scorer
+from seal_store.variants.alleles import Allele
+
+WHERE = "command line"
+
+
+def strongest_contexts(scorer: Scorer, alleles: Iterable[Allele], top: int) -> list[dict[str, Any]]:
+    """Each row with its ``top`` contexts of largest ``|effect|``, in the order of the input.
+
+    Keys are those of results, with ``gene_symbol`` and ``effects``: ``context_set``,
+    ``context_name`` and ``effect`` (ln(expression + pseudocount), alt minus ref), the strongest
+    first, at a tie in the order of the store; of a calibrated scorer ``quantile`` and ``z`` too,
+    None in a context whose background effects are all the same.
+    ``scorer.counts`` says why others have no row.
+    """
+    symbols = dict(zip(scorer.store.gene_id, scorer.store.column("gene_symbol"), strict=True))
+    found = []
+    for rows in scorer.score(alleles, WHERE):
+        columns = {name: values.tolist() for name, values in rows.columns.items()}
+        places = strongest(rows.effect, top).tolist()
+        measures = {"effect": rows.effect} | rows.calibrated
+        for i in range(len(rows)):
+            row = {name: values[i] for name, values in columns.items()}
+            row["gene_symbol"] = str(symbols[row["gene_id"]])
+            row["effects"] = [
+                {
+                    "context_set": scorer.context_set[place],
+                    "context_name": scorer.context_name[place],
+                    **{name: _number(values[i, place]) for name, values in measures.items()},
+                }
+                for place in places[i]
+            ]
+            found.append(row)
+    return found
+
+
+def _number(value: np.float32) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,1 @@
+"""Long jobs: scores into an output, attributions, calibrations."""

@@ -1,0 +1,202 @@
+"""Attributions added to finished results: the same rows evaluated again from the same store.
+
+The new arrays are written to a copy that shares the files of the results (hard links), which then
+takes their place; until then the results stand as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from seal_store.common.lock import hold
+from seal_store.common.progress import Progress, silent
+from seal_store.errors import OutputError, StoreError
+from seal_store.results import journal
+from seal_store.results.group import (
+    ATTRIBUTE,
+    Appender,
+    Results,
+    attribution_attributes,
+    write_labels,
+)
+from seal_store.scoring.assign import Counts, Task
+from seal_store.scoring.attribution import AttributionOptions
+from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.store import manifest
+from seal_store.store.layout import ATTRIBUTION
+from seal_store.store.store import Store, consolidate, software
+from seal_store.variants.alleles import Allele
+from seal_store.variants.liftover import SWAPPED, LiftedAllele
+
+TOLERANCE = 1e-6, 1e-2
+"""How far an effect may be from the stored one: absolute, and of the row's largest."""
+
+
+def scorer_of(
+    results: Results,
+    store: Store,
+    attribution: AttributionOptions,
+    *,
+    device: str = "auto",
+    tf32: bool = False,
+    batch: int = 128,
+) -> Scorer:
+    """A scorer with the options that ``results`` were made with.
+
+    Raises :class:`StoreError` if ``store`` has another CNN, other heads or another grid than the
+    store that they were made from.
+    """
+    made = results.attributes["store"]
+    heads = {entry["name"]: entry["sha256"] for entry in store.attributes["heads"]}
+    found = {"CNN": (made["cnn_sha256"], store.attributes["cnn"]["sha256"])}
+    names, sets = results.contexts()
+    found |= {f"head set {name}": (made["heads"][name], heads.get(name)) for name in set(sets)}
+    found["assembly"] = made["assembly"], store.attributes["assembly"]
+    if "grid" in made:
+        found["grid"] = str(made["grid"]), str(store.attributes["grid"])
+    for what, (then, now) in found.items():
+        if then != now:
+            raise StoreError(
+                f"{results.path} was made with {what} {then[:80]}, {store.path} has "
+                f"{now[:80] if now else 'none'}",
+                "give the store it was made from with --store",
+            )
+    options = ScoreOptions(
+        scheme=results.attributes["scheme"],
+        heads=tuple(dict.fromkeys(sets)),
+        contexts=tuple(f"{s}:{n}" for s, n in zip(sets, names, strict=True)),
+        device=device,
+        tf32=tf32 or results.attributes["tf32"],
+        batch=batch,
+    )
+    scorer = Scorer(store, options, results.attributes.get("gene"), attribution)
+    scorer.assign = _Rows(results, store)
+    return scorer
+
+
+def add_attributions(
+    results: Results,
+    scorer: Scorer,
+    *,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Progress = silent,
+) -> None:
+    """Evaluate every row of ``results`` again with ``scorer`` and add its attributions.
+
+    Raises :class:`OutputError` if there are attributions already and ``overwrite`` is false,
+    :class:`StoreError` if an effect is not the stored one.
+    """
+    path = manifest.followed(results.path)
+    with hold(path):
+        _add(results, scorer, path, overwrite=overwrite, command=command, progress=progress)
+
+
+def _add(
+    results: Results,
+    scorer: Scorer,
+    path: Path,
+    *,
+    overwrite: bool,
+    command: str,
+    progress: Progress,
+) -> None:
+    attributor = scorer.attributor
+    assert attributor is not None
+    if results.attributes.get("attribution") and not overwrite:
+        method = results.attributes["attribution"]["method"]
+        raise OutputError(
+            f"{path} has attributions already ({method})", "add --overwrite to replace them"
+        )
+    if journal.exists(manifest.partial_path(path)):
+        raise OutputError(
+            f"{manifest.partial_path(path)} holds an unfinished score of the same name",
+            "finish it with `seal-store score ... --resume`, or remove it",
+        )
+    partial = manifest.claim(path, overwrite=True, kind=ATTRIBUTE)
+    old = {entry.name for entry in ATTRIBUTION}
+    try:
+        known = manifest.link(path, partial, old)
+        group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
+        write_labels(group, scorer)
+        appender = Appender(group, partial, attributor.specs(), attributor.sizes())
+        done, total = 0, len(results)
+        places = _places(results, scorer)
+        for rows in scorer.score(_alleles(results), str(path)):
+            stored = results.rows(done, done + len(rows)).effect
+            _same(stored, rows.effect[:, places], results, done)
+            appender.append(rows.attribution)
+            done += len(rows)
+            progress("rows", done, total)
+        if done != total:
+            raise StoreError(
+                f"{path}: {total - done} of {total} rows cannot be evaluated from "
+                f"{scorer.store.path}",
+                "give the store they were made from with --store",
+            )
+        appender.flush()
+        group.attrs[ATTRIBUTE] = {
+            **results.attributes,
+            "attribution": attribution_attributes(scorer),
+            "attribution_command": command,
+            "attribution_software": software(),
+        }
+        consolidate(partial)
+        manifest.publish(partial, path, known | appender.files)
+    except BaseException:
+        if path.exists():  # else stopped between two renames: the copy is the only one
+            manifest.remove(partial)
+        raise
+
+
+class _Rows:
+    """Assigns the alleles of :func:`_alleles` to the genes of their rows."""
+
+    def __init__(self, results: Results, store: Store) -> None:
+        self.store = store
+        self.gene_id = results.labels("gene_id")
+
+    def __call__(self, allele: Allele, counts: Counts) -> list[Task]:
+        gene_id = str(self.gene_id[allele.line])
+        table, row = self.store.table, self.store.table.row(gene_id)
+        tss, strand = int(table.tss[row]), int(table.strand[row])
+        return [Task(allele, allele.contig, self.store.gene(gene_id), row, tss, strand)]
+
+
+def _places(results: Results, scorer: Scorer) -> list[int]:
+    """Where each context of ``results`` stands among the scorer's."""
+    own = list(zip(scorer.context_set, scorer.context_name, strict=True))
+    names, sets = results.contexts()
+    return [own.index(key) for key in zip(sets, names, strict=True)]
+
+
+def _alleles(results: Results) -> Iterator[Allele]:
+    """The alleles of the rows; ``line`` is the row."""
+    names = ("contig", "pos", "id", "ref", "alt", "kind")
+    row = 0
+    for batch in results.batches():
+        columns = (batch.columns[name].tolist() for name in names)
+        status = batch.columns.get("liftover", np.full(len(batch), ""))
+        for values, lifted in zip(zip(*columns, strict=True), status.tolist(), strict=True):
+            allele = Allele(row, *values)
+            if lifted.startswith(SWAPPED):
+                exchanged = {"ref": allele.alt, "alt": allele.ref, "source": allele}
+                fields = {name: getattr(allele, name) for name in ("line", *names)}
+                allele = LiftedAllele(**fields | exchanged, swapped=True)
+            yield allele
+            row += 1
+
+
+def _same(stored: np.ndarray, found: np.ndarray, results: Results, start: int) -> None:
+    absolute, relative = TOLERANCE
+    allowed = absolute + relative * np.abs(stored).max(1, initial=0)
+    off = np.flatnonzero(np.abs(stored - found).max(1, initial=0) > allowed)
+    if len(off):
+        raise StoreError(
+            f"{results.path}: row {start + off[0]} (0-based) gives another effect when evaluated",
+            "is it the store that the results were made from?",
+        )

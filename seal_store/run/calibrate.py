@@ -1,0 +1,268 @@
+"""Background variants scored, and the distribution of their effects put into the store.
+
+The background is scored to results of its own beside the store, so that an interrupted run can go
+on; exact quantiles are then taken of a few contexts at a time. The store is replaced at the very
+end by a copy that shares its files, and until then stands as it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from seal_store.common.files import file_sha256
+from seal_store.common.lock import hold
+from seal_store.common.progress import Progress, silent
+from seal_store.errors import HeadsError, InputError, OutputError, StoreError, VariantError
+from seal_store.results.group import Results
+from seal_store.run.scores import is_finished, write_scores
+from seal_store.scoring.calibration import GROUP, levels
+from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.store import manifest
+from seal_store.store.layout import CALIBRATION, create, get, read
+from seal_store.store.store import ATTRIBUTE, Store, consolidate
+from seal_store.variants.alleles import read_variants
+
+BLOCK_BYTES = 512 << 20
+"""Effects in memory at once, a column for each context."""
+
+
+def background_path(store: Path) -> Path:
+    """Where the background's results stand while a calibration is made, beside the store."""
+    return store.with_name(store.name + ".background.zarr")
+
+
+def calibrate(
+    store: Store,
+    background: Path,
+    options: ScoreOptions,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    command: str = "",
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Score the VCF ``background`` and keep the distribution of its effects in ``store``.
+
+    All contexts of the store are calibrated, for the scheme of ``options``. Rows that touch no
+    window (status ``outside_grid``) are left out. Returns what the store's attributes say of it.
+
+    Readers may go on meanwhile; the open ``store`` stays as it was, open it again. With
+    ``resume`` a later run goes on with the effects that an interrupted one has written. Raises
+    :class:`OutputError` if there is a calibration for the scheme, or something unfinished, and
+    neither ``overwrite`` nor ``resume`` is given; :class:`InputError` if no variant could be
+    scored.
+    """
+    if options.heads or options.contexts:
+        raise HeadsError("a calibration is made of all contexts", "leave the selection out")
+    if not store.head_sets:
+        raise HeadsError(f"{store.path} has no heads", "add some with `seal-store heads add`")
+    if not background.is_file():
+        raise VariantError(f"variant file not found: {background}", "check the path")
+    path = manifest.followed(store.path)
+    with hold(path):
+        present = store.attributes.get(GROUP, {}).get(options.scheme)
+        sha256 = file_sha256(background)
+        if present is not None and resume and _is_done(store, path, present, sha256, options):
+            manifest.remove(background_path(path))
+            return dict(present)
+        if present is not None and not overwrite:
+            raise OutputError(
+                f"{store.path} has a calibration for scheme {options.scheme} already (made from "
+                f"{present['file']})",
+                "add --overwrite to replace it",
+            )
+        _clear(path, store)
+        results = _score(
+            store, path, background, sha256, options, overwrite, resume, command, progress
+        )
+        facts = {
+            "file": background.name,
+            "sha256": sha256,
+            "rows": int(_scored(results).sum()),
+            **{key: results.attributes[key] for key in ("genes", "max_distance", "tf32")},
+            "heads": results.attributes["store"]["heads"],
+            "counts": {k: v for k, v in results.attributes["counts"].items() if k != "examples"},
+            "software": results.attributes["software"],
+            "command": command,
+        }
+        if not facts["rows"]:
+            manifest.remove(results.path)
+            reasons = facts["counts"]["not_scored"].items()
+            why = ", ".join(f"{count} {reason}" for reason, count in reasons)
+            raise InputError(
+                f"{background}: no variant of it could be scored ({why or 'it has none'})",
+                "a background needs variants near the genes of the store",
+            )
+        _publish(path, options.scheme, facts, results, progress)
+        manifest.remove(results.path)
+    return facts
+
+
+def distribution(
+    results: Results, *, block_bytes: int = BLOCK_BYTES, progress: Progress = silent
+) -> dict[str, np.ndarray]:
+    """Arrays of :data:`seal_store.store.layout.CALIBRATION` from the scored rows of ``results``.
+
+    Quantiles are those of :func:`numpy.quantile` (linear) on all effects of a context; mean and
+    standard deviation are summed in float64. About ``block_bytes`` of effects are in memory, and
+    as many contexts as fit are read in one pass over the results. Raises :class:`StoreError`
+    if an effect is not finite.
+    """
+    names, sets = results.contexts()
+    level = levels()
+    use = _scored(results)
+    rows = int(use.sum())
+    effect = get(results.group, "effect")
+    found = {
+        "quantile": level,
+        "effect_quantile": np.empty((len(names), len(level)), np.float32),
+        "mean": np.empty(len(names)),
+        "sd": np.empty(len(names)),
+        "count": np.full(len(names), rows),
+        "context_name": np.array(names),
+        "context_set": np.array(sets),
+    }
+    at_once = min(len(names), max(1, block_bytes // (4 * max(1, rows))))
+    columns = np.empty((at_once, rows), np.float32)
+    step = effect.chunks[0]
+    for first in range(0, len(names), at_once):
+        last = min(first + at_once, len(names))
+        at = 0
+        for start in range(0, len(use), step):
+            part = read(effect, (slice(start, start + step), slice(first, last)))
+            part = part[use[start : start + step]]
+            columns[: last - first, at : at + len(part)] = part.T
+            at += len(part)
+        for i in range(first, last):
+            column = columns[i - first]
+            if not np.isfinite(column).all():
+                raise StoreError(
+                    f"{results.path}: effects of {sets[i]}:{names[i]} are not finite",
+                    "check the weights of the head set",
+                )
+            column.sort()
+            found["effect_quantile"][i] = np.quantile(column, level)
+            found["mean"][i] = column.mean(dtype=np.float64)
+            found["sd"][i] = column.std(dtype=np.float64)
+            progress("contexts", i + 1, len(names))
+    return found
+
+
+def _scored(results: Results) -> np.ndarray:
+    """Which rows were evaluated, bool: the others touch no window."""
+    return np.asarray(read(get(results.group, "status")) == "scored")
+
+
+def _is_done(
+    store: Store, path: Path, present: dict[str, Any], sha256: str, options: ScoreOptions
+) -> bool:
+    """Whether ``present`` is what was asked for, and no later run is under way."""
+    heads = {entry["name"]: entry["sha256"] for entry in store.attributes["heads"]}
+    asked = {"sha256": sha256, "heads": heads}
+    asked |= {key: getattr(options, key) for key in ("genes", "max_distance", "tf32")}
+    out = background_path(path)
+    if any(present[key] != value for key, value in asked.items()):
+        return False
+    if not is_finished(out):
+        return not manifest.partial_path(out).exists()
+    return bool(Results(out).attributes["store"]["sha256"] != store.sha256)
+
+
+def _score(
+    store: Store,
+    path: Path,
+    background: Path,
+    sha256: str,
+    options: ScoreOptions,
+    overwrite: bool,
+    resume: bool,
+    command: str,
+    progress: Progress,
+) -> Results:
+    """The background's results, made or left by an earlier run."""
+    out = background_path(path)
+    if resume and is_finished(out):
+        results = Results(out)
+        made = results.attributes
+        same = made.get("variants_sha256") == sha256 and made["store"]["sha256"] == store.sha256
+        keys = ("scheme", "genes", "max_distance", "ref_mismatch", "tf32")
+        if same and all(made[key] == getattr(options, key) for key in keys):
+            return results
+        raise OutputError(
+            f"{out} holds the effects of another calibration, {made['variants']} with scheme "
+            f"{made['scheme']}",
+            "repeat that command, or start again with --overwrite alone",
+        )
+    if not (overwrite or resume) and (out.exists() or manifest.partial_path(out).exists()):
+        raise OutputError(
+            f"{out} is there: an earlier calibration did not finish", manifest.RESUME_HINT
+        )
+    write_scores(
+        Scorer(store, options),
+        read_variants(str(background)),
+        out,
+        source=str(background),
+        overwrite=overwrite,
+        resume=resume,
+        command=command,
+        progress=progress,
+    )
+    return Results(out)
+
+
+def _clear(path: Path, store: Store) -> None:
+    """Remove what a killed run left of a copy of ``store``; anything else is not ours to remove.
+
+    Raises :class:`OutputError` for that.
+    """
+    partial = manifest.partial_path(path)
+    if not partial.exists():
+        return
+    begun = {file.name for file in partial.iterdir()} <= {f"{manifest.GROUP}.tmp"}
+    if not begun:
+        ours = not (partial / manifest.JOURNAL).exists() and _without(partial) == {
+            key: value for key, value in store.attributes.items() if key != GROUP
+        }
+        if not ours:
+            raise OutputError(
+                f"{partial} holds another store that is not finished",
+                f"finish it with `seal-store build ... --resume --out {path}`, or remove it",
+            )
+    manifest.remove(partial)
+
+
+def _without(partial: Path) -> dict[str, Any] | None:
+    """Attributes of an unfinished store, without its calibration."""
+    try:
+        group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
+        attributes: Any = group.attrs[ATTRIBUTE]
+        return {key: value for key, value in attributes.items() if key != GROUP}
+    except Exception:  # zarr raises many types for damaged metadata
+        return None
+
+
+def _publish(
+    path: Path, scheme: str, facts: dict[str, Any], results: Results, progress: Progress
+) -> None:
+    arrays = distribution(results, progress=progress)
+    partial = manifest.partial_path(path)
+    try:
+        known = manifest.link(path, partial, {f"{GROUP}/{scheme}"})
+        group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
+        target = group.require_group(GROUP).create_group(scheme)
+        sizes = {"level": len(arrays["quantile"]), "context": len(arrays["mean"])}
+        for entry in CALIBRATION:
+            create(target, entry, sizes)[...] = arrays[entry.name]
+        attributes: Any = group.attrs[ATTRIBUTE]
+        made = {**attributes.get(GROUP, {}), scheme: facts}
+        group.attrs[ATTRIBUTE] = {**attributes, GROUP: made}
+        consolidate(partial)
+        manifest.publish(partial, path, known)
+    except BaseException:
+        if path.exists():  # else stopped between two renames: the new store is the only one
+            manifest.remove(partial)
+        raise

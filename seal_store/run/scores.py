@@ -1,0 +1,269 @@
+"""Scores written while they are computed: to a results group or a table, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from seal_store.common.files import difference
+from seal_store.common.lock import hold
+from seal_store.common.progress import Progress, silent
+from seal_store.errors import InputError, OutputError
+from seal_store.exporting.render import ENDINGS, PLAIN, Form, RenderedWriter, check_form, ending
+from seal_store.exporting.tsv import TsvWriter
+from seal_store.results import journal
+from seal_store.results.group import ATTRIBUTE, Results, Writer, ZarrWriter, describe
+from seal_store.results.journal import Checkpoint
+from seal_store.results.view import EVERYTHING
+from seal_store.scoring.assign import Counts
+from seal_store.scoring.rows import Rows
+from seal_store.scoring.scorer import Scorer
+from seal_store.store import manifest
+from seal_store.variants.alleles import Allele
+
+CHECKPOINT_SECONDS = 30.0
+
+
+def write_scores(
+    scorer: Scorer,
+    alleles: Iterable[Allele],
+    out: Path,
+    *,
+    source: str,
+    regions: Sequence[str] = (),
+    form: Form = PLAIN,
+    overwrite: bool = False,
+    resume: bool = False,
+    command: str = "",
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    progress: Progress = silent,
+    tell: Callable[[str], object] = str,
+) -> Counts:
+    """Score ``alleles`` into ``out``, ``.zarr`` or as in :func:`open_writer`; where they went.
+
+    ``out`` appears only once it is whole. Rows are written while the next ones are computed.
+    ``source`` names the input in messages and in the results' attributes, ``regions`` the parts
+    of it that ``alleles`` come from, if not all. ``form`` says what of the results is written,
+    and how; ``tell`` gets notes on the output, such as a missing index.
+
+    A checkpoint is kept every ``checkpoint_seconds`` and when the run is interrupted; with
+    ``resume`` a later run goes on from it and ends with the same bytes. Raises
+    :class:`OutputError` if another process writes ``out``, if it exists and ``overwrite`` is
+    false, or if the run to resume had other inputs or options.
+    """
+    place, store = out.resolve(), scorer.store.path.resolve()
+    if place == store:
+        raise OutputError(f"{out} is the store itself", "choose another --out")
+    if store in place.parents:
+        raise OutputError(f"{out} lies in the store {scorer.store.path}", "choose another --out")
+    if place == Path(source).resolve():
+        raise OutputError(f"{out} is the input itself", "choose another --out")
+    out = manifest.followed(out)
+    with hold(out):
+        run = _Run(scorer, out, source, regions, form, command)
+        run.begin(overwrite=overwrite, resume=resume)
+        try:
+            run.work(islice(alleles, scorer.counts.alleles, None), checkpoint_seconds, progress)
+        except InputError:
+            run.discard()
+            raise
+        except BaseException:
+            run.keep()
+            raise
+        if isinstance(run.writer, RenderedWriter):
+            for note in run.writer.done.notes:
+                tell(note)
+    return scorer.counts
+
+
+def complete_publishing(out: Path) -> None:
+    """End what a run killed in the middle of publishing ``out`` had begun."""
+    partial = manifest.partial_path(out)
+    if ATTRIBUTE in manifest.attributes(partial) and (partial / manifest.MANIFEST).exists():
+        manifest.remove(partial / manifest.JOURNAL)
+        manifest.replace(partial, out)
+    else:
+        manifest.complete_files(partial)
+
+
+def is_finished(out: Path) -> bool:
+    """Whether ``out`` is there and no run of it waits to be resumed."""
+    out = manifest.followed(out)
+    with hold(out):
+        complete_publishing(out)
+        return out.exists() and not manifest.partial_path(out).exists()
+
+
+def check_finished(scorer: Scorer, out: Path, source: str, regions: Sequence[str] = ()) -> Counts:
+    """The counts of a finished results group, of the same inputs and options as a run now.
+
+    Raises :class:`OutputError` naming the difference, and :class:`FormatError` if ``out`` is
+    something else.
+    """
+    results = Results(out)
+    made = results.attributes
+    now = {**describe(scorer, source, ""), "regions": list(regions)}
+    names = set(now) - {"command", "device", "software"}
+    if made["attribution"] and not now["attribution"]:
+        names.discard("attribution")  # added later
+    facts = json.loads(json.dumps(now))
+    own = {"regions": [], **made}
+    then, asked = ({name: x[name] for name in sorted(names)} for x in (own, facts))
+    if results.contexts() != (scorer.context_name, scorer.context_set):
+        then["contexts"], asked["contexts"] = "others", "these"
+    if then != asked:
+        name, was, would = difference(then, asked)
+        raise OutputError(
+            f"{out} is finished, with {name} {was!r}, not {would!r}",
+            "choose another --out, or --overwrite without --resume",
+        )
+    return Counts.from_dict(made["counts"])
+
+
+class _Run:
+    """One output from its first row to its publishing, or to the checkpoint it is left with."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        out: Path,
+        source: str,
+        regions: Sequence[str],
+        form: Form,
+        command: str,
+    ) -> None:
+        self.scorer, self.out, self.source, self.regions = scorer, out, source, list(regions)
+        self.form, self.command = form, command
+        self.partial = manifest.partial_path(out)
+        self.done: tuple[dict[str, Any], float | None] | None = None
+        """Counts and completeness of the rows written, if these are whole."""
+
+    def begin(self, *, overwrite: bool, resume: bool) -> None:
+        """Open the writer, new or where an earlier run stopped."""
+        self.facts = describe(self.scorer, self.source, self.command)
+        self.fingerprint = self._fingerprint()
+        complete_publishing(self.out)
+        state = None
+        if resume and journal.exists(self.partial):
+            command, found = journal.load(self.partial, self.fingerprint)
+            self.command, state = command, found.writer
+            self.scorer.counts = Counts.from_dict(found.counts)
+            self.scorer.completeness = found.completeness
+        elif resume and self.partial.exists():
+            overwrite = True  # it stopped before its first checkpoint
+        self.writer = open_writer(
+            self.out, self.scorer, self.form, overwrite=overwrite, state=state
+        )
+
+    def work(self, alleles: Iterable[Allele], seconds: float, progress: Progress) -> None:
+        """Score and write, then publish."""
+        scorer, last = self.scorer, time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            pending: Future[None] | None = None
+            for rows in scorer.score(alleles, self.source, progress):
+                if pending is not None:
+                    pending.result()
+                    if time.monotonic() - last >= seconds:
+                        self.checkpoint()
+                        last = time.monotonic()
+                after = scorer.counts.to_dict(), scorer.completeness
+                pending = pool.submit(self._write, rows, after)
+            if pending is not None:
+                pending.result()
+        counts = scorer.counts.to_dict()
+        attributes = {**self.facts, "command": self.command}
+        if self.regions:
+            attributes["regions"] = self.regions
+        self.writer.publish({**attributes, "counts": counts})
+
+    def _write(self, rows: Rows, after: tuple[dict[str, Any], float | None]) -> None:
+        self.done = None  # until all arrays have these rows
+        self.writer.write(rows)
+        self.done = after
+
+    def checkpoint(self) -> None:
+        """Keep what is written so far."""
+        if self.done is None:
+            return
+        counts, completeness = self.done
+        found = Checkpoint(counts, completeness, self.writer.state())
+        journal.save(self.partial, self.fingerprint, self.command, found)
+
+    def keep(self) -> None:
+        """After an interruption: leave a checkpoint, or nothing where none is possible."""
+        try:
+            self.checkpoint()
+        except OSError:  # a full disk: the last one still holds
+            pass
+        finally:
+            self.writer.close()
+        if not journal.exists(self.partial):
+            manifest.remove(self.partial)
+
+    def discard(self) -> None:
+        """After an input that cannot be used: remove what was written."""
+        self.writer.close()
+        manifest.remove(self.partial)
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """Whatever must be the same for a resumed run to end with the same bytes."""
+        scorer = self.scorer
+        found = {name: value for name, value in self.facts.items() if name != "command"}
+        names = "\n".join((*scorer.context_set, *scorer.context_name))
+        targets = scorer.attributor.targets.tolist() if scorer.attributor else []
+        selection = self.form.selection
+        return {
+            **found,
+            "contexts": hashlib.sha256(names.encode()).hexdigest(),
+            "targets": hashlib.sha256(str(targets).encode()).hexdigest(),
+            "batch": scorer.options.batch,
+            "regions": self.regions,
+            "output": self.out.suffix,
+            "precision": self.form.precision,
+            "selection": None if selection == EVERYTHING else asdict(selection),
+        }
+
+
+def open_writer(
+    out: Path, scorer: Scorer, form: Form, *, overwrite: bool, state: dict[str, Any] | None
+) -> Writer:
+    """The writer for ``out`` by its ending: ``.zarr``, or one of ``render.ENDINGS``.
+
+    Seal's own table is written row by row; all others are made of a results group at the end.
+    """
+    if out.suffix == ".zarr":
+        if form.selection.is_long or form.selection.min_effect:
+            raise OutputError(
+                f"{out}: a results group holds every row and context",
+                "--long, --top and --min-effect are for `seal-store export`, or other outputs",
+            )
+        return ZarrWriter(out, scorer, overwrite=overwrite, state=state)
+    if not ending(out):
+        raise OutputError(
+            f"{out}: unknown kind of output", f"name it .zarr or {' or '.join(ENDINGS)}"
+        )
+    kind = check_form(out, form)
+    if scorer.attributor is not None:
+        raise OutputError(
+            f"{out}: a table of effects has no room for attributions",
+            "name it .zarr, and use `seal-store export` afterwards",
+        )
+    if kind == ".tsv" and not (form.selection.is_long or form.selection.min_effect):
+        return TsvWriter(
+            out,
+            scorer.context_set,
+            scorer.context_name,
+            calibrated=scorer.calibration is not None,
+            lifted=scorer.lifter is not None,
+            precision=form.precision,
+            overwrite=overwrite,
+            state=state,
+        )
+    return RenderedWriter(out, scorer, form, overwrite=overwrite, state=state)

@@ -1,0 +1,1 @@
+"""Alleles -> genes -> haplotypes -> evaluation -> effects and attributions."""

@@ -1,0 +1,194 @@
+"""Which alleles are scored against which genes, and why the others are not.
+
+Every allele becomes one task or more, or is counted under one reason. Nothing is lost:
+``alleles == alleles_scored + sum(not_scored)``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from seal_store.errors import VariantError
+from seal_store.reference.assembly import check_name
+from seal_store.reference.contigs import resolve_contig
+from seal_store.store.layout import SEQUENCE_LENGTH
+from seal_store.store.store import Store, sequence_start
+from seal_store.variants.alleles import SCORABLE, Allele
+
+EXAMPLES = 3
+
+REASONS = {
+    "no_change": "ALT equals REF",
+    "symbolic": "symbolic allele or breakend",
+    "star": "* (an upstream deletion)",
+    "missing": "no ALT or no REF",
+    "iupac": "bases other than A, C, G, T",
+    "malformed": "not a VCF line",
+    "liftover_unmapped": "its bases are on no chain to the store's assembly",
+    "liftover_ambiguous": "its bases are on several chains",
+    "liftover_split": "its bases do not stay side by side on the store's assembly",
+    "liftover_gap": "an indel at a gap of the chain: what the store's assembly has is not certain",
+    "unknown_contig": "no gene on this contig in the store's gene table",
+    "beyond_contig": "position beyond the end of the contig",
+    "no_gene_in_range": "no TSS within the distance",
+    "gene_not_computed": "its gene is in the table but was not computed in this store",
+    "too_long": "REF, ALT or net deletion too long for the scheme or the stored sequence",
+    "ref_mismatch": "REF differs from the genome, skipped on request",
+}
+"""Why an allele is not scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An allele against one gene. ``gene`` is its position in the store, ``row`` in the table."""
+
+    allele: Allele
+    contig: str
+    gene: int
+    row: int
+    tss: int
+    strand: int
+
+
+@dataclass
+class Counts:
+    """Where the input went. ``examples`` keeps the first few alleles of each reason.
+
+    ``genes_not_computed`` and ``genes_too_long`` count pairs of allele and gene that gave no row,
+    also where the allele has a row for another gene. ``swapped`` counts rows of lifted alleles
+    whose ALT is what the store's genome has.
+    """
+
+    alleles: int = 0
+    alleles_scored: int = 0
+    rows: int = 0
+    ref_mismatches: int = 0
+    swapped: int = 0
+    genes_not_computed: int = 0
+    genes_too_long: int = 0
+    not_scored: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def reject(self, allele: Allele, reason: str) -> None:
+        """Count ``allele`` under ``reason``."""
+        self.not_scored[reason] += 1
+        seen = self.examples.setdefault(reason, [])
+        if len(seen) < EXAMPLES:
+            seen.append(f"{allele}: {allele.problem}" if allele.problem else str(allele))
+
+    def add(self, other: Counts) -> None:
+        """Add the counts of input that came later."""
+        for name in (
+            "alleles",
+            "alleles_scored",
+            "rows",
+            "ref_mismatches",
+            "swapped",
+            "genes_not_computed",
+            "genes_too_long",
+        ):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.not_scored.update(other.not_scored)
+        for reason, examples in other.examples.items():
+            own = self.examples.setdefault(reason, [])
+            own += examples[: EXAMPLES - len(own)]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Counts:
+        """What :meth:`to_dict` gave."""
+        return cls(**{**values, "not_scored": Counter(values["not_scored"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready values."""
+        return {
+            "alleles": self.alleles,
+            "alleles_scored": self.alleles_scored,
+            "rows": self.rows,
+            "ref_mismatches": self.ref_mismatches,
+            "swapped": self.swapped,
+            "genes_not_computed": self.genes_not_computed,
+            "genes_too_long": self.genes_too_long,
+            "not_scored": dict(sorted(self.not_scored.items())),
+            "examples": {reason: list(found) for reason, found in sorted(self.examples.items())},
+        }
+
+
+class Assigner:
+    """Finds an allele's genes in a store.
+
+    ``all_genes`` gives every gene with ``|pos - TSS| <= max_distance``, otherwise the nearest
+    TSS, decided on the whole gene table. ``gene`` gives that one alone. An accession of another
+    assembly than the store's raises :class:`VariantError`.
+    """
+
+    def __init__(
+        self, store: Store, max_distance: int, *, all_genes: bool, gene: str | None = None
+    ) -> None:
+        self.table = store.table
+        self.only = None if gene is None else self.table.row(gene)
+        self.computed = {str(gene): i for i, gene in enumerate(store.gene_id)}
+        self.lengths: dict[str, int] = store.attributes["genome"]["contigs"]
+        self.assembly: str = store.attributes["assembly"]
+        self.max_distance = max_distance
+        self.all_genes = all_genes
+
+    def __call__(self, allele: Allele, counts: Counts) -> list[Task]:
+        """Tasks of one allele; none if it was counted under a reason."""
+        if allele.kind not in SCORABLE:
+            return self._reject(allele, allele.kind, counts)
+        check_name(allele.contig, self.assembly)
+        contig = self.table.contig_name(allele.contig)
+        if contig is None:
+            return self._reject(allele, "unknown_contig", counts)
+        length = self.lengths.get(resolve_contig(contig, self.lengths) or "")
+        if length is not None and allele.pos + len(allele.ref) - 1 > length:
+            return self._reject(allele, "beyond_contig", counts)
+        if len(allele.alt) > SEQUENCE_LENGTH:  # nor are such rows held in memory
+            return self._reject(allele, "too_long", counts)
+        rows = self._rows(contig, allele.pos)
+        if not rows:
+            return self._reject(allele, "no_gene_in_range", counts)
+        tasks = []
+        for row in rows:
+            gene = self.computed.get(str(self.table.gene_id[row]))
+            if gene is None:
+                counts.genes_not_computed += 1
+                continue
+            tss, strand = int(self.table.tss[row]), int(self.table.strand[row])
+            tasks.append(Task(allele, contig, gene, row, tss, strand))
+        return tasks or self._reject(allele, "gene_not_computed", counts)
+
+    def _rows(self, contig: str, pos: int) -> list[int]:
+        if self.only is not None:
+            near = abs(pos - int(self.table.tss[self.only])) <= self.max_distance
+            return [self.only] if near and contig == self.table.contig[self.only] else []
+        if self.all_genes:
+            return self.table.within(contig, pos, self.max_distance)
+        row = self.table.nearest(contig, pos)
+        if row is None or abs(pos - int(self.table.tss[row])) > self.max_distance:
+            return []
+        return [row]
+
+    @staticmethod
+    def _reject(allele: Allele, reason: str, counts: Counts) -> list[Task]:
+        counts.reject(allele, reason)
+        return []
+
+
+def reference_matches(task: Task, sequence: bytes) -> bool | None:
+    """Whether REF equals the gene's stored ``sequence``; None if that does not hold it all."""
+    first = task.allele.pos - 1 - sequence_start(task.tss)
+    end = first + len(task.allele.ref)
+    if first < 0 or end > SEQUENCE_LENGTH:
+        return None
+    return sequence[first:end] == task.allele.ref.encode("ascii")
+
+
+def mismatch_error(task: Task, where: str) -> VariantError:
+    """What ``--ref-mismatch error`` raises."""
+    return VariantError(
+        f"{where}: {task.allele}: REF differs from the store's genome",
+        "wrong assembly? use --ref-mismatch flag or skip to go on",
+    )

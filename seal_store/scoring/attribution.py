@@ -1,0 +1,410 @@
+"""Attribution of an effect to the chromatin features: six methods.
+
+Input is the aggregated vector with the alt allele, baseline the one with the ref allele, target
+one context; the scores of the ten decay rows (and of the nine shifts of ``centered``) are added
+up to one number per feature.
+
+The heads are one hidden ReLU layer, so three methods have a closed form. With ``h`` the hidden
+units on the baseline, ``d`` what the allele adds, ``W1`` and ``w2`` the weights and ``D`` the
+change of the input, the slope of a unit's ReLU along the straight path from ``h`` to ``h + d`` is
+``a = (relu(h + d) - relu(h)) / d``, and ``D * (W1^T (w2 * a))`` is both DeepLift's rescale rule
+and the exact path integral of integrated gradients. Saliency is the size of the gradient at the
+input (Captum's ``Saliency``). KernelShap, GradientShap and Lime are Captum's, run on the function
+of 2,002 numbers that says how much of each feature's change (ten decay rows together) is there.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seal_store.common.extras import require
+from seal_store.errors import InputError
+from seal_store.model.heads import Heads, OutputLayer
+from seal_store.store.layout import ATTRIBUTION, ArraySpec, spec
+
+METHODS = (
+    "saliency",
+    "integratedGradients",
+    "deeplift",
+    "kernelShap",
+    "gradientShap",
+    "lime",
+)
+CLOSED = ("saliency", "integratedGradients", "deeplift")
+COMPLETE = ("integratedGradients", "deeplift", "kernelShap", "gradientShap")
+"""Methods whose scores add up to the effect: the first two exactly, the others as they sample."""
+
+GROUPS = {
+    "assay": "feature_assay_type",
+    "factor": "feature_factor",
+    "cell_type": "feature_cell_type",
+}
+"""Summaries (``--by``) and the store's array that says which group a feature is in."""
+
+UNLABELLED = "unlabelled"
+DTYPES = ("float32", "float16")
+GRADIENT_SAMPLES = 50
+BLOCK = 1 << 20
+"""Numbers in an intermediate, reused and small enough for a cache (4 MB)."""
+FEW_TARGETS = 12
+VALUES = 1 << 23
+"""Attributions computed at once (32 MB)."""
+
+
+@dataclass(frozen=True)
+class AttributionOptions:
+    """What to attribute, and how much of it to keep; see ``seal-store attribute --help``.
+
+    ``targets`` are contexts, each ``name`` or ``set:name``, or the one word ``all``. ``samples``
+    is for the sampled methods; None chooses by the number of features. ``top_features`` keeps
+    that many of the strongest features per row and target (0: none, only ``by``), None all.
+    """
+
+    method: str
+    targets: tuple[str, ...]
+    samples: int | None = None
+    seed: int = 0
+    top_features: int | None = None
+    by: tuple[str, ...] = ()
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by", tuple(dict.fromkeys(self.by)))
+        for values, choices, flag in (
+            ((self.method,), METHODS, "--attribute"),
+            (self.by, tuple(GROUPS), "--by"),
+            ((self.dtype,), DTYPES, "--attribution-dtype"),
+        ):
+            for value in values:
+                if value not in choices:
+                    raise InputError(f"{flag} {value!r}: not one of {', '.join(choices)}")
+        if not self.targets:
+            raise InputError("no target to attribute", "name contexts with --target, or 'all'")
+        if self.samples is not None and (self.samples < 2 or self.method in CLOSED):
+            closed = self.method in CLOSED
+            raise InputError(
+                f"--samples {self.samples}: "
+                + (f"{self.method} is exact and draws none" if closed else "at least 2 are needed"),
+                "leave it out",
+            )
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"--seed {self.seed}: not between 0 and {2**32 - 1}")
+        if self.top_features is not None and self.top_features < 0:
+            raise InputError(f"--top-features {self.top_features}: negative")
+        if self.top_features == 0 and not self.by:
+            raise InputError("--top-features 0 keeps nothing", "say --by what to add up instead")
+
+    def sample_count(self, features: int) -> int:
+        """Samples drawn: ``samples``, else ``2 * features + 2048`` (the rule of the shap package).
+
+        A regression on fewer samples than features has no single solution. GradientShap fits
+        nothing and draws :data:`GRADIENT_SAMPLES`.
+        """
+        if self.samples is not None:
+            return self.samples
+        return GRADIENT_SAMPLES if self.method == "gradientShap" else 2 * features + 2048
+
+
+class Attributor:
+    """Attributions of batches, for all targets at once where there is a closed form.
+
+    ``targets`` are positions among the contexts kept by ``heads``, ascending; ``labels`` has the
+    feature labels of the store for the summaries asked for.
+    """
+
+    def __init__(
+        self,
+        heads: Heads,
+        options: AttributionOptions,
+        targets: np.ndarray,
+        features: int,
+        labels: dict[str, np.ndarray],
+    ) -> None:
+        self.options, self.targets, self.features = options, targets, features
+        top = options.top_features
+        self.kept = features if top is None else min(top, features)
+        self._parts = [
+            _Part(heads, output, targets, features)
+            for output in heads.outputs
+            if _inside(targets, output.contexts).any()
+        ]
+        device = heads.w1.device
+        self._target_index = torch.from_numpy(targets).to(device)
+        self.groups: dict[str, np.ndarray] = {}
+        self._members: dict[str, Tensor] = {}
+        for by in options.by:
+            own = labels[GROUPS[by]]
+            names, place = np.unique(np.where(own == "", UNLABELLED, own), return_inverse=True)
+            self.groups[by] = names
+            self._members[by] = torch.eye(len(names))[torch.from_numpy(place)].to(device)
+        if options.method not in CLOSED:
+            require("attribution", f"attribution by {options.method}")
+
+    def specs(self) -> list[ArraySpec]:
+        """The arrays that :meth:`__call__` gives, first dimension ``variant``."""
+        options = self.options
+        names = [f"attribution_{by}" for by in options.by]
+        names += ["completeness"] if options.method in COMPLETE else []
+        if self.kept:
+            names += ["attribution"]
+            names += ["attribution_feature"] if options.top_features is not None else []
+            names += ["attribution_scale"] if options.dtype == "float16" else []
+        found = [spec(ATTRIBUTION, name) for name in names]
+        last = "feature" if options.top_features is None else "rank"
+        return [
+            self._as_kept(entry, last) if entry.name == "attribution" else entry for entry in found
+        ]
+
+    def _as_kept(self, entry: ArraySpec, last: str) -> ArraySpec:
+        """The entry of ``attribution`` for what the options make of it."""
+        meaning, unit, coordinates = entry.meaning, entry.unit, entry.coordinates
+        if self.options.method == "saliency":
+            meaning = "size of the gradient by each feature, ten decay rows added up"
+        if self.options.dtype == "float16":
+            meaning, unit = f"{meaning}; to be multiplied with attribution_scale", ""
+        if last == "rank":
+            coordinates = spec(ATTRIBUTION, "attribution_feature").coordinates
+        return replace(
+            entry,
+            dtype=self.options.dtype,
+            dims=(*entry.dims[:2], last),
+            meaning=meaning,
+            unit=unit,
+            coordinates=coordinates,
+        )
+
+    def sizes(self) -> dict[str, int]:
+        """Length of every dimension of :meth:`specs` but ``variant``."""
+        groups = {by: len(names) for by, names in self.groups.items()}
+        return {
+            "target": len(self.targets),
+            "feature": self.features,
+            "rank": self.kept,
+            **groups,
+        }
+
+    def row_bytes(self) -> int:
+        """Size of one row of all arrays of :meth:`specs`."""
+        sizes = self.sizes()
+        return sum(
+            np.dtype(entry.dtype).itemsize * math.prod(sizes[dim] for dim in entry.dims[1:])
+            for entry in self.specs()
+        )
+
+    def __call__(
+        self, sums: Tensor, first: Tensor, change: Tensor, effect: Tensor
+    ) -> dict[str, Tensor]:
+        """Attributions and what is derived of them, one entry a row, by name of the array.
+
+        ``sums`` ``(n, shifts, decay, feature)``, ``first`` and ``change`` ``(n, shifts, units)``
+        are those of :class:`seal_store.scoring.evaluate.Change`; ``effect`` ``(n, contexts)``.
+        """
+        at_once = max(1, VALUES // (len(self.targets) * self.features))
+        parts = [
+            self._reduced(self._values(s, f, c), e)
+            for s, f, c, e in zip(
+                sums.split(at_once),
+                first.split(at_once),
+                change.split(at_once),
+                effect.split(at_once),
+                strict=True,
+            )
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _values(self, sums: Tensor, first: Tensor, change: Tensor) -> Tensor:
+        """``(n, targets, feature)`` float32."""
+        values = torch.empty(len(sums), len(self.targets), self.features, device=sums.device)
+        for part in self._parts:
+            h, d = first[..., part.units], change[..., part.units]
+            if self.options.method == "saliency":
+                values[:, part.rows] = part.saliency(h + d)
+            elif self.options.method in CLOSED:
+                values[:, part.rows] = part.rescaled(sums, slope(h, d))
+            else:
+                values[:, part.rows] = torch.stack(
+                    [
+                        self._sampled(part, *row).to(values.device)
+                        for row in zip(sums, h, d, strict=True)
+                    ]
+                )
+        return values
+
+    def _reduced(self, values: Tensor, effect: Tensor) -> dict[str, Tensor]:
+        options, found = self.options, {}
+        if options.method in COMPLETE:
+            found["completeness"] = values.sum(-1) - effect[:, self._target_index]
+        for by, members in self._members.items():
+            found[f"attribution_{by}"] = values @ members
+        if self.kept == 0:
+            return found
+        if options.top_features is not None:
+            top = values.abs().topk(self.kept, dim=-1).indices
+            found["attribution_feature"] = top.to(torch.int32)
+            values = values.gather(-1, top)
+        if options.dtype == "float16":
+            values, found["attribution_scale"] = to_half(values)
+        return found | {"attribution": values}
+
+    def _sampled(self, part: _Part, sums: Tensor, first: Tensor, change: Tensor) -> Tensor:
+        """One row by Captum, ``(targets of the part, feature)``, on the CPU."""
+        with torch.inference_mode(mode=False):
+            # Tensors of inference mode cannot take part in autograd: work on copies.
+            forward = _presence(part, sums.clone(), first.clone())
+            return torch.stack([self._captum(forward, target) for target in range(len(part.rows))])
+
+    def _captum(self, forward: Callable[[Tensor], Tensor], target: int) -> Tensor:
+        from captum.attr import GradientShap, KernelShap, Lime
+
+        options, present = self.options, torch.ones(1, self.features)
+        common: dict[str, Any] = {
+            "baselines": torch.zeros(1, self.features),
+            "n_samples": options.sample_count(self.features),
+            "target": target,
+        }
+        with seeded(options.seed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if options.method == "gradientShap":
+                return GradientShap(forward).attribute(present, **common)[0].detach().cpu()
+            explainer = (KernelShap if options.method == "kernelShap" else Lime)(forward)
+            # Captum's default for Lime, a Lasso, shrinks effects of 1e-4 to nothing.
+            explainer.interpretable_model = LeastSquares()
+            return explainer.attribute(present, perturbations_per_eval=512, **common)[0].float()
+
+
+class _Part:
+    """One head set with at least one target; its first layer by feature for batched products."""
+
+    def __init__(
+        self, heads: Heads, output: OutputLayer, targets: np.ndarray, features: int
+    ) -> None:
+        inside = _inside(targets, output.contexts)
+        self.rows = np.flatnonzero(inside)
+        self.units = output.units
+        own = torch.from_numpy(targets[inside] - output.contexts.start).to(heads.w1.device)
+        self.w2 = output.w2[own]
+        w1 = heads.w1[output.units].unflatten(1, (-1, features))
+        self.w1 = w1.permute(2, 1, 0).contiguous()
+        """``(feature, decay, unit)``"""
+
+    def rescaled(self, sums: Tensor, slopes: Tensor) -> Tensor:
+        """``sums`` ``(n, shifts, decay, feature)`` times the gradient: ``(n, targets, feature)``.
+
+        ``slopes`` ``(n, shifts, units)`` are those of the ReLUs. For few targets it is cheaper to
+        make their gradients, for many to make each feature's part of every unit's change.
+        """
+        if len(self.w2) <= FEW_TARGETS:
+            by_feature = sums.transpose(2, 3)[:, :, None]
+            return self._by_gradient(
+                slopes, lambda gradient, part: gradient.mul_(by_feature[..., part, :])
+            )
+        n, shifts, units = slopes.shape
+        rows = sums.permute(3, 0, 1, 2).flatten(1, 2)
+        out = sums.new_empty(len(rows), n, len(self.w2))
+        size = max(1, BLOCK // (n * shifts * units))
+        buffer = sums.new_empty(size, n * shifts, units)
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            block = buffer[: len(rows[part])]
+            torch.bmm(rows[part], self.w1[part], out=block)
+            change = block.unflatten(1, (n, shifts)).mul_(slopes)
+            out[part] = (change.sum(2) if shifts > 1 else change.squeeze(2)) @ self.w2.T
+        return out.permute(1, 2, 0)
+
+    def saliency(self, hidden: Tensor) -> Tensor:
+        """Size of the gradient at units ``(n, shifts, units)``: ``(n, targets, feature)``."""
+        return self._by_gradient((hidden > 0).float(), lambda gradient, _: gradient.abs_())
+
+    def _by_gradient(self, slopes: Tensor, weigh: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """Gradients, weighed, added up over shifts and decay rows: ``(n, targets, feature)``.
+
+        ``weigh`` gets them as ``(n, shifts, targets, features of the slice, decay)``.
+        """
+        n, shifts, _ = slopes.shape
+        features, decays = self.w1.shape[:2]
+        flat = (slopes[:, :, None] * self.w2).flatten(0, 2)
+        out = slopes.new_empty(n, len(self.w2), features)
+        size = max(1, BLOCK // (len(flat) * decays))
+        for start in range(0, features, size):
+            part = slice(start, min(start + size, features))
+            gradient = flat @ self.w1[part].flatten(0, 1).T
+            shaped = gradient.view(n, shifts, len(self.w2), -1, decays)
+            out[:, :, part] = weigh(shaped, part).sum((1, 4))
+        return out
+
+
+class LeastSquares:
+    """The linear model that KernelShap and Lime fit: Captum's interface, solved in float64."""
+
+    def fit(self, train_data: Iterable[Sequence[Tensor]], **_: object) -> None:
+        """Fit weighted samples: batches of ``(n, features)``, ``(n,)`` and weights ``(n,)``."""
+        x, y, weight = (torch.cat(parts).double() for parts in zip(*train_data, strict=True))
+        root = weight.sqrt()[:, None]
+        design = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1) * root
+        right = y[:, None] * root
+        try:
+            solution = torch.linalg.lstsq(design, right, driver="gels").solution
+        except RuntimeError:  # torch: LinAlgError; too few samples, or samples that are too alike
+            solution = torch.linalg.lstsq(design, right, driver="gelsd").solution
+        self._coefficients = solution[:-1, 0]
+
+    def representation(self) -> Tensor:
+        """Coefficients ``(1, features)``."""
+        return self._coefficients[None].float()
+
+
+def slope(hidden: Tensor, change: Tensor) -> Tensor:
+    """Mean slope of the ReLU between ``hidden`` and ``hidden + change``, exact at its kink."""
+    end = hidden + change
+    crossing = torch.maximum(hidden, end) / change.abs()
+    return torch.where((hidden > 0) == (end > 0), (end > 0).float(), crossing)
+
+
+def to_half(values: Tensor) -> tuple[Tensor, Tensor]:
+    """float16 values and the float32 powers of two, one a row and target, to multiply them with.
+
+    Effects of 1e-4 spread over 2,002 features are below float16's smallest numbers.
+    """
+    largest = values.abs().amax(-1)
+    scale = torch.exp2(torch.where(largest > 0, largest.log2().floor() - 14, 0.0))
+    return (values / scale[..., None]).half(), scale
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Captum draws from the global generators: seed them here, and put them back."""
+    state = np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            yield
+    finally:
+        np.random.set_state(state)
+
+
+def _presence(part: _Part, sums: Tensor, first: Tensor) -> Callable[[Tensor], Tensor]:
+    """How the targets' effects depend on how much of each feature's change is there."""
+    shifts, units = first.shape
+    change = torch.bmm(sums.permute(2, 0, 1).contiguous(), part.w1).flatten(1)
+    base = first.relu()
+
+    def effect(present: Tensor) -> Tensor:
+        """``(n, feature)`` of 0 to 1 to ``(n, targets)``."""
+        added = (present.to(change) @ change).view(-1, shifts, units)
+        return (((first + added).relu() - base).sum(1) @ part.w2.T).cpu()
+
+    return effect
+
+
+def _inside(targets: np.ndarray, part: slice) -> np.ndarray:
+    return (targets >= part.start) & (targets < part.stop)

@@ -1,0 +1,227 @@
+"""What a batch of alleles changes in the heads' input, for both schemes, on one device.
+
+Both take the change of the first linear layer's output from :mod:`seal_store.model.delta` and turn
+it into the change of the features without cancellation, then of the decay sums and of the heads'
+hidden units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seal_store.common.device import pinned, to_device
+from seal_store.model.beluga import Beluga
+from seal_store.model.delta import Delta, Edit
+from seal_store.model.grid import decay_weights
+from seal_store.model.heads import Heads
+from seal_store.model.sweep import sweep
+from seal_store.model.trunk import Trunk
+from seal_store.scoring.assign import Task
+from seal_store.scoring.haplotype import SHIFTS, Stretch
+from seal_store.store.shards import ShardFiles
+from seal_store.store.store import Store, grid_slice
+
+SWEEP_BATCH = 16
+"""Stretches of ten windows swept at once: activations of 5 MB a layer and kilobase."""
+
+
+@dataclass(frozen=True)
+class Genes:
+    """Genes of a batch: stored sequences by position in the store, and on the device.
+
+    ``row`` places a gene in ``sums`` ``(genes, decay, feature)``, its reference decay sums, and
+    in ``first`` ``(genes, units)``, the heads' hidden units on them.
+    """
+
+    sequence: Mapping[int, bytes]
+    row: Mapping[int, int]
+    sums: Tensor
+    first: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tasks evaluated together: their stretches have the same number of windows.
+
+    ``stored`` is what the store holds of the reference, read ahead of the evaluation, each
+    window once: for ``grid`` ``hidden`` ``(n, strand_read, unit)`` of the windows touched (None
+    without ``hidden``), for ``centered`` the features ``(n, feature)`` of the nine bins.
+    ``rows`` ``(tasks, windows)`` says where in ``stored`` each task's windows are.
+    """
+
+    tasks: Sequence[Task]
+    stretches: Sequence[Stretch]
+    stored: Tensor | None
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Change:
+    """What ``n`` alleles change: ``effect`` is the sum over shifts of the heads' differences.
+
+    ``sums`` ``(n, shifts, decay, feature)`` is the change of the decay sums, ``first``
+    ``(n, shifts, units)`` the heads' hidden units before ReLU on the reference and
+    ``first_change`` what the allele adds to them. ``grid`` has one shift, ``centered`` nine.
+    """
+
+    sums: Tensor
+    first: Tensor
+    first_change: Tensor
+
+
+class Evaluator:
+    """What both schemes need: the store, the CNN and the heads on ``device``."""
+
+    def __init__(self, store: Store, heads: Heads, device: torch.device, scheme: str) -> None:
+        self.store, self.heads, self.device, self.scheme = store, heads, device, scheme
+        self.model = store.cnn().to(device)
+        self.trunk = Trunk(self.model)
+        self.delta = Delta(self.model, self.trunk)
+        self.weights = to_device(store.grid.decay_weights.astype(np.float32), device)
+        held = "features" if scheme == "centered" else "hidden" if store.has_hidden else None
+        self.windows = ShardFiles(store.array(held)) if held else None
+
+    def genes(self, sequence: Mapping[int, bytes], aggregated: np.ndarray) -> Genes:
+        """Genes to evaluate against; ``aggregated`` has them in the order of ``sequence``."""
+        sums = to_device(aggregated, self.device)
+        row = {gene: i for i, gene in enumerate(sequence)}
+        return Genes(sequence, row, sums, self.heads.first(sums.flatten(1)))
+
+    def read(self, tasks: Sequence[Task], stretches: Sequence[Stretch]) -> Batch:
+        """A batch with what the store holds of it. Needs no device: runs ahead in a thread."""
+        if self.windows is None:
+            return Batch(tasks, stretches, None, np.empty((len(tasks), 0), np.int64))
+        if self.scheme == "centered":
+            windows = np.stack([self.store.grid.nearest_bin(_offsets(task)) for task in tasks])
+        else:
+            windows = np.stack([stretch.windows for stretch in stretches])
+        genes = np.array([task.gene for task in tasks])[:, None]
+        wanted, rows = np.unique(genes * self.store.grid.bins + windows, return_inverse=True)
+        values = self._stored(*np.divmod(wanted, self.store.grid.bins))
+        return Batch(tasks, stretches, pinned(values, self.device), rows.reshape(windows.shape))
+
+    def _stored(self, genes: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        """What the store holds of windows of genes, both ascending, one row each."""
+        assert self.windows is not None
+        size = self.windows.chunk[1]
+        chunks, place = np.unique(np.stack([genes, windows // size]), axis=1, return_inverse=True)
+        rest = (0,) * (len(self.windows.chunk) - 2)
+        values = self.windows.read([(int(gene), int(chunk), *rest) for gene, chunk in chunks.T])
+        return values.reshape(-1, *values.shape[3:])[place.ravel() * size + windows % size]
+
+    def change(self, batch: Batch, genes: Genes) -> Change:
+        """What the batch's alleles change."""
+        return (
+            self._centered(batch, genes) if self.scheme == "centered" else self._grid(batch, genes)
+        )
+
+    def _grid(self, batch: Batch, genes: Genes) -> Change:
+        grid, tasks, stretches = self.store.grid, batch.tasks, batch.stretches
+        own = {task.gene: task for task in tasks}
+        frame_of = {gene: i for i, gene in enumerate(own)}
+        frames = [
+            genes.sequence[gene][grid_slice(grid, task.tss, task.strand)]
+            for gene, task in own.items()
+        ]
+        edits = [
+            Edit(frame_of[t.gene], self._first_window(t, s), s.count, s.alt)
+            for t, s in zip(tasks, stretches, strict=True)
+        ]
+        change = self.delta.hidden_change(frames, edits)
+        if batch.stored is not None:
+            base, rows = batch.stored.to(self.device, non_blocking=True).float(), batch.rows
+        else:
+            base, rows = self._swept_frames(frames, edits)
+        features = feature_change(self.model, base, to_device(rows, self.device), change)
+        windows = to_device(np.stack([s.windows for s in stretches]), self.device)
+        sums = (self.weights[:, windows].transpose(0, 1) @ features)[:, None]
+        first = genes.first[self._rows(tasks, genes)][:, None]
+        return Change(sums, first, self.heads.first_delta(sums.flatten(2)))
+
+    def _centered(self, batch: Batch, genes: Genes) -> Change:
+        grid, model, stretches = self.store.grid, self.model, batch.stretches
+        base = self._swept([s.ref for s in stretches])
+        edits = [Edit(i, 0, s.count, s.alt) for i, s in enumerate(stretches)]
+        change = self.delta.hidden_change([s.ref for s in stretches], edits)
+        rows = torch.arange(base.shape[0] * base.shape[1], device=self.device)
+        features = feature_change(model, base.flatten(0, 1), rows.view(base.shape[:2]), change)
+        ref = model.output(base).mean(2)
+        offsets = np.stack([_offsets(task) for task in batch.tasks])
+        bins = grid.nearest_bin(offsets)
+        weights = decay_weights(offsets.ravel(), grid.rates).T.astype(np.float32)
+        placed = to_device(weights, self.device).reshape(*offsets.shape, -1, 1)
+        gone = self.weights[:, to_device(bins, self.device)].permute(1, 2, 0)[..., None]
+        assert batch.stored is not None
+        stored = batch.stored.to(self.device, non_blocking=True)
+        removed = gone * stored[to_device(batch.rows, self.device)][:, :, None]
+        reference = genes.sums[self._rows(batch.tasks, genes)]
+        replaced = reference[:, None] - removed + placed * ref[:, :, None]
+        sums = placed * features[:, :, None]
+        first, delta = (
+            self.heads.first(replaced.flatten(2)),
+            self.heads.first_delta(sums.flatten(2)),
+        )
+        return Change(sums, first, delta)
+
+    def _first_window(self, task: Task, stretch: Stretch) -> int:
+        """First window of a stretch, counted along the + strand."""
+        return int(self.store.grid.index_of(stretch.windows[0], task.strand))
+
+    def _swept_frames(
+        self, frames: Sequence[bytes], edits: Sequence[Edit]
+    ) -> tuple[Tensor, np.ndarray]:
+        """``hidden`` of all windows between a frame's edits, and the rows of each edit's."""
+        step, window = self.store.grid.step, self.model.config.window
+        low, high = np.full(len(frames), self.store.grid.bins), np.zeros(len(frames), np.int64)
+        for edit in edits:
+            low[edit.frame] = min(low[edit.frame], edit.first)
+            high[edit.frame] = max(high[edit.frame], edit.first + edit.count)
+        base = [
+            self._swept([frame[step * a : step * (b - 1) + window]])[0]
+            for frame, a, b in zip(frames, low, high, strict=True)
+        ]
+        origin = np.cumsum([0, *(high - low)[:-1]]) - low
+        first = np.array([edit.first + origin[edit.frame] for edit in edits])
+        return torch.cat(base), first[:, None] + np.arange(edits[0].count)
+
+    def _swept(self, sequences: Sequence[bytes]) -> Tensor:
+        """``hidden`` ``(n, windows, strand, unit)`` of stretches of equal length."""
+        codes = np.frombuffer(bytearray().join(sequences), np.uint8)
+        x = self.trunk.encode(codes.reshape(len(sequences), -1)).transpose(1, 2)
+        step = self.store.grid.step
+        return torch.cat(
+            [sweep(self.model, part, step, self.trunk) for part in x.split(SWEEP_BATCH)]
+        )
+
+    def _rows(self, tasks: Sequence[Task], genes: Genes) -> Tensor:
+        """Each task's row in ``genes``."""
+        return to_device(np.array([genes.row[task.gene] for task in tasks]), self.device)
+
+
+def _offsets(task: Task) -> np.ndarray:
+    """Of the nine windows of ``centered``: bp from the TSS, downstream positive."""
+    return (task.allele.pos - task.tss + SHIFTS) * task.strand
+
+
+def feature_change(model: Beluga, base: Tensor, rows: Tensor, change: Tensor) -> Tensor:
+    """Change of the features, strands averaged: ``(n, windows, feature)``.
+
+    ``base`` ``(rows, strand, unit)`` is the reference's hidden before its ReLU, ``rows``
+    ``(n, windows)`` says which row each window has, ``change`` ``(n, windows, strand, unit)``
+    what the allele changes. Neither layer is evaluated as a difference of two large numbers:
+    the linear one is applied to the change, and for the sigmoid s,
+    ``s(z + d) - s(z) = -expm1(-d) s(z + d) s(-z)``.
+    """
+    weight, bias = model.get_buffer("linear2_weight"), model.get_buffer("linear2_bias")
+    z = F.linear(base.relu(), weight, bias)
+    before = base[rows]
+    d = F.linear((before + change).relu_() - before.relu_(), weight)
+    z = z[rows]
+    gained = (z + d).sigmoid_().mul_(z.neg_().sigmoid_()).mul_(d.neg_().expm1_().neg_())
+    return gained.mean(2)

@@ -1,0 +1,72 @@
+"""What a score from a store will need: memory and disk, estimated from shapes.
+
+The figures are sums of the large arrays, not measurements; attributions are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from seal_store.model.delta import BASES_AT_ONCE, CONE
+from seal_store.scoring.scorer import ALLELES_PER_CHUNK, ScoreOptions
+from seal_store.store.layout import CALIBRATED, VARIANTS_PER_CHUNK
+from seal_store.store.store import Store
+
+PROCESS_BYTES = 280_000_000
+"""Python with PyTorch, before a store is opened."""
+
+ACTIVATIONS_CPU, ACTIVATIONS_CUDA = 3, 13
+"""Of the first layers, in use at one time; see BYTES_PER_BASE of :mod:`seal_store.model.delta`."""
+
+COLUMN_BYTES = 100
+"""A row of results without its effects."""
+
+NUMBER_BYTES = 13
+"""A number of six significant digits in a TSV, with its tab."""
+
+
+def describe_needs(store: Store, batch: int = ScoreOptions.batch) -> dict[str, Any]:
+    """Bytes that ``score`` with all contexts needs, estimated, JSON-ready.
+
+    ``disk`` is for 1,000 rows, before compression; ``memory`` and ``gpu_memory`` are for SNVs in
+    batches of ``batch`` and do not grow with the input.
+    """
+    contexts = sum(entry["contexts"] for entry in store.attributes["heads"])
+    config, grid = store.config, store.grid
+    decay = 2 * len(grid.rates)
+    inputs = decay * config.features
+    weights = _cnn_bytes(store) + sum(
+        4 * (entry["latent"] * (inputs + 1) + entry["contexts"] * (entry["latent"] + 1))
+        for entry in store.attributes["heads"]
+    )
+    bases = 2 * batch * CONE
+    windows = math.ceil(config.window / grid.step) + 1
+    layer = 4 * config.channels[0]
+    evaluated = 2 * 4 * batch * windows * 2 * (config.hidden + config.features)
+    genes = min(ALLELES_PER_CHUNK, len(store)) * (store.array("sequence").shape[1] + 4 * inputs)
+    effects = 4 * contexts * (2 * ALLELES_PER_CHUNK + 2 * VARIANTS_PER_CHUNK)
+    more = len(CALIBRATED) + 1
+    row = 1_000 * 4 * contexts
+    text = 1_000 * NUMBER_BYTES * contexts
+    return {
+        "batch": batch,
+        "disk": {
+            "zarr": row + 1_000 * COLUMN_BYTES,
+            "zarr_calibrated": more * row + 1_000 * COLUMN_BYTES,
+            "tsv": text + 1_000 * COLUMN_BYTES,
+            "tsv_calibrated": more * text + 1_000 * COLUMN_BYTES,
+        },
+        "memory": PROCESS_BYTES
+        + weights
+        + ACTIVATIONS_CPU * min(BASES_AT_ONCE, bases) * layer
+        + evaluated
+        + 2 * genes
+        + effects,
+        "gpu_memory": weights + ACTIVATIONS_CUDA * bases * layer + evaluated + genes,
+    }
+
+
+def _cnn_bytes(store: Store) -> int:
+    group: Any = store.group["cnn"]
+    return sum(int(array.nbytes) for _, array in group.arrays())

@@ -1,0 +1,1 @@
+"""The format: arrays as data, shards, manifest, untrusted folders -> an open store."""

@@ -1,0 +1,318 @@
+"""What makes a directory whole: a list of its files with size and SHA-256, written last.
+
+Everything is written to ``NAME.partial``; publishing writes the manifest there and renames the
+folder to ``NAME``. A folder under its own name without a manifest, or whose files do not have the
+sizes it says, is not opened; contents are guarded by each chunk's crc32c. Files outside the
+folder are never named by a manifest or reached by a link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from seal_store.common.files import file_sha256, json_text, sync, write_json
+from seal_store.errors import FormatError, OutputError, UnfinishedError
+
+MANIFEST = "manifest.json"
+MANIFEST_BYTES, METADATA_BYTES = 256 << 20, 4 << 20
+"""Largest manifest, and largest ``zarr.json`` of a group, that is read."""
+
+JOURNAL = "journal"
+PUBLISHED = "published.json"
+TABLE = "table"
+"""File that an output other than a folder is written to, in its ``.partial``."""
+
+GROUP = "zarr.json"
+
+RESUME_HINT = "add --resume to go on with it, or --overwrite to start again"
+
+Entry = dict[str, Any]
+"""``{"sha256": hex, "size": bytes}``"""
+
+
+def followed(path: Path) -> Path:
+    """What ``path`` names where it is a link: an output is replaced there, and the link stays."""
+    return path.resolve() if path.is_symlink() else path
+
+
+def partial_path(path: Path) -> Path:
+    """Where ``path`` is written before it is published."""
+    return path.with_name(path.name + ".partial")
+
+
+def unpartial_path(partial: Path) -> Path:
+    """The name that ``partial`` will be published under."""
+    return partial.with_name(partial.name.removesuffix(".partial"))
+
+
+def claim(path: Path, *, overwrite: bool, kind: str = "", resume_hint: str = "") -> Path:
+    """An empty ``path.partial`` to write to.
+
+    Raises :class:`OutputError` if ``path`` or an unfinished ``path.partial`` exists and
+    ``overwrite`` is false, or ``path`` is a folder of another ``kind``: that is the attribute
+    by which a group is known. The finished output stays in place until the new one is published.
+    """
+    partial = partial_path(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already", "choose another --out or add --overwrite")
+    foreign = path.is_dir() and any(path.iterdir()) and kind not in attributes(path)
+    if foreign or (partial.is_dir() and not _is_ours(partial)):
+        raise OutputError(
+            f"{path if foreign else partial} is a folder with other content", "choose another --out"
+        )
+    if partial.exists() and not overwrite:
+        raise OutputError(
+            f"{partial} exists: an earlier run did not finish, or is still running",
+            resume_hint or "add --overwrite to start again",
+        )
+    try:
+        remove(partial)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}", "check --out") from error
+    return partial
+
+
+def _is_ours(partial: Path) -> bool:
+    """Whether a folder has nothing but what a run of ours left in it, killed however early."""
+    own = {TABLE, JOURNAL, PUBLISHED.split(".")[0]}
+    names = {p.name.split(".")[0] for p in partial.iterdir() if not p.name.endswith(".partial")}
+    return names <= own or bool(attributes(partial))
+
+
+def attributes(folder: Path) -> set[str]:
+    """Names of a Zarr group's attributes and of its metadata; empty if it is none."""
+    try:
+        file = folder / "zarr.json"
+        if file.stat().st_size > METADATA_BYTES:
+            return set()
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+        return {*metadata, *metadata["attributes"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
+
+
+def entry(path: Path) -> Entry:
+    """Size and SHA-256 of a file."""
+    return {"sha256": file_sha256(path), "size": path.stat().st_size}
+
+
+def changed(folder: Path, files: Mapping[str, Entry]) -> str | None:
+    """The first of ``files`` that is not there with its size and SHA-256; None if all are."""
+    for name, listed in files.items():
+        path = folder / name
+        if not path.is_file() or entry(path) != listed:
+            return name
+    return None
+
+
+def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
+    """Write the manifest of ``partial`` and rename it to ``path``.
+
+    Files are on the disk before the manifest is; ``known`` ones are so already, and are not read
+    again.
+    """
+    # Of what a killed run was writing; zarr writes aside too.
+    for left in (*partial.rglob("*.partial"), partial / f"{MANIFEST}.tmp"):
+        left.unlink(missing_ok=True)
+    names = sorted(
+        file.relative_to(partial).as_posix()
+        for file in partial.rglob("*")
+        if file.is_file() and file != partial / MANIFEST
+    )
+    gone = sorted(set(known) - set(names))
+    if gone:
+        raise OutputError(f"{partial / gone[0]} disappeared while it was written", "run it again")
+    listed = {
+        name: known.get(name) or entry(partial / name)
+        for name in names
+        if not name.startswith(f"{JOURNAL}/")
+    }
+    for name in listed.keys() - known.keys():
+        sync(partial / name)
+    write(partial, listed)
+    shutil.rmtree(partial / JOURNAL, ignore_errors=True)
+    replace(partial, path)
+
+
+def publish_files(partial: Path, files: Mapping[str, str]) -> None:
+    """Rename files of the folder ``partial`` to names beside it, then remove the folder.
+
+    ``files`` gives each one's new name. They are on the disk before the first is renamed; a
+    process killed after that leaves a list of them, by which :func:`complete_files` ends it.
+    """
+    for name in files:
+        sync(partial / name)
+    write_json(partial / PUBLISHED, dict(files))
+    complete_files(partial)
+
+
+def complete_files(partial: Path) -> None:
+    """End a :func:`publish_files` that was killed, if there is one."""
+    try:
+        files = json.loads((partial / PUBLISHED).read_text(encoding="utf-8"))
+    except OSError:
+        return
+    for name, target in files.items():
+        if (partial / name).exists():
+            replace(partial / name, partial.with_name(target))
+    remove(partial)
+
+
+def replace(partial: Path, path: Path) -> None:
+    """Rename ``partial`` to ``path``; what stood there is removed only afterwards."""
+    if path.is_dir() and not path.is_symlink():
+        old = path.with_name(f".{path.name}.replaced")
+        remove(old)
+        os.replace(path, old)
+        os.replace(partial, path)
+        sync(path.parent)
+        remove(old)
+    else:
+        os.replace(partial, path)
+        sync(path.parent)
+
+
+def load(path: Path, what: str, command: str) -> dict[str, Entry]:
+    """Entries of the manifest of a published folder, whole and of files below it only.
+
+    Raises :class:`UnfinishedError` if the folder was never published, :class:`FormatError` if it
+    is not a seal-store folder or its manifest is damaged.
+    """
+    if not path.exists():
+        partial = partial_path(path)
+        if partial.exists():
+            raise UnfinishedError(f"{path}: unfinished {what} (see {partial.name})", command)
+        raise FormatError(f"{what} not found: {path}", "check the path")
+    file = path / MANIFEST
+    try:
+        if file.stat().st_size > MANIFEST_BYTES:
+            raise FormatError(f"{file}: more than {MANIFEST_BYTES >> 20} MiB")
+        text = file.read_text(encoding="utf-8")
+        found = json.loads(text)
+        files = {
+            str(name): {"sha256": str(item["sha256"]), "size": _size(item["size"])}
+            for name, item in found["files"].items()
+        }
+        if found.get("sha256", _digest(found["files"])) != _digest(found["files"]):
+            raise ValueError("not as it was written")
+        if "sha256" in found and text != json_text(found):
+            raise ValueError("not as it was written")
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_dir() and (path / "zarr.json").exists():
+            raise UnfinishedError(f"{path}: no manifest, an unfinished {what}", command) from None
+        raise FormatError(f"{path}: not a seal-store {what}", "check the path") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(
+            f"{file}: damaged ({str(error)[:100]})", f"copy the {what} again or make it again"
+        ) from None
+    for name in files:
+        if "\0" in name or {"", ".", ".."}.intersection(name.split("/")):
+            raise FormatError(f"{file}: names a file outside the {what}: {name[:200]!r}")
+    return files
+
+
+def check(path: Path, what: str, command: str) -> dict[str, Entry]:
+    """Check that a published folder has every file of its manifest, with its size; its entries.
+
+    Raises :class:`UnfinishedError` or :class:`FormatError` as :func:`load`, and the latter if a
+    file is missing, of another size, not a plain file, or lies elsewhere by a link.
+    """
+    files = load(path, what, command)
+    for name, fault in misplaced(path, files).items():
+        raise FormatError(
+            f"{path}: {name} {fault}", f"the {what} is damaged: copy or make it again"
+        )
+    return files
+
+
+def misplaced(path: Path, files: Mapping[str, Entry]) -> dict[str, str]:
+    """Files that are missing, of another size, not plain, or outside ``path`` by a link."""
+    root = os.path.realpath(path)
+    folders = {name.rpartition("/")[0] for name in files}
+    outside = {f for f in folders if not _below(os.path.realpath(path / f), root)}
+    faults = {}
+    for name, listed in files.items():
+        try:
+            found = os.lstat(path / name)
+            if name.rpartition("/")[0] in outside:
+                faults[name] = "leads outside by a link"
+            elif stat.S_ISLNK(found.st_mode):
+                if not _below(os.path.realpath(path / name), root):
+                    faults[name] = "leads outside by a link"
+                    continue
+                found = os.stat(path / name)
+            if name in faults:
+                continue
+            if not stat.S_ISREG(found.st_mode):
+                faults[name] = "is not a plain file"
+            elif found.st_size != listed["size"]:
+                faults[name] = f"is {found.st_size} bytes, not {listed['size']}"
+        except OSError:
+            faults[name] = "is missing"
+    return faults
+
+
+def _below(real: str, root: str) -> bool:
+    return real == root or real.startswith(root.rstrip("/") + "/")
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"size {value!r}")
+    return value
+
+
+def _digest(files: Any) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def write(folder: Path, files: Mapping[str, Entry]) -> None:
+    """Write the manifest of ``folder``; it ends with a SHA-256 of its own entries."""
+    write_json(folder / MANIFEST, {"files": files, "sha256": _digest(files)})
+
+
+def link(path: Path, partial: Path, leave: Collection[str]) -> dict[str, Entry]:
+    """Make ``partial`` a copy of a published group that shares its files, as hard links.
+
+    Left out are files that are, or stand below, a name of ``leave``, and the manifest. The group's
+    own ``zarr.json`` is copied, first of all: it tells what an interrupted copy is of. Returns
+    the entries of the files linked, which must be replaced whole and never written into.
+    """
+    try:
+        files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
+        names = [PurePosixPath(name) for name in files]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: no readable manifest", "make it again") from error
+    partial.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path / GROUP, partial / f"{GROUP}.tmp")
+    os.replace(partial / f"{GROUP}.tmp", partial / GROUP)
+    left = {PurePosixPath(name) for name in (*leave, GROUP)}
+    kept = {str(n): files[str(n)] for n in names if left.isdisjoint((n, *n.parents))}
+    for name in kept:
+        target = partial / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path / name, target)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(path / name, target)
+            sync(target)
+    return kept
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder if it is there; of a group last what tells that it is ours."""
+    if path.is_dir() and not path.is_symlink():
+        for inner in path.iterdir():
+            if inner.name != GROUP:
+                remove(inner)
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

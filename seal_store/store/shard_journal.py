@@ -1,0 +1,139 @@
+"""Which shards of an unfinished store are done: what each one leaves in ``OUT.partial/journal``.
+
+``shard-NNNNN.json`` lists a shard's files with size and SHA-256, and whether TF32 was allowed; it
+is there only while the files are as it says. A finished store that is being added to has its
+manifest there instead, so that nothing takes the folder for a whole store meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from seal_store.common.files import sync, write_json
+from seal_store.common.progress import Progress, silent
+from seal_store.errors import OutputError, StoreError, UnfinishedError
+from seal_store.store import manifest
+from seal_store.store.manifest import Entry
+
+SHARD_ARRAYS = ("features", "hidden", "aggregated")
+
+
+def entry_path(partial: Path, shard: int) -> Path:
+    """Where the journal entry of a shard is."""
+    return partial / manifest.JOURNAL / f"shard-{shard:05d}.json"
+
+
+def write(partial: Path, shard: int, names: list[str], *, tf32: bool) -> None:
+    """Say that a shard is done, once its files are on the disk."""
+    for name in names:
+        sync(partial / name)
+    files = {name: manifest.entry(partial / name) for name in names}
+    write_json(entry_path(partial, shard), {"files": files, "tf32": tf32})
+
+
+def drop(partial: Path, shard: int) -> None:
+    """Take back what is said of a shard, before its files are written anew."""
+    path = entry_path(partial, shard)
+    if path.exists():
+        path.unlink()
+        sync(path.parent)
+
+
+def _read(partial: Path, shard: int) -> tuple[dict[str, Entry], bool] | None:
+    """Files of a shard and whether TF32 was allowed; None without a readable entry."""
+    try:
+        found = json.loads(entry_path(partial, shard).read_text(encoding="utf-8"))
+        return dict(found["files"]), bool(found.get("tf32", False))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def missing(partial: Path, shards: int) -> list[int]:
+    """Shards that the journal lacks, or whose files are not as it lists them.
+
+    None where the store was finished before.
+    """
+    if earlier(partial) is not None:
+        return []
+    entries = {shard: _read(partial, shard) for shard in range(shards)}
+    return [s for s, entry in entries.items() if not entry or manifest.changed(partial, entry[0])]
+
+
+def finished(
+    partial: Path, shards: int, progress: Progress = silent
+) -> tuple[dict[str, Entry], bool | None]:
+    """Entries of all shard files, and whether any shard was computed with TF32.
+
+    They are those of an earlier manifest (which leaves TF32 open: None), else of the shards, whose
+    files are read again. Raises :class:`UnfinishedError` for a shard that is not done or not as
+    listed, :class:`StoreError` if a file of the earlier manifest is not there with its size.
+    """
+    listed = earlier(partial)
+    if listed is not None:
+        entries = json.loads(listed.read_text(encoding="utf-8"))["files"]
+        own = {n: item for n, item in entries.items() if n.split("/")[0] in SHARD_ARRAYS}
+        for name, fault in manifest.misplaced(partial, own).items():
+            raise StoreError(f"{partial}: {name} {fault}", "copy the store again or build it again")
+        return own, None
+    files: dict[str, Entry] = {}
+    tf32 = False
+    for shard in range(shards):
+        entry = _read(partial, shard)
+        bad = entry and manifest.changed(partial, entry[0])
+        if entry is None or bad:
+            fault = f"{bad} is not as its journal lists it" if bad else "is not done"
+            raise UnfinishedError(
+                f"{partial}: shard {shard} of {shards}{': ' if bad else ' '}{fault}",
+                f"run `seal-store build --shard {shard} --out ...`, or build with --resume",
+            )
+        files |= entry[0]
+        tf32 |= entry[1]
+        progress("shards checked", shard + 1, shards)
+    return files, tf32
+
+
+def earlier(partial: Path) -> Path | None:
+    """The manifest of a store that was finished before; None if it never was."""
+    kept = partial / manifest.JOURNAL / manifest.MANIFEST
+    return next((path for path in (partial / manifest.MANIFEST, kept) if path.exists()), None)
+
+
+def set_aside(partial: Path) -> None:
+    """Move the manifest of a store that was finished before into the journal."""
+    if (partial / manifest.MANIFEST).exists():
+        journal = partial / manifest.JOURNAL
+        journal.mkdir(exist_ok=True)
+        os.replace(partial / manifest.MANIFEST, journal / manifest.MANIFEST)
+        sync(journal)
+        sync(partial)
+
+
+def remove_unlisted(partial: Path, attributes: dict[str, Any]) -> None:
+    """Remove head sets and ``hidden`` of which the attributes do not say that they are whole."""
+    if not attributes["hidden"]:
+        manifest.remove(partial / "hidden")
+    heads, known = partial / "heads", {entry["name"] for entry in attributes["heads"]}
+    if not known:
+        manifest.remove(heads)
+    for folder in heads.glob("*/"):
+        if folder.name not in known:
+            manifest.remove(folder)
+
+
+def check_plan(partial: Path, attribute: str, begun: dict[str, Any]) -> None:
+    """Raise :class:`OutputError` if the plan is another one than a shard ``begun`` with."""
+    try:
+        text = (partial / manifest.GROUP).read_text(encoding="utf-8")
+        now = json.loads(text)["attributes"][attribute]
+    except (OSError, ValueError, KeyError):
+        now = None
+    if now != begun:
+        raise OutputError(f"{partial}: was planned anew meanwhile", "compute the shard again")
+
+
+def with_tf32(attributes: dict[str, Any]) -> bool:
+    """Whether TF32 was allowed for any shard of a store; older stores tell by their command."""
+    return bool(attributes.get("tf32", "--tf32" in attributes["command"].split()))

@@ -1,0 +1,404 @@
+"""The store: one self-contained Zarr group. Opening, reading, fingerprint.
+
+The format is in :mod:`seal_store.store.layout`; :mod:`seal_store.building.build` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import numpy as np
+import torch
+import zarr
+
+from seal_store.common.files import file_sha256
+from seal_store.errors import FormatError, GeneTableError, HeadsError, StoreError
+from seal_store.model.beluga import LAYERS, Beluga, CnnConfig
+from seal_store.model.grid import Grid
+from seal_store.model.heads import ARRAYS, SYNTHETIC, WEIGHTS, HeadSet
+from seal_store.reference.gene_table import GeneTable
+from seal_store.store import frames, manifest
+from seal_store.store import untrusted as guard
+from seal_store.store.layout import (
+    CALIBRATION,
+    CALIBRATION_LEVELS,
+    FORMAT_VERSION,
+    SEQUENCE_LENGTH,
+    SEQUENCE_OFFSET,
+    STORE,
+    ArraySpec,
+    get,
+    read,
+    texts,
+)
+from seal_store.store.shard_journal import earlier
+from seal_store.store.untrusted import Expected
+
+if TYPE_CHECKING:
+    import anndata
+    import xarray as xr
+
+ATTRIBUTE = "seal_store"
+UNFINISHED_HINT = "finish it with `seal-store build ... --resume` (same options as before)"
+
+
+def software() -> dict[str, str]:
+    """Versions of the packages that numbers depend on."""
+    return {name: version(name) for name in ("seal-store", "torch", "numpy", "zarr", "numcodecs")}
+
+
+def check_attributes(
+    attributes: Mapping[str, Any], where: Path, key: str, schema: str, format_version: int
+) -> dict[str, Any]:
+    """The entry ``key`` of a group's ``attributes``, checked against a JSON Schema.
+
+    Raises :class:`FormatError` if it is missing, of another version, or does not fit.
+    """
+    found = attributes.get(key)
+    if not isinstance(found, dict):
+        raise FormatError(f"{where}: no {key!r} attributes", "is this a seal-store group?")
+    written = found.get("results_version", found.get("format_version"))
+    if written != format_version:
+        raise FormatError(
+            f"{where}: format version {str(written)[:80]}, this seal-store reads {format_version}",
+            "upgrade seal-store" if isinstance(written, int) and written > format_version else "",
+        )
+    text = files("seal_store.schemas").joinpath(f"{schema}-{format_version}.json").read_text()
+    for error in _validator(json.loads(text)).iter_errors(found):  # the first is enough
+        raise FormatError(f"{where}: attributes {error.json_path[:200]}: {error.message[:200]}")
+    return found
+
+
+def _validator(schema: Mapping[str, Any]) -> Any:
+    """Of JSON Schema, but an integer is written as one: not 200.0, which Python takes otherwise."""
+    kind = jsonschema.validators.validator_for(schema)
+    checker = kind.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    return jsonschema.validators.extend(kind, type_checker=checker)(schema)
+
+
+def expected_arrays(attributes: Mapping[str, Any]) -> dict[str, Expected]:
+    """What the arrays of a store must declare, from its attributes."""
+    config = CnnConfig.from_dict(attributes["cnn"]["config"])
+    decay = 2 * len(attributes["grid"]["rates"])
+    sizes = {
+        "gene": attributes["gene_table"]["status"].get("computed", 0),
+        "table_gene": attributes["gene_table"]["genes"],
+        "window": attributes["grid"]["bins"],
+        "decay": decay,
+        "feature": config.features,
+        "unit": config.hidden,
+        "strand_read": 2,
+        "base": SEQUENCE_LENGTH,
+        "context": sum(entry["contexts"] for entry in attributes["heads"]),
+    }
+    found = {
+        entry.name: Expected(
+            ("string" if entry.dtype == "str" else entry.dtype,),
+            tuple(sizes[dim] for dim in entry.dims),
+            whole=not entry.sharded,
+            chunk=_chunk(entry, sizes) if entry.sharded else (),
+        )
+        for entry in STORE
+    }
+    outputs = (*config.channels, config.hidden, config.features)
+    inputs = (4, *config.channels[:-1])
+    for n, (name, width) in enumerate(zip(LAYERS, outputs, strict=True)):
+        shape: tuple[int, ...] = (width, config.hidden)
+        if n < len(inputs):
+            shape = (width, inputs[n], config.kernel)
+        elif name == "linear1":
+            shape = (config.positions, config.channels[-1], width)
+        found[f"cnn/{name}_weight"] = Expected(("float32",), shape)
+        found[f"cnn/{name}_bias"] = Expected(("float32",), (width,))
+    for entry in attributes["heads"]:
+        latent, contexts = entry["latent"], entry["contexts"]
+        shapes = {
+            "w1": (latent, decay * config.features),
+            "b1": (latent,),
+            "w2": (contexts, latent),
+            "b2": (contexts,),
+        }
+        own = f"heads/{entry['name']}"
+        found |= {f"{own}/{name}": Expected(("float32",), shapes[name]) for name in ARRAYS}
+        found[f"{own}/context"] = Expected(("string",), (contexts,))
+    contexts_of = {entry["name"]: entry["contexts"] for entry in attributes["heads"]}
+    for scheme, calibration in attributes.get("calibration", {}).items():
+        sizes["level"] = CALIBRATION_LEVELS
+        sizes["context"] = sum(contexts_of.get(name, 0) for name in calibration["heads"])
+        for entry in CALIBRATION:
+            dtype = "string" if entry.dtype == "str" else entry.dtype
+            shape = tuple(sizes[dim] for dim in entry.dims)
+            found[f"calibration/{scheme}/{entry.name}"] = Expected((dtype,), shape)
+    return found
+
+
+def _chunk(entry: ArraySpec, sizes: Mapping[str, int]) -> tuple[int | None, ...]:
+    """One gene, and all else but the number of windows: so readers find a gene's values."""
+    return tuple({"gene": 1, "window": None}.get(dim, sizes[dim]) for dim in entry.dims)
+
+
+def consolidate(path: Path) -> None:
+    """Write consolidated metadata, so that opening reads one file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+        zarr.consolidate_metadata(str(path), zarr_format=3)
+
+
+class Store:
+    """A finished store, read only.
+
+    A gene is given by its id or by its position along the ``gene`` dimension, from 0: the genes
+    computed (:attr:`gene_id`), a part of the whole gene :attr:`table`. An id that the table lacks,
+    or whose gene was not computed, raises :class:`~seal_store.errors.GeneTableError`; a position
+    that is not there raises :class:`IndexError`; a damaged chunk
+    :class:`~seal_store.errors.FormatError`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a store. Raises :class:`UnfinishedError` or :class:`FormatError`."""
+        self.path = Path(path)
+        computed = earlier(manifest.partial_path(self.path)) is not None
+        finish = f"finish it with `seal-store build --finalize --out {self.path}`"
+        self.listed = manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
+        """Size and SHA-256 of every file, as the manifest has them."""
+        self.sha256  # noqa: B018 - as it was opened
+        metadata = guard.read_metadata(self.path, self.listed)
+        attributes = check_attributes(
+            metadata["attributes"], self.path, ATTRIBUTE, "store", FORMAT_VERSION
+        )
+        expected = expected_arrays(attributes)
+        self._adopt(guard.open_group(self.path, metadata, expected, self.listed), attributes)
+        optional = {e.name for e in STORE if e.name == "hidden" or "context" in e.dims}
+        for name in expected:
+            if name not in optional and name not in self.group:
+                raise FormatError(f"{path}: array {name} is missing", "build it again")
+
+    @classmethod
+    def of(cls, path: Path, group: zarr.Group, attributes: dict[str, Any]) -> Store:
+        """A store whose attributes are checked, and perhaps nothing else."""
+        store = cls.__new__(cls)
+        store.path = path
+        store._adopt(group, attributes)
+        return store
+
+    def _adopt(self, group: zarr.Group, attributes: dict[str, Any]) -> None:
+        self.group, self.attributes = group, attributes
+        grid = attributes["grid"]
+        self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
+        self.config = CnnConfig.from_dict(attributes["cnn"]["config"])
+
+    def __len__(self) -> int:
+        return len(self.gene_id)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the manifest, the fingerprint of the whole store as it was opened."""
+        return file_sha256(self.path / manifest.MANIFEST)
+
+    def check_unchanged(self) -> None:
+        """Raise :class:`StoreError` if another store stands in its place by now."""
+        try:
+            same = file_sha256(self.path / manifest.MANIFEST) == self.sha256
+        except OSError:
+            same = False
+        if not same:
+            raise StoreError(f"{self.path} was replaced while it was read", "start again")
+
+    @property
+    def has_hidden(self) -> bool:
+        """Whether the first linear layer's outputs are stored."""
+        return "hidden" in self.group
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """One of the arrays of :data:`seal_store.store.layout.STORE`."""
+        return get(self.group, name)
+
+    def column(self, name: str) -> np.ndarray:
+        """A whole one-dimensional array; strings as numpy ``U``."""
+        values = read(self.array(name))
+        return texts(values, f"{self.path}: {name}") if values.dtype.kind == "T" else values
+
+    @cached_property
+    def gene_id(self) -> np.ndarray:
+        """Ids of the computed genes."""
+        return self.column("gene_id")
+
+    @cached_property
+    def table(self) -> GeneTable:
+        """The whole gene table the store was built from, in file order."""
+        names = ("gene_id", "gene_symbol", "contig", "strand", "tss", "gene_type")
+        return GeneTable(*(self.column(f"table/{name}") for name in names))
+
+    @cached_property
+    def table_status(self) -> np.ndarray:
+        """For each row of :attr:`table` ``computed``, or why it was not."""
+        return self.column("table/status")
+
+    @cached_property
+    def _gene_of(self) -> dict[str, int]:
+        return {str(gene): i for i, gene in enumerate(self.gene_id)}
+
+    def gene(self, gene_id: str) -> int:
+        """Position of a computed gene. Raises :class:`GeneTableError` if it was not computed."""
+        try:
+            return self._gene_of[gene_id]
+        except KeyError:
+            row = self.table.row(gene_id)
+            raise GeneTableError(
+                f"gene {gene_id} is in the gene table but was not computed "
+                f"({self.table_status[row]})",
+                "build a store that includes it",
+            ) from None
+
+    def position(self, gene: str | int) -> int:
+        """Position of a computed gene along the ``gene`` dimension, from its id or checked."""
+        if isinstance(gene, str):
+            return self.gene(gene)
+        if not 0 <= gene < len(self):
+            raise IndexError(f"gene {gene}: {self.path} has the genes 0 to {len(self) - 1}")
+        return int(gene)
+
+    def sequence(self, gene: str | int) -> np.ndarray:
+        """ASCII bases uint8 ``(45000,)`` of the + strand, upper case.
+
+        Index 0 is 1-based TSS-22500, the last TSS+22499; ``N`` beyond the contig. For text:
+        ``store.sequence(gene).tobytes().decode()``.
+        """
+        return read(self.array("sequence"), self.position(gene))
+
+    def features(self, gene: str | int, windows: slice | int = slice(None)) -> np.ndarray:
+        """Reference chromatin features float32 ``(windows, feature)``, probabilities.
+
+        The mean of both strands. Window 0 is the most upstream of the gene; the centres are at
+        ``window_offset`` bp from the TSS.
+        """
+        return read(self.array("features"), (self.position(gene), windows))
+
+    def aggregated(self, gene: str | int | slice) -> np.ndarray:
+        """Decay sums of the features float32 ``(decay, feature)``; of a slice, one each gene.
+
+        Rows 0-4 are of the windows at or upstream of the TSS, 5-9 at or downstream, each at the
+        rates of ``grid.rates``.
+        """
+        key = gene if isinstance(gene, slice) else self.position(gene)
+        return read(self.array("aggregated"), key)
+
+    def expression(self, gene: str | int) -> np.ndarray:
+        """Reference predictions float32 ``(context,)``, ln(expression + pseudocount).
+
+        In the order of :meth:`contexts`. Raises :class:`~seal_store.errors.HeadsError` if the
+        store has no head sets.
+        """
+        self._need_heads()
+        return read(self.array("expression"), self.position(gene))
+
+    def to_xarray(self) -> xr.Dataset:
+        """All arrays as an xarray dataset, read when they are used.
+
+        Labels are coordinates; ``gene_id``, ``feature_name`` and ``context_name`` are indexes,
+        so ``.sel(gene_id=...)`` works. Attributes are those of the store, as ``seal_store``.
+        Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
+        """
+        return frames.open_store(self.group.store)
+
+    def to_anndata(self) -> anndata.AnnData:
+        """Reference predictions as AnnData: genes (``obs``) x contexts (``var``), in memory.
+
+        ``X`` is float32, ln(expression + pseudocount). ``obs`` is indexed by gene id and has
+        symbol, type, contig, strand and TSS (1-based); ``var`` by context, or ``set:context``
+        where several sets share the name, and has the contexts' labels; ``uns`` says which store.
+        Raises :class:`~seal_store.errors.HeadsError` if the store has no head sets; needs the
+        extra ``anndata``, else :class:`~seal_store.errors.MissingExtraError`.
+        """
+        self._need_heads()
+        arrays = (e for e in STORE if e.name in self.group)
+        labels = {e.name: e.dims for e in arrays if len(e.dims) == 1}
+        genes = {name: self.column(name) for name, dims in labels.items() if dims == ("gene",)}
+        contexts = {n: self.column(n) for n, dims in labels.items() if dims == ("context",)}
+        about = {"store": str(self.path), "sha256": self.sha256, "synthetic": self.synthetic}
+        about |= {"assembly": self.attributes["assembly"], "units": "ln(expression + pseudocount)"}
+        return frames.expression(read(self.array("expression")), genes, contexts, about)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the summary of a head set says that its weights are random numbers.
+
+        So it is in the demo's store: its effects have no meaning.
+        """
+        lines = (entry.get("summary", {}).get(WEIGHTS, "") for entry in self.attributes["heads"])
+        return any(line.startswith(SYNTHETIC) for line in lines)
+
+    def _need_heads(self) -> None:
+        if not self.head_sets:
+            raise HeadsError(f"{self.path} has no heads", "add some with `seal-store heads add`")
+
+    def cnn(self) -> Beluga:
+        """The CNN, on CPU."""
+        return read_cnn(self.group, self.config)
+
+    @property
+    def head_sets(self) -> list[str]:
+        """Names of the head sets, in context order."""
+        return [entry["name"] for entry in self.attributes["heads"]]
+
+    def heads(self, names: list[str] | None = None) -> list[HeadSet]:
+        """Head sets by name, in the store's order; all by default.
+
+        Raises :class:`HeadsError` for a name that is not there.
+        """
+        for name in names or ():
+            if name not in self.head_sets:
+                raise HeadsError(
+                    f"{self.path}: no head set {name!r}", f"it has {', '.join(self.head_sets)}"
+                )
+        return read_heads(self.group, names or self.head_sets)
+
+    def contexts(self) -> tuple[np.ndarray, np.ndarray]:
+        """``context_name`` and ``context_set``, one entry a context."""
+        return self.column("context_name"), self.column("context_set")
+
+
+def sequence_start(tss: int) -> int:
+    """0-based coordinate of the first stored base of a gene."""
+    return tss + SEQUENCE_OFFSET - 1
+
+
+def grid_slice(grid: Grid, tss: int, strand: int) -> slice:
+    """Where all windows of a gene lie in its stored sequence.
+
+    Raises :class:`ValueError` if they do not fit.
+    """
+    start = grid.first_start(tss, strand) - sequence_start(tss)
+    end = start + grid.run_length(grid.bins)
+    if start < 0 or end > SEQUENCE_LENGTH:
+        raise ValueError(f"a grid from {grid.first_offset} does not fit the stored sequence")
+    return slice(start, end)
+
+
+def read_cnn(group: zarr.Group, config: CnnConfig) -> Beluga:
+    """The CNN of a store, finished or not."""
+    keys = [f"{name}_{part}" for name in LAYERS for part in ("weight", "bias")]
+    arrays = {key: read(get(group, f"cnn/{key}")) for key in keys}
+    return Beluga(config, {key: torch.from_numpy(value) for key, value in arrays.items()})
+
+
+def read_heads(group: zarr.Group, names: list[str]) -> list[HeadSet]:
+    """Head sets of a store, finished or not, in the order of its attributes."""
+    attributes: Any = group.attrs[ATTRIBUTE]
+    sets = []
+    for entry in attributes["heads"]:
+        name = entry["name"]
+        if name not in names:
+            continue
+        arrays = {key: read(get(group, f"heads/{name}/{key}")) for key in ARRAYS}
+        contexts = tuple(str(c) for c in read(get(group, f"heads/{name}/context")))
+        sets.append(HeadSet(name, contexts, **arrays, summary=entry.get("summary", {})))
+    return sets

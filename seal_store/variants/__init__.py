@@ -1,0 +1,1 @@
+"""Files and notations -> records -> alleles."""

@@ -1,0 +1,234 @@
+"""BCF, read by cyvcf2 in a process of its own: should that die, it is an error message here.
+
+The parent decompresses and sends plain BCF; the child answers with a line a record, ``V`` and
+the columns CHROM, POS (1-based), ID, REF, ALT (or ``V`` and each line of it all as VCF), and at
+the end ``E`` and how many there were.
+Without that last line the records are not all there. ``X`` and a message ends them early.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Thread
+from typing import IO, Any, cast
+
+from seal_store.common.extras import require
+from seal_store.errors import VariantError, printable
+from seal_store.variants.lines import DAMAGE, Line, damaged, text_lines, whole_lines
+
+MAGIC = b"BCF"
+MAX_HEADER = 1 << 28
+MAX_CONTIGS = 1 << 20
+MEMORY = 4 << 30
+"""Bytes of address space that the child may take."""
+
+_BREAKS = frozenset("\t\n\r\0")
+
+
+def bcf_records(handle: io.BufferedReader[Any], where: str, header: bytes = b"") -> Iterator[Line]:
+    """Records of BCF as five tab-separated columns, numbered from 1.
+
+    ``header`` is sent before what ``handle`` gives. Genotypes and INFO are not looked at. Memory
+    does not grow with the file. Raises :class:`VariantError` if the child fails in any way.
+    """
+    return _from_child(handle, where, header, "columns")
+
+
+def bcf_text(handle: io.BufferedReader[Any], where: str) -> Iterator[tuple[int, bytes]]:
+    """Header and records of BCF as lines of VCF, numbered from 1.
+
+    Memory does not grow with the file. Raises :class:`VariantError` if the child fails.
+    """
+    for number, text, _ in _from_child(handle, where, b"", "lines"):
+        yield number, text.encode("utf-8", "surrogateescape")
+
+
+def _from_child(
+    handle: io.BufferedReader[Any], where: str, header: bytes, what: str
+) -> Iterator[Line]:
+    """``what``: the first five ``columns`` of each record, or all ``lines``."""
+    require("htslib", "reading BCF")
+    # One BLAS thread: its buffers, one a core, would count against the child's address space.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(  # noqa: S603 - this interpreter, this module
+            [sys.executable, "-P", "-m", __name__, what],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env=environment,
+        )
+        pump = _Pump(handle, header, cast(IO[bytes], child.stdin))
+        answer = cast("io.BufferedReader[Any]", child.stdout)
+        end = _End()
+        try:
+            pump.start()
+            lines = text_lines(answer, where) if what == "columns" else _vcf(answer, where)
+            yield from _answered(lines, end)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(10)  # it has closed its end; how did it go?
+        finally:
+            child.kill()
+            code = child.wait()
+            answer.close()
+            pump.join(1.0)
+        if pump.error is not None:
+            raise damaged(where, "record", end.count, pump.error) from pump.error
+        if not end.complete:
+            raise VariantError(
+                f"{where}: BCF cannot be read after record {end.count}: "
+                + (end.problem or _last_words(code, said)),
+                "if it is damaged, copy or make it again",
+            )
+
+
+@dataclass
+class _End:
+    """How the child's answer ended."""
+
+    count: int = 0
+    complete: bool = False
+    problem: str = ""
+
+
+def _vcf(answer: io.BufferedReader[Any], where: str) -> Iterator[Line]:
+    for number, line in whole_lines(answer, where):
+        yield number, line.rstrip(b"\n").decode("utf-8", "surrogateescape"), line.endswith(b"\n")
+
+
+def _answered(lines: Iterable[Line], end: _End) -> Iterator[Line]:
+    """Records of the child's answer, each only when the next line shows that it is whole."""
+    held: Line | None = None
+    for _, text, whole in lines:
+        if held is not None:
+            end.count += 1
+            yield held
+            held = None
+        if text[:1] == "V":
+            held = (end.count + 1, text[1:], whole)
+            continue
+        end.complete = text == f"E{end.count}"
+        end.problem = printable(text[1:200]) if text[:1] == "X" else ""
+        return
+
+
+def _last_words(code: int, said: IO[bytes]) -> str:
+    said.seek(0, os.SEEK_END)
+    said.seek(max(0, said.tell() - 2_000))
+    lines = said.read().decode("utf-8", "replace").split("\n")
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
+    return f"the process that reads it ended ({name})" + (f": {printable(last[:200])}" * bool(last))
+
+
+class _Pump(Thread):
+    """Sends bytes to the child; ``error`` is what reading them raised."""
+
+    def __init__(self, source: io.BufferedReader[Any], header: bytes, sink: IO[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.source, self.header, self.sink = source, header, sink
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Until the source ends or the child does."""
+        try:
+            block = self.header or self.source.read1(1 << 16)
+            while block:
+                self.sink.write(block)
+                block = self.source.read1(1 << 16)
+        except DAMAGE as error:
+            self.error = error
+        except (OSError, ValueError):
+            pass  # the child is gone; what it said last tells why
+        finally:
+            with suppress(OSError):
+                self.sink.close()
+
+
+def read_header(handle: io.BufferedReader[Any], where: str) -> tuple[bytes, list[str]]:
+    """The bytes of a BCF header, and the names of its contigs by index.
+
+    Raises :class:`VariantError` if it is cut short, damaged or not BCF 2.
+    """
+    wrong = VariantError(f"{where}: BCF header is damaged", "copy or make it again")
+    try:
+        start = handle.read(9)
+        length = struct.unpack("<I", start[5:])[0] if len(start) == 9 else 0
+        text = handle.read(length) if length <= MAX_HEADER else b""
+    except DAMAGE as error:
+        raise damaged(where, "record", 0, error) from error
+    if start[:4] != MAGIC + b"\2" or not length or len(text) != length:
+        raise wrong
+    names: dict[int, str] = {}
+    for line in text.rstrip(b"\0").decode("utf-8", "replace").splitlines():
+        if line.startswith("##contig=<"):
+            fields = dict(
+                part.split("=", 1) for part in line[10:].rstrip(">").split(",") if "=" in part
+            )
+            place = fields.get("IDX", str(len(names)))
+            if not (place.isascii() and place.isdigit() and len(place) < 10):
+                raise wrong
+            if int(place) >= MAX_CONTIGS:
+                raise wrong
+            names[int(place)] = fields.get("ID", "")
+    return start + text, [names.get(i, "") for i in range(max(names, default=-1) + 1)]
+
+
+def _columns(record: Any) -> str:
+    fields = (record.CHROM, str(record.POS), record.ID or ".", record.REF or ".")
+    line = "\t".join((*fields, ",".join(record.ALT) or "."))
+    if line.count("\t") != 4 or not _BREAKS.isdisjoint(line.replace("\t", "")):
+        raise ValueError("a tab or the end of a line within a column")
+    if any("," in alt for alt in record.ALT):
+        raise ValueError("a comma within an allele")
+    return line
+
+
+def _child(*, whole: bool) -> None:
+    """Read BCF on stdin, write the answer on stdout: columns of records, or ``whole`` lines."""
+    import resource
+
+    for limit, size in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # a lower one is set already
+            resource.setrlimit(limit, (size, size))
+    from cyvcf2 import VCF
+
+    count = 0
+    out = sys.stdout
+    out.reconfigure(encoding="utf-8", errors="replace", newline="\n")  # type: ignore[union-attr]
+    try:
+        records = VCF("-")
+        if whole:
+            for line in records.raw_header.rstrip("\n").split("\n"):
+                out.write(f"V{line}\n")
+                count += 1
+        for record in records:
+            line = _columns(record)
+            if whole:
+                line = str(record).removesuffix("\n")
+                if not _BREAKS.isdisjoint(line.replace("\t", "")):
+                    raise ValueError("the end of a line within a column")
+            out.write(f"V{line}\n")
+            count += 1
+    except BrokenPipeError:
+        os._exit(1)  # the parent has gone; nothing is left to flush
+    except Exception as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        out.write(f"X{words}\n")
+    else:
+        out.write(f"E{count}\n")
+    out.flush()
+    os._exit(0)  # without htslib's destructors
+
+
+if __name__ == "__main__":
+    _child(whole=sys.argv[1:] == ["lines"])

@@ -1,0 +1,370 @@
+"""Variants of one assembly brought to the assembly of a store, by a chain file.
+
+Positions on chains are 0-based here. "Source" is the assembly of the variants, "target" that of
+the store. (The chain format calls the former target and the latter query.)
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seal_store.common.extras import require
+from seal_store.common.files import file_sha256
+from seal_store.errors import LiftoverError
+from seal_store.reference.assembly import check_name, check_variants
+from seal_store.reference.contigs import (
+    UNKNOWN,
+    assembly_of_lengths,
+    called,
+    differ,
+    resolve_contig,
+)
+from seal_store.reference.fasta import reverse_complement
+from seal_store.reference.gene_table import GeneTable
+from seal_store.store.layout import SEQUENCE_LENGTH
+from seal_store.store.store import Store, sequence_start
+from seal_store.variants.alleles import SCORABLE, Allele, classify, trim
+
+LIFTED, SWAPPED = "lifted", "swapped"
+SEQUENCES = 32
+"""Genes whose sequence is kept at hand."""
+
+LINE_BYTES = 4_096
+HINT = "give a .chain or .chain.gz file in UCSC's format"
+
+
+@dataclass(frozen=True, slots=True)
+class LiftedAllele(Allele):
+    """An allele on the target, as it is evaluated: ``ref`` is what the target has.
+
+    ``source`` is the allele as it was read. If ``swapped``, the target has the source's ALT:
+    ``ref`` and ``alt`` here are exchanged, and the source's effect is minus this one's; ``kind``
+    stays that of the source's change.
+    ``reverse`` says whether it lies on the other strand there.
+    """
+
+    source: Allele = field(kw_only=True)
+    swapped: bool = False
+    reverse: bool = False
+
+    @property
+    def status(self) -> str:
+        """``lifted`` or ``swapped``, with ``_reverse`` where it is on the other strand."""
+        return (SWAPPED if self.swapped else LIFTED) + ("_reverse" if self.reverse else "")
+
+    def __str__(self) -> str:
+        return f"{self.source}, lifted to {self.contig}:{self.pos}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a base of the source stands on the target."""
+
+    contig: str
+    start: int
+    forward: bool
+
+
+class Lifter:
+    """Lifts alleles by a chain file onto the genome of ``store``.
+
+    The target's bases are those that the store has: the 45 kb around each computed gene. An
+    allele elsewhere is lifted without being compared to them; it gets no score anyway. Raises
+    :class:`LiftoverError` if the file is missing, damaged or of other assemblies.
+    """
+
+    def __init__(self, chain: str | Path, store: Store) -> None:
+        require("liftover", "--liftover")
+        self.path = Path(chain)
+        self.sources, targets = _sizes(self.path)
+        _check_target(self.path, targets, store)
+        self._chain = _open(self.path)
+        self._assembly = assembly_of_lengths(self.sources)
+        self._contigs: dict[str, str | None] = {}
+        self._bases = _Bases(store)
+
+    def describe(self) -> dict[str, str]:
+        """What results say of it: name and SHA-256 of the chain file."""
+        return {"chain": self.path.name, "sha256": file_sha256(self.path)}
+
+    def check_variants(self, where: str | Path, header: Mapping[str, int]) -> None:
+        """Refuse variants whose ``##contig`` lines are of another assembly than the chain's."""
+        check_variants(
+            where,
+            header,
+            self._assembly,
+            self.sources,
+            f"what {self.path} lifts from",
+            "give a chain file from their assembly to the store's",
+        )
+
+    def __call__(self, allele: Allele) -> Allele:
+        """The allele on the target; one that cannot be lifted has a ``kind`` that says why.
+
+        These kinds are ``liftover_unmapped``, ``liftover_ambiguous``, ``liftover_split`` and
+        ``liftover_gap``.
+        """
+        if allele.kind not in SCORABLE:
+            return allele
+        contig = self._contig(allele.contig)
+        if contig is None:
+            return replace(allele, kind="liftover_unmapped", problem="no chain from this contig")
+        if len(allele.ref) == len(allele.alt):
+            return self._same_length(allele, contig)
+        return self._indel(allele, contig)
+
+    def _contig(self, name: str) -> str | None:
+        if name not in self._contigs:
+            if len(self._contigs) > 100_000:
+                self._contigs.clear()
+            check_name(name, self._assembly, f"{self.path} lifts from")
+            self._contigs[name] = resolve_contig(name, self.sources)
+        return self._contigs[name]
+
+    def _same_length(self, allele: Allele, contig: str) -> Allele:
+        """SNVs and MNVs: every base of REF has its place, one beside the other."""
+        start = allele.pos - 1
+        place = self._stretch(contig, start, start + len(allele.ref))
+        if isinstance(place, str):
+            return replace(allele, kind=place)
+        ref, alt = allele.ref, allele.alt
+        if not place.forward:
+            ref, alt = _reverse(ref), _reverse(alt)
+        own = self._bases(place.contig, place.start, place.start + len(ref))
+        swapped = own == alt
+        return _lifted(allele, place, place.start + 1, ref, alt, swapped=swapped)
+
+    def _indel(self, allele: Allele, contig: str) -> Allele:
+        """Indels: between the places of the bases beside the change stands REF, or ALT.
+
+        Aligned bases on both sides are asked for as far as the indel could be shifted: within a
+        repeat the chain may have its gap at another end than the variant.
+        """
+        change = trim(allele.pos, allele.ref, allele.alt)
+        prefix = change.start - allele.pos + 1
+        ref, alt = allele.ref[prefix : prefix + change.length], change.alt
+        before = self._stretch(contig, change.start - max(prefix, 1), change.start)
+        after = self._base(contig, change.end)
+        if isinstance(before, str) or isinstance(after, str):
+            reason = before if isinstance(before, str) else str(after)
+            return replace(allele, kind="liftover_gap" if "unmapped" in reason else reason)
+        if (before.contig, before.forward) != (after.contig, after.forward):
+            return replace(allele, kind="liftover_split")
+        if before.forward:
+            start, end = before.start + max(prefix, 1), after.start
+        else:
+            start, end = after.start + 1, before.start
+            ref, alt = _reverse(ref), _reverse(alt)
+        if not start <= end <= start + max(len(ref), len(alt)):
+            return replace(allele, kind="liftover_gap")
+        own = self._bases(before.contig, start, end)
+        swapped = own == alt if own is not None else end - start == len(alt)
+        if not swapped and end - start != len(ref):
+            return replace(allele, kind="liftover_gap")
+        back, on = 0, 0
+        if own in (ref, alt) and not (ref and alt):  # bases that are not there have one place
+            back, on = self._shifts(before.contig, start, end, ref or alt)
+        if not swapped:
+            ahead, behind = (back, on) if before.forward else (on, back)
+            around = change.start - 1 - ahead, change.end + 1 + behind
+            if isinstance(self._stretch(contig, *around), str):
+                return replace(allele, kind="liftover_gap")
+        if before.forward:
+            pos = start - prefix + 1
+            return _lifted(allele, before, pos, allele.ref, allele.alt, swapped=swapped)
+        if ref and alt:
+            return _lifted(allele, before, start + 1, ref, alt, swapped=swapped)
+        start -= back  # leftmost, and after its anchor, as VCF has it
+        anchor = (self._bases(before.contig, start - 1, start + back) or "N").ljust(back + 1, "N")
+        ref, alt = ((anchor[1:] + part)[: len(part)] for part in (ref, alt))
+        ref, alt = anchor[0] + ref, anchor[0] + alt
+        return _lifted(allele, before, start, ref, alt, swapped=swapped)
+
+    def _shifts(self, contig: str, start: int, end: int, unit: str) -> tuple[int, int]:
+        """How far to the left and to the right ``unit`` could stand just as well."""
+        size = 2 * len(unit) + 200
+        left = self._bases(contig, start - size, start)
+        right = self._bases(contig, end, end + size)
+        if left is None or right is None:
+            return 0, 0
+        return _shift(left[::-1], unit[::-1]), _shift(right, unit)
+
+    def _stretch(self, contig: str, start: int, end: int) -> _Place | str:
+        """Where ``[start, end)`` stands if it does so in one piece, else why not."""
+        first = self._base(contig, start)
+        if isinstance(first, str):
+            return first
+        step = 1 if first.forward else -1
+        for i in range(1, end - start):
+            place = self._base(contig, start + i)
+            if isinstance(place, str):
+                return place
+            expected = _Place(first.contig, first.start + i * step, first.forward)
+            if place != expected:
+                return "liftover_split"
+        if first.forward:
+            return first
+        return _Place(first.contig, first.start - (end - start) + 1, forward=False)
+
+    def _base(self, contig: str, position: int) -> _Place | str:
+        """Where a base stands; why not, if it does so nowhere or in several places."""
+        if position < 0:
+            return "liftover_unmapped"
+        found = set(self._chain.query(contig, position))
+        if not found:
+            return "liftover_unmapped"
+        if len(found) > 1:
+            return "liftover_ambiguous"
+        name, start, strand = found.pop()
+        return _Place(name, start, strand == "+") if start >= 0 else "liftover_unmapped"
+
+
+def is_swapped(allele: Allele) -> bool:
+    """Whether an allele was lifted and stands with REF and ALT exchanged."""
+    return isinstance(allele, LiftedAllele) and allele.swapped
+
+
+def source_columns(alleles: Sequence[Allele]) -> dict[str, np.ndarray]:
+    """The columns of :data:`seal_store.store.layout.LIFTED`, one entry an allele."""
+    lifted = [allele for allele in alleles if isinstance(allele, LiftedAllele)]
+    sources = [allele.source for allele in lifted]
+    text = np.dtypes.StringDType()
+    return {
+        "source_contig": np.array([a.contig for a in sources], text),
+        "source_pos": np.array([a.pos for a in sources], np.int64),
+        "source_ref": np.array([a.ref for a in sources], text),
+        "source_alt": np.array([a.alt for a in sources], text),
+        "liftover": np.array([a.status for a in lifted], text),
+    }
+
+
+class _Bases:
+    """Bases of the target, from the sequences of a store's computed genes."""
+
+    def __init__(self, store: Store) -> None:
+        table = store.table
+        rows = np.array([table.row(str(gene)) for gene in store.gene_id])
+        columns = (table.gene_id, table.symbol, table.contig, table.strand, table.tss)
+        self._genes = GeneTable(*(c[rows] for c in (*columns, table.gene_type)))
+        self._sequence = lru_cache(SEQUENCES)(lambda gene: store.sequence(gene).tobytes())
+
+    def __call__(self, contig: str, start: int, end: int) -> str | None:
+        """``[start, end)`` if a computed gene's sequence holds it all, else None."""
+        name = self._genes.contig_name(contig)
+        gene = self._genes.nearest(name, (start + end) // 2 + 1) if name is not None else None
+        if gene is None:
+            return None
+        first = sequence_start(int(self._genes.tss[gene]))
+        if start < first or end > first + SEQUENCE_LENGTH:
+            return None
+        return str(self._sequence(gene)[start - first : end - first], "ascii")
+
+
+def _lifted(
+    source: Allele, place: _Place, pos: int, ref: str, alt: str, *, swapped: bool
+) -> LiftedAllele:
+    kind = classify(ref, alt) if "N" not in ref else source.kind
+    if swapped:
+        ref, alt = alt, ref
+    return LiftedAllele(
+        source.line,
+        place.contig,
+        pos,
+        source.id,
+        ref,
+        alt,
+        kind,
+        source=source,
+        swapped=swapped,
+        reverse=not place.forward,
+    )
+
+
+def _shift(bases: str, unit: str) -> int:
+    """How many bases a change by ``unit`` can be shifted along ``bases`` without a difference."""
+    for i, base in enumerate(bases):
+        if base != unit[i % len(unit)]:
+            return i
+    return len(bases)
+
+
+def _reverse(bases: str) -> str:
+    return reverse_complement(bases.encode("ascii")).decode("ascii")
+
+
+def _open(path: Path) -> Any:
+    from liftover import ChainFile
+
+    try:
+        return ChainFile(str(path))
+    except (ValueError, RuntimeError, OSError) as error:
+        problem = (str(error).splitlines() or ["damaged"])[0][:120]
+        raise LiftoverError(f"{path}: not a chain file ({problem})", HINT) from error
+
+
+def _sizes(path: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """Lengths in bp of the source's and of the target's contigs, from the chains' headers.
+
+    Raises :class:`LiftoverError` with file and line for a header that is not as it should be.
+    """
+    sources: dict[str, int] = {}
+    targets: dict[str, int] = {}
+    if not path.is_file():
+        raise LiftoverError(f"chain file not found: {path}", "check --liftover")
+    try:
+        with path.open("rb") as raw:
+            compressed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            handle = gzip.GzipFile(fileobj=raw) if compressed else raw
+            for number, line in enumerate(iter(partial(handle.readline, LINE_BYTES), b""), 1):
+                if len(line) == LINE_BYTES:
+                    raise LiftoverError(f"{path}:{number}: too long a line", HINT)
+                if line.startswith(b"chain"):
+                    _header(f"{path}:{number}", line, sources, targets)
+    except (OSError, EOFError, zlib.error) as error:
+        raise LiftoverError(f"{path}: cannot be read ({error})", "copy it again") from error
+    if not sources:
+        raise LiftoverError(f"{path}: no chain in it", HINT)
+    return sources, targets
+
+
+def _header(where: str, line: bytes, sources: dict[str, int], targets: dict[str, int]) -> None:
+    """Take a chain's header: ``chain score``, five fields of each side, ``id``."""
+    fields = line.decode("utf-8", "replace").split()
+    if len(fields) != 13 or fields[4] != "+" or fields[9] not in ("+", "-"):
+        raise LiftoverError(f"{where}: not a chain's header", HINT)
+    for sizes, (name, *numbers) in ((sources, fields[2:7]), (targets, fields[7:12])):
+        size, start, end = (_integer(numbers[i], where) for i in (0, 2, 3))
+        if sizes.setdefault(name, size) != size or not 0 <= start <= end <= size:
+            raise LiftoverError(f"{where}: {name[:40]} {start}-{end} does not fit its length", HINT)
+
+
+def _integer(text: str, where: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise LiftoverError(f"{where}: {text[:40]!r} is not a position", HINT)
+    return int(text)
+
+
+def _check_target(path: Path, targets: Mapping[str, int], store: Store) -> None:
+    """Refuse a chain to another genome than the store's."""
+    lengths: dict[str, int] = store.attributes["genome"]["contigs"]
+    own, found = store.attributes["assembly"], assembly_of_lengths(targets)
+    hint = "give a chain file to the store's assembly; its name ends in To and that assembly"
+    if differ(own, found):
+        raise LiftoverError(f"{path} lifts to {called(found)}, the store is {called(own)}", hint)
+    for name, length in lengths.items():
+        other = resolve_contig(name, targets)
+        if other is not None and targets[other] != length and UNKNOWN in (own, found):
+            raise LiftoverError(
+                f"{path} lifts to {other} of {targets[other]} bp, the store's {name} has "
+                f"{length} bp",
+                hint,
+            )
