@@ -1,3 +1,5 @@
+"""Changes of an allele equal to whole windows: every position, edges, N, any stretch."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

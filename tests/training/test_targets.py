@@ -1,3 +1,5 @@
+"""Expression tables, targets, gene weights and the split, by hand and by pandas."""
+
 from __future__ import annotations
 
 import csv
