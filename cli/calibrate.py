@@ -56,7 +56,7 @@ def calibrate(
     the background stand in STORE.background.zarr meanwhile: up to 4 bytes a variant and context.
     """
     from seal_store.run.calibrate import calibrate
-    from seal_store.scoring.scorer import ScoreOptions
+    from seal_store.scoring.options import ScoreOptions
     from seal_store.store.store import Store
 
     with Meter(quiet=quiet) as progress:

@@ -26,7 +26,8 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
     from seal_store.exporting.render import export
     from seal_store.results.group import Results
     from seal_store.run.scores import write_scores
-    from seal_store.scoring.scorer import ScoreOptions, Scorer
+    from seal_store.scoring.options import ScoreOptions
+    from seal_store.scoring.scorer import Scorer
     from seal_store.store.store import Store
     from seal_store.synthetic import write_world
     from seal_store.variants.alleles import read_variants

@@ -304,7 +304,7 @@ def _check(out: Path, *, calibrated: bool) -> None:
 
 
 def _score_options(common: dict[str, Any], **more: Any) -> Any:
-    from seal_store.scoring.scorer import ScoreOptions
+    from seal_store.scoring.options import ScoreOptions
 
     names = ("scheme", "heads", "calibrated", "batch", "device", "tf32")
     contexts = _options.names(common["contexts"])
@@ -357,7 +357,7 @@ def _run(
     if scorer.attributor is not None:
         facts["attribution"] = facts_of(scorer)
     if common["verbose"]:
-        delta = scorer.evaluator.delta
+        delta = scorer.engine.evaluator.delta
         facts["engine"] = {"shared_stretches": delta.shared, "cones": delta.alone}
     click.echo(json.dumps(facts) if common["as_json"] else summary(facts))
 

@@ -15,18 +15,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seal_store.api import open, open_results, score
+    from seal_store.api import build, open, open_results, score
+    from seal_store.building.plan import BuildOptions
     from seal_store.errors import SealStoreError
     from seal_store.results.group import Results
+    from seal_store.scoring.options import ScoreOptions
+    from seal_store.scoring.scorer import Scorer
     from seal_store.store.frames import to_frame
     from seal_store.store.store import Store
+    from seal_store.variants.alleles import read_variants
 
 __all__ = [
     "open",
     "open_results",
     "score",
     "to_frame",
+    "read_variants",
+    "build",
     "Store",
+    "Scorer",
+    "ScoreOptions",
+    "BuildOptions",
     "Results",
     "SealStoreError",
     "__version__",
@@ -43,7 +52,12 @@ _MODULES = {
     "open_results": "api",
     "score": "api",
     "to_frame": "store.frames",
+    "read_variants": "variants.alleles",
+    "build": "api",
     "Store": "store.store",
+    "Scorer": "scoring.scorer",
+    "ScoreOptions": "scoring.options",
+    "BuildOptions": "building.plan",
     "Results": "results.group",
     "SealStoreError": "errors",
 }

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from seal_store.run.scores import write_scores
-from seal_store.scoring import scorer
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring import reading
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import layout, manifest
 from seal_store.store.store import Store
 from seal_store.variants.alleles import read_variants
@@ -29,7 +30,7 @@ def small_chunks() -> None:
     import torch
 
     torch.set_num_threads(1)
-    scorer.ALLELES_PER_CHUNK = 4
+    reading.ALLELES_PER_CHUNK = 4
     layout.VARIANTS_PER_CHUNK = 8
 
 

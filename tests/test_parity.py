@@ -14,8 +14,8 @@ from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions
 from seal_store.results.group import Results
 from seal_store.run.scores import write_scores
-from seal_store.scoring.attribution import AttributionOptions
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import AttributionOptions, ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.variants.alleles import read_variants
 

@@ -33,9 +33,11 @@ from seal_store.common.lock import hold
 from seal_store.common.prefetch import ahead
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError, ProfileError, StoreError, UnfinishedError
-from seal_store.model.beluga import Beluga, CnnConfig
+from seal_store.model.beluga import Beluga
+from seal_store.model.config import CnnConfig
 from seal_store.model.grid import Grid, aggregate
-from seal_store.model.heads import Heads, HeadSet, load_heads
+from seal_store.model.head_set import HeadSet
+from seal_store.model.heads import Heads, load_heads
 from seal_store.model.labels import context_labels
 from seal_store.model.sweep import sweep
 from seal_store.model.trunk import Trunk

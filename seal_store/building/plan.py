@@ -26,9 +26,11 @@ from seal_store.errors import (
     OutputError,
     ProfileError,
 )
-from seal_store.model.beluga import Beluga, CnnConfig, load_cnn
+from seal_store.model.beluga import Beluga, load_cnn
+from seal_store.model.config import CnnConfig
 from seal_store.model.grid import MAX_DISTANCE, Grid
-from seal_store.model.heads import HeadSet, check_cnn, load_heads
+from seal_store.model.head_set import HeadSet
+from seal_store.model.heads import check_cnn, load_heads
 from seal_store.model.labels import feature_labels
 from seal_store.reference.assembly import check_variants
 from seal_store.reference.contigs import assemblies_that_hold, called, differ
@@ -293,7 +295,7 @@ def check_heads(
     """Raise :class:`HeadsError` if a set does not fit the CNN or its name is not usable.
 
     ``cnn`` is the CNN's SHA-256. Seal's own head sets do not say which features they take in
-    which order; those that were trained from a store do (:data:`seal_store.model.heads.CNN`).
+    which order; those that were trained from a store do (:data:`seal_store.model.head_set.CNN`).
     """
     expected = 2 * len(grid.rates) * config.features
     seen = list(present)

@@ -19,7 +19,7 @@ from seal_store.common.device import inference
 from seal_store.common.progress import Progress
 from seal_store.errors import StoreError
 from seal_store.model.beluga import Beluga
-from seal_store.model.heads import HeadSet
+from seal_store.model.head_set import HeadSet
 from seal_store.model.labels import context_labels
 from seal_store.reference.fasta import one_hot
 from seal_store.store.layout import STORE, read
@@ -47,7 +47,7 @@ class Genes:
         self.report, self.place, self.genes = opened.report, opened.place, opened.genes
         self.group, self.attributes = opened.group, opened.attributes
         self.full, self.windows, self.rng = full, windows, rng
-        self.store = Store.of(opened.path, opened.group, opened.attributes)
+        self.store = Store(opened.path, (opened.group, opened.attributes))
 
     def check(self, progress: Progress) -> None:
         """Everything, in turn; a part whose inputs cannot be read is skipped, with the reason."""

@@ -15,7 +15,7 @@ from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results.group import Results
 from seal_store.scoring.calibration import GROUP, uncalibrated
 from seal_store.scoring.needs import describe_needs
-from seal_store.scoring.scorer import SCHEMES
+from seal_store.scoring.options import SCHEMES
 from seal_store.store import manifest
 from seal_store.store.layout import ATTRIBUTION, CALIBRATED, RESULTS, STORE
 from seal_store.store.store import Store

@@ -172,7 +172,7 @@ class _Repair:
         attributes = self._attributes()
         expected = expected_arrays(attributes)
         group = guard.open_group(self.path, metadata, expected, self.report.listed)
-        return Store.of(self.path, group, attributes)
+        return Store(self.path, (group, attributes))
 
     def labels(self) -> None:
         """Labels that follow from the gene table, the grid and the heads."""

@@ -22,7 +22,10 @@ from seal_store.exporting.tsv import write_tsv
 from seal_store.exporting.vcf import Annotated, annotate, check_input
 from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter
 from seal_store.results.view import EVERYTHING, Selection, View
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.assign import Assigner
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.reading import Reader
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.store import Store
 from seal_store.variants.alleles import SCORABLE, Allele
@@ -153,14 +156,13 @@ class RenderedWriter(ZarrWriter):
     ) -> None:
         check_form(out, form)
         super().__init__(out, scorer, overwrite=overwrite, state=state)
-        self.form, self.reason = form, scorer.reason
+        self.form, self.reason = form, scorer.reader.reason
         self.done = Exported(0)
 
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write the output from what was collected, and rename it into place."""
-        self.flush()
         self.group.attrs[ATTRIBUTE] = attributes
-        view = View(Results.unpublished(self.partial, attributes), self.form.selection)
+        view = View(self.results(attributes), self.form.selection)
         try:
             files, self.done = _render(view, self.partial, self.out, self.form, self.reason, silent)
         except InputError as error:  # scored already: what was computed must stay
@@ -253,5 +255,7 @@ def _reasons(results: Results, path: Path | None) -> Callable[[Allele], str]:
     made_with = {name: results.attributes[name] for name in names}
     if made_with["ref_mismatch"] == "error":  # of alleles outside the regions of the run
         made_with["ref_mismatch"] = "skip"
-    options = ScoreOptions(device="cpu", **made_with)
-    return Scorer(store, options, results.attributes.get("gene")).reason
+    options = ScoreOptions(**made_with)
+    everywhere, gene = options.genes == "all", results.attributes.get("gene")
+    assign = Assigner(store, options.max_distance, all_genes=everywhere, gene=gene)
+    return Reader(store, options, assign).reason

@@ -32,16 +32,9 @@ from torch import Tensor
 
 from seal_store.common.device import to_device
 from seal_store.model.beluga import Beluga
+from seal_store.model.cone import BASES_AT_ONCE, BLOCK, CONE, CONE_BEFORE, STEP
 from seal_store.model.trunk import Trunk
 from seal_store.reference.fasta import reverse_complement
-
-BLOCK = 16
-CONE_BEFORE = 304
-CONE = 622
-STEP = 200
-
-BASES_AT_ONCE = 160_000
-"""Bases whose activations are held at once on a CPU."""
 
 BYTES_PER_BASE = 13 * 4 * 320
 """On CUDA: of 320 float32 channels, about five activations are alive at a base of the first layers

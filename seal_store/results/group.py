@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from zipfile import BadZipFile
@@ -18,7 +17,6 @@ import zarr
 from seal_store.common.files import file_sha256, sync
 from seal_store.errors import FormatError, OutputError
 from seal_store.results import journal
-from seal_store.scoring.attribution import CLOSED
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.scorer import Scorer
 from seal_store.store import frames, manifest
@@ -38,7 +36,7 @@ from seal_store.store.layout import (
     spec,
     texts,
 )
-from seal_store.store.store import check_attributes, consolidate, software
+from seal_store.store.store import check_attributes, consolidate
 from seal_store.store.untrusted import Expected
 
 if TYPE_CHECKING:
@@ -51,57 +49,18 @@ ANY_LENGTH = ("id", "ref", "alt", "source_ref", "source_alt")
 COLUMNS = tuple(entry.name for entry in RESULTS if entry.dims == ("variant",))
 
 
-def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
-    """Attributes of results: how they were computed and from what, without the counts.
+def result_attributes(made: Mapping[str, Any], variants: str, command: str) -> dict[str, Any]:
+    """Attributes of results but the counts; ``made`` is :meth:`Scorer.provenance`.
 
     ``variants`` names the input; where it is a file, its SHA-256 is among them.
     """
-    options, store = scorer.options, scorer.store
     file = Path(variants)
     return {
         "results_version": RESULTS_VERSION,
-        "scheme": options.scheme,
-        "genes": options.genes,
-        "max_distance": options.max_distance,
-        "ref_mismatch": options.ref_mismatch,
-        "gene": scorer.gene,
-        "device": str(scorer.device),
-        "tf32": options.tf32,
-        "attribution": attribution_attributes(scorer),
-        "calibration": scorer.calibration.source if scorer.calibration else None,
+        **made,
         "variants": variants,
         "variants_sha256": file_sha256(file) if file.is_file() else None,
-        "liftover": scorer.lifter.describe() if scorer.lifter else None,
-        "store": {
-            "path": str(store.path.resolve()),
-            "sha256": store.sha256,
-            "synthetic": store.synthetic,
-            "assembly": store.attributes["assembly"],
-            "grid": store.attributes["grid"],
-            "cnn_sha256": store.attributes["cnn"]["sha256"],
-            "heads": {h["name"]: h["sha256"] for h in store.attributes["heads"]},
-        },
-        "software": software(),
         "command": command,
-    }
-
-
-def attribution_attributes(scorer: Scorer) -> dict[str, Any] | None:
-    """How attributions are made; None without any."""
-    if scorer.attributor is None:
-        return None
-    options = scorer.attributor.options
-    sampled = options.method not in CLOSED
-    return {
-        "method": options.method,
-        "targets": len(scorer.attributor.targets),
-        "samples": options.sample_count(scorer.attributor.features) if sampled else None,
-        "seed": options.seed if sampled else None,
-        "top_features": options.top_features,
-        "by": list(options.by),
-        "dtype": options.dtype,
-        "device": str(scorer.device),
-        "captum": version("captum") if sampled else None,
     }
 
 
@@ -120,7 +79,7 @@ class Writer(Protocol):
         """Bring all rows so far to the disk; what a writer needs to go on, JSON-ready."""
 
     def publish(self, attributes: dict[str, Any]) -> None:
-        """Finish; ``attributes`` are those of :func:`describe` with ``counts``."""
+        """Finish; ``attributes`` are those of :func:`result_attributes` with ``counts``."""
 
     def close(self) -> None:
         """Let go of what is open; what was written stays."""
@@ -285,6 +244,12 @@ class ZarrWriter:
         """Write what is held."""
         self._rows.flush()
 
+    def results(self, attributes: dict[str, Any]) -> Results:
+        """All rows so far, to read before they are published."""
+        self._rows.flush()
+        group = zarr.open_group(str(self.partial), mode="r", use_consolidated=False)
+        return Results(self.partial, (group, attributes))
+
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write what is held, the attributes and the manifest; rename into place."""
         self._rows.flush()
@@ -334,9 +299,18 @@ class Results:
     of alleles that were not scored.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        """Open. Raises :class:`UnfinishedError` or :class:`FormatError`."""
+    def __init__(
+        self, path: str | Path, opened: tuple[zarr.Group, dict[str, Any]] | None = None
+    ) -> None:
+        """Open. Raises :class:`UnfinishedError` or :class:`FormatError`.
+
+        ``opened`` has group and attributes if they were opened otherwise, as those of an output
+        that is not published yet: then nothing is checked here.
+        """
         self.path = Path(path)
+        self.group, self.attributes = opened or self._open()
+
+    def _open(self) -> tuple[zarr.Group, dict[str, Any]]:
         partial = manifest.partial_path(self.path)
         whole = (partial / manifest.MANIFEST).exists()
         hint = f"all of it is there: rename {partial.name} to {self.path.name}"
@@ -345,22 +319,15 @@ class Results:
         )
         """Size and SHA-256 of every file, as the manifest has them."""
         metadata = guard.read_metadata(self.path, self.listed)
-        self.attributes = check_attributes(
+        attributes = check_attributes(
             metadata["attributes"], self.path, ATTRIBUTE, "results", RESULTS_VERSION
         )
-        expected = expected_arrays(self.attributes, metadata)
-        self.group = guard.open_group(self.path, metadata, expected, self.listed)
+        expected = expected_arrays(attributes, metadata)
+        group = guard.open_group(self.path, metadata, expected, self.listed)
         for entry in RESULTS:
-            if entry.name not in self.group:
-                raise FormatError(f"{path}: array {entry.name} is missing", "score again")
-
-    @classmethod
-    def unpublished(cls, partial: Path, attributes: dict[str, Any]) -> Results:
-        """Those that a :class:`ZarrWriter` has written to ``partial`` and flushed."""
-        self = cls.__new__(cls)
-        self.path, self.attributes = partial, attributes
-        self.group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
-        return self
+            if entry.name not in group:
+                raise FormatError(f"{self.path}: array {entry.name} is missing", "score again")
+        return group, attributes
 
     def __len__(self) -> int:
         return int(get(self.group, "pos").shape[0])

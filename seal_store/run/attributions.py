@@ -20,12 +20,11 @@ from seal_store.results.group import (
     ATTRIBUTE,
     Appender,
     Results,
-    attribution_attributes,
     write_labels,
 )
 from seal_store.scoring.assign import Counts, Task
-from seal_store.scoring.attribution import AttributionOptions
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import AttributionOptions, ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.layout import ATTRIBUTION
 from seal_store.store.store import Store, consolidate, software
@@ -73,9 +72,8 @@ def scorer_of(
         tf32=tf32 or results.attributes["tf32"],
         batch=batch,
     )
-    scorer = Scorer(store, options, results.attributes.get("gene"), attribution)
-    scorer.assign = _Rows(results, store)
-    return scorer
+    gene = results.attributes.get("gene")
+    return Scorer(store, options, gene, attribution, assign=_Rows(results, store))
 
 
 def add_attributions(
@@ -141,7 +139,7 @@ def _add(
         appender.flush()
         group.attrs[ATTRIBUTE] = {
             **results.attributes,
-            "attribution": attribution_attributes(scorer),
+            "attribution": attributor.provenance(),
             "attribution_command": command,
             "attribution_software": software(),
         }

@@ -20,7 +20,8 @@ from seal_store.errors import HeadsError, InputError, OutputError, StoreError, V
 from seal_store.results.group import Results
 from seal_store.run.scores import is_finished, write_scores
 from seal_store.scoring.calibration import GROUP, levels
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.layout import CALIBRATION, create, get, read
 from seal_store.store.store import ATTRIBUTE, Store, consolidate

@@ -19,12 +19,12 @@ from seal_store.errors import InputError, OutputError
 from seal_store.exporting.render import ENDINGS, PLAIN, Form, RenderedWriter, check_form, ending
 from seal_store.exporting.tsv import TsvWriter
 from seal_store.results import journal
-from seal_store.results.group import ATTRIBUTE, Results, Writer, ZarrWriter, describe
+from seal_store.results.group import ATTRIBUTE, Results, Writer, ZarrWriter, result_attributes
 from seal_store.results.journal import Checkpoint
 from seal_store.results.view import EVERYTHING
 from seal_store.scoring.assign import Counts
 from seal_store.scoring.rows import Rows
-from seal_store.scoring.scorer import Scorer
+from seal_store.scoring.scorer import Scorer, Tally
 from seal_store.store import manifest
 from seal_store.variants.alleles import Allele
 
@@ -70,7 +70,7 @@ def write_scores(
         run = _Run(scorer, out, source, regions, form, command)
         run.begin(overwrite=overwrite, resume=resume)
         try:
-            run.work(islice(alleles, scorer.counts.alleles, None), checkpoint_seconds, progress)
+            run.work(alleles, checkpoint_seconds, progress)
         except InputError:
             run.discard()
             raise
@@ -109,7 +109,7 @@ def check_finished(scorer: Scorer, out: Path, source: str, regions: Sequence[str
     """
     results = Results(out)
     made = results.attributes
-    now = {**describe(scorer, source, ""), "regions": list(regions)}
+    now = {**result_attributes(scorer.provenance(), source, ""), "regions": list(regions)}
     names = set(now) - {"command", "device", "software"}
     if made["attribution"] and not now["attribution"]:
         names.discard("attribution")  # added later
@@ -141,21 +141,20 @@ class _Run:
     ) -> None:
         self.scorer, self.out, self.source, self.regions = scorer, out, source, list(regions)
         self.form, self.command = form, command
-        self.partial = manifest.partial_path(out)
+        self.partial, self.start = manifest.partial_path(out), Tally()
         self.done: tuple[dict[str, Any], float | None] | None = None
         """Counts and completeness of the rows written, if these are whole."""
 
     def begin(self, *, overwrite: bool, resume: bool) -> None:
         """Open the writer, new or where an earlier run stopped."""
-        self.facts = describe(self.scorer, self.source, self.command)
+        self.facts = result_attributes(self.scorer.provenance(), self.source, self.command)
         self.fingerprint = self._fingerprint()
         complete_publishing(self.out)
         state = None
         if resume and journal.exists(self.partial):
             command, found = journal.load(self.partial, self.fingerprint)
             self.command, state = command, found.writer
-            self.scorer.counts = Counts.from_dict(found.counts)
-            self.scorer.completeness = found.completeness
+            self.start = Tally(Counts.from_dict(found.counts), found.completeness)
         elif resume and self.partial.exists():
             overwrite = True  # it stopped before its first checkpoint
         self.writer = open_writer(
@@ -167,7 +166,8 @@ class _Run:
         scorer, last = self.scorer, time.monotonic()
         with ThreadPoolExecutor(1) as pool:
             pending: Future[None] | None = None
-            for rows in scorer.score(alleles, self.source, progress):
+            left = islice(alleles, self.start.counts.alleles, None)
+            for rows in scorer.score(left, self.source, progress, self.start):
                 if pending is not None:
                     pending.result()
                     if time.monotonic() - last >= seconds:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from seal_store.model.delta import BASES_AT_ONCE, CONE
-from seal_store.scoring.scorer import ALLELES_PER_CHUNK, ScoreOptions
+from seal_store.model.cone import BASES_AT_ONCE, CONE
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.reading import ALLELES_PER_CHUNK
 from seal_store.store.layout import CALIBRATED, VARIANTS_PER_CHUNK
 from seal_store.store.store import Store
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import numpy as np
-import torch
 import zarr
 
 from seal_store.common.files import file_sha256
 from seal_store.errors import FormatError, GeneTableError, HeadsError, StoreError
-from seal_store.model.beluga import LAYERS, Beluga, CnnConfig
+from seal_store.model.config import LAYERS, CnnConfig
 from seal_store.model.grid import Grid
-from seal_store.model.heads import ARRAYS, SYNTHETIC, WEIGHTS, HeadSet
+from seal_store.model.head_set import ARRAYS, SYNTHETIC, WEIGHTS, HeadSet
 from seal_store.reference.gene_table import GeneTable
 from seal_store.store import frames, manifest
 from seal_store.store import untrusted as guard
@@ -46,10 +45,14 @@ if TYPE_CHECKING:
     import anndata
     import xarray as xr
 
+    import seal_store
+    from seal_store.model.beluga import Beluga
+
 ATTRIBUTE = "seal_store"
 UNFINISHED_HINT = "finish it with `seal-store build ... --resume` (same options as before)"
 
 
+@cache
 def software() -> dict[str, str]:
     """Versions of the packages that numbers depend on."""
     return {name: version(name) for name in ("seal-store", "torch", "numpy", "zarr", "numcodecs")}
@@ -162,9 +165,26 @@ class Store:
     :class:`~seal_store.errors.FormatError`.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        """Open a store. Raises :class:`UnfinishedError` or :class:`FormatError`."""
+    def __init__(
+        self, path: str | Path, opened: tuple[zarr.Group, dict[str, Any]] | None = None
+    ) -> None:
+        """Open a store. Raises :class:`UnfinishedError` or :class:`FormatError`.
+
+        ``opened`` has its group and attributes if they were opened otherwise: then nothing is
+        checked here.
+        """
         self.path = Path(path)
+        self.group, self.attributes = opened or self._open()
+        grid = self.attributes["grid"]
+        self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
+        self.config = CnnConfig.from_dict(self.attributes["cnn"]["config"])
+        self.kept: dict[Any, Any] = {}
+        """What is loaded of the store, kept by :func:`seal_store.scoring.scorer.loaded`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "kept": {}}
+
+    def _open(self) -> tuple[zarr.Group, dict[str, Any]]:
         computed = earlier(manifest.partial_path(self.path)) is not None
         finish = f"finish it with `seal-store build --finalize --out {self.path}`"
         self.listed = manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
@@ -175,25 +195,12 @@ class Store:
             metadata["attributes"], self.path, ATTRIBUTE, "store", FORMAT_VERSION
         )
         expected = expected_arrays(attributes)
-        self._adopt(guard.open_group(self.path, metadata, expected, self.listed), attributes)
+        group = guard.open_group(self.path, metadata, expected, self.listed)
         optional = {e.name for e in STORE if e.name == "hidden" or "context" in e.dims}
         for name in expected:
-            if name not in optional and name not in self.group:
-                raise FormatError(f"{path}: array {name} is missing", "build it again")
-
-    @classmethod
-    def of(cls, path: Path, group: zarr.Group, attributes: dict[str, Any]) -> Store:
-        """A store whose attributes are checked, and perhaps nothing else."""
-        store = cls.__new__(cls)
-        store.path = path
-        store._adopt(group, attributes)
-        return store
-
-    def _adopt(self, group: zarr.Group, attributes: dict[str, Any]) -> None:
-        self.group, self.attributes = group, attributes
-        grid = attributes["grid"]
-        self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
-        self.config = CnnConfig.from_dict(attributes["cnn"]["config"])
+            if name not in optional and name not in group:
+                raise FormatError(f"{self.path}: array {name} is missing", "build it again")
+        return group, attributes
 
     def __len__(self) -> int:
         return len(self.gene_id)
@@ -210,7 +217,7 @@ class Store:
         except OSError:
             same = False
         if not same:
-            raise StoreError(f"{self.path} was replaced while it was read", "start again")
+            raise StoreError(f"{self.path} was replaced since it was opened", "open it again")
 
     @property
     def has_hidden(self) -> bool:
@@ -243,13 +250,14 @@ class Store:
         return self.column("table/status")
 
     @cached_property
-    def _gene_of(self) -> dict[str, int]:
+    def gene_position(self) -> dict[str, int]:
+        """Positions of the computed genes, by id."""
         return {str(gene): i for i, gene in enumerate(self.gene_id)}
 
     def gene(self, gene_id: str) -> int:
         """Position of a computed gene. Raises :class:`GeneTableError` if it was not computed."""
         try:
-            return self._gene_of[gene_id]
+            return self.gene_position[gene_id]
         except KeyError:
             row = self.table.row(gene_id)
             raise GeneTableError(
@@ -340,6 +348,19 @@ class Store:
         if not self.head_sets:
             raise HeadsError(f"{self.path} has no heads", "add some with `seal-store heads add`")
 
+    def scorer(self, **options: Any) -> seal_store.Scorer:
+        """What :func:`seal_store.score` scores with; takes its keyword arguments from ``scheme``.
+
+        Its weights stay loaded with this store, for :func:`seal_store.score` and later scorers.
+        """
+        import seal_store  # the engine is built on this class: it is loaded when asked for
+
+        return seal_store.Scorer(self, seal_store.ScoreOptions(**options))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The CNN's weights float32, by the names that :mod:`seal_store.model.beluga` gives."""
+        return read_weights(self.group)
+
     def cnn(self) -> Beluga:
         """The CNN, on CPU."""
         return read_cnn(self.group, self.config)
@@ -383,11 +404,17 @@ def grid_slice(grid: Grid, tss: int, strand: int) -> slice:
     return slice(start, end)
 
 
+def read_weights(group: zarr.Group) -> dict[str, np.ndarray]:
+    """See :meth:`Store.weights`; of a store finished or not."""
+    keys = [f"{name}_{part}" for name in LAYERS for part in ("weight", "bias")]
+    return {key: read(get(group, f"cnn/{key}")) for key in keys}
+
+
 def read_cnn(group: zarr.Group, config: CnnConfig) -> Beluga:
     """The CNN of a store, finished or not."""
-    keys = [f"{name}_{part}" for name in LAYERS for part in ("weight", "bias")]
-    arrays = {key: read(get(group, f"cnn/{key}")) for key in keys}
-    return Beluga(config, {key: torch.from_numpy(value) for key, value in arrays.items()})
+    from seal_store.model.beluga import Beluga  # PyTorch: only where weights are used
+
+    return Beluga.from_arrays(config, read_weights(group))
 
 
 def read_heads(group: zarr.Group, names: list[str]) -> list[HeadSet]:

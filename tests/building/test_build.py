@@ -26,7 +26,8 @@ from seal_store.errors import (
 )
 from seal_store.model.heads import load_heads
 from seal_store.reference.fasta import Genome, one_hot
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.layout import STORE
 from seal_store.store.store import Store

@@ -25,7 +25,7 @@ from seal_store.common import lock
 from seal_store.common.lock import hold, lock_path
 from seal_store.errors import HeadsError, OutputError, StoreError, UnfinishedError
 from seal_store.run.calibrate import calibrate
-from seal_store.scoring.scorer import ScoreOptions
+from seal_store.scoring.options import ScoreOptions
 from seal_store.store import manifest, shard_journal
 from seal_store.store.store import Store
 from seal_store.synthetic import DECAYS, TINY, World, write_head_set

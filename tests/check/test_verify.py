@@ -36,9 +36,9 @@ from seal_store.model.grid import aggregate
 from seal_store.model.heads import load_heads
 from seal_store.results.group import Results
 from seal_store.run.scores import write_scores
-from seal_store.scoring import scorer
-from seal_store.scoring.attribution import AttributionOptions
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring import reading
+from seal_store.scoring.options import AttributionOptions, ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import layout, manifest
 from seal_store.store.store import Store
 from seal_store.synthetic import TINY, TINY_LATENT, World, write_models
@@ -513,7 +513,7 @@ def test_what_does_not_belong_together_is_refused_with_both_fingerprints(
     assert other in str(refused.value)
     assert store.attributes["cnn"]["sha256"] in str(refused.value)
 
-    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(reading, "ALLELES_PER_CHUNK", 4)
     with pytest.raises(KeyboardInterrupt):
         scored(store, world.variants, tmp_path / "out.zarr", stop_after=20)
     moved = make_store(gene=tuple(str(g) for g in store.gene_id[:9]))

@@ -22,7 +22,7 @@ from seal_store.building import build as library
 from seal_store.building.plan import BuildOptions
 from seal_store.cli import COMMANDS
 from seal_store.exporting.tsv import TsvWriter
-from seal_store.model.beluga import CnnConfig
+from seal_store.model.config import CnnConfig
 from seal_store.results.group import Results
 from seal_store.results.view import TSV_COLUMNS
 from seal_store.scoring.scorer import Scorer

@@ -27,9 +27,10 @@ from seal_store.model.labels import context_columns, table
 from seal_store.results.group import Results
 from seal_store.results.view import EVERYTHING, TSV_COLUMNS, Selection, View, strongest
 from seal_store.run.scores import write_scores
-from seal_store.scoring import scorer
+from seal_store.scoring import reading
+from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.rows import Rows
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import layout
 from seal_store.store.store import Store
 from seal_store.synthetic import World
@@ -357,7 +358,7 @@ def test_a_killed_score_into_parquet_goes_on_to_the_same_bytes(
 def test_ctrl_c_keeps_what_was_scored(
     store: Store, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 8)
+    monkeypatch.setattr(reading, "ALLELES_PER_CHUNK", 8)
     monkeypatch.setattr(layout, "VARIANTS_PER_CHUNK", 8)
     out, begun = tmp_path / "x.parquet", []
 

@@ -22,8 +22,9 @@ from seal_store.exporting.tracks import (
 )
 from seal_store.results.group import Results
 from seal_store.run.scores import write_scores
+from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.saturate import saturation
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.variants.alleles import Allele, read_variants
 

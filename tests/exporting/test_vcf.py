@@ -23,7 +23,8 @@ from seal_store.results.group import Results
 from seal_store.results.view import Selection
 from seal_store.run.scores import write_scores
 from seal_store.scoring.assign import Assigner, Counts
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import lines
@@ -512,9 +513,9 @@ def test_reasons_are_those_of_the_assignment(store: Store, vcf: Path) -> None:
     counts = Counts()
     for allele in read_variants(vcf):
         if not assigner(allele, counts):
-            assert counts.not_scored[scorer.reason(allele)] > 0
+            assert counts.not_scored[scorer.reader.reason(allele)] > 0
         else:
-            assert scorer.reason(allele) in ("", "too_long")
+            assert scorer.reader.reason(allele) in ("", "too_long")
     assert scorer.counts == Counts()
 
 

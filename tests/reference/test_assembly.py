@@ -19,7 +19,8 @@ from seal_store.errors import GenomeError, VariantError
 from seal_store.reference.assembly import check_variants, header_lengths
 from seal_store.reference.fasta import Genome
 from seal_store.scoring.assign import Counts
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants.alleles import Allele, read_variants

@@ -9,7 +9,8 @@ import pytest
 
 from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.synthetic import TINY, TINY_LATENT, write_models
 from seal_store.variants.alleles import read_variants
 

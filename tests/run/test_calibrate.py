@@ -31,8 +31,10 @@ from seal_store.results.group import Results
 from seal_store.run import calibrate as module
 from seal_store.run.calibrate import background_path, calibrate, distribution
 from seal_store.run.scores import write_scores
-from seal_store.scoring.calibration import Calibration, levels, read_calibration, uncalibrated
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.calibration import levels, uncalibrated
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.quantiles import Calibration, read_calibration
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.layout import CALIBRATION_LEVELS
 from seal_store.store.store import Store
@@ -193,8 +195,8 @@ def test_effects_that_are_not_finite_are_refused(effects: Results, tmp_path: Pat
     copy = shutil.copytree(effects.path, tmp_path / "nan.zarr")
     group: Any = zarr.open_group(str(copy), mode="r+", use_consolidated=False)
     group["effect"][5, 2] = np.inf
-    results = Results.__new__(Results)  # its chunk is no longer as long as the manifest says
-    results.path, results.group, results.attributes = copy, group, effects.attributes
+    # its chunk is no longer as long as the manifest says
+    results = Results(copy, (group, effects.attributes))
     with pytest.raises(StoreError, match="not finite"):
         distribution(results)
 
@@ -304,8 +306,7 @@ def test_a_constant_background_has_sd_zero(effects: Results, tmp_path: Path) -> 
     copy = shutil.copytree(effects.path, tmp_path / "same.zarr")
     group: Any = zarr.open_group(str(copy), mode="r+", use_consolidated=False)
     group["effect"][:, 1] = np.float32(0.1)
-    results = Results.__new__(Results)
-    results.path, results.group, results.attributes = copy, group, effects.attributes
+    results = Results(copy, (group, effects.attributes))
     found = distribution(results)
     assert (found["sd"][1], found["mean"][1]) == (0, np.float32(0.1))
     assert (found["sd"][[0, 2]] > 0).all()
@@ -592,7 +593,7 @@ def run_killed_in_replace(store: Path, background: Path) -> None:
 def test_an_interrupted_background_goes_on_where_it_stopped(
     copied: Path, calibrated: Store, background: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seal_store.scoring.scorer.ALLELES_PER_CHUNK", 64)
+    monkeypatch.setattr("seal_store.scoring.reading.ALLELES_PER_CHUNK", 64)
     monkeypatch.setattr("seal_store.store.layout.VARIANTS_PER_CHUNK", 64)
 
     def stop(unit: str, done: int, total: int | None) -> None:

@@ -25,7 +25,8 @@ CHILD = """
 import json, sys
 from pathlib import Path
 import torch
-from seal_store.scoring.scorer import Scorer, ScoreOptions
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.variants.alleles import read_variants
 from seal_store.run.scores import write_scores

@@ -29,9 +29,9 @@ from seal_store.errors import FormatError, OutputError, StoreError, UnfinishedEr
 from seal_store.results import journal
 from seal_store.results.group import Results
 from seal_store.run.scores import check_finished, is_finished, write_scores
-from seal_store.scoring import scorer
-from seal_store.scoring.attribution import AttributionOptions
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring import reading
+from seal_store.scoring.options import AttributionOptions, ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import layout, manifest
 from seal_store.store.store import Store
 from seal_store.synthetic import World
@@ -166,7 +166,7 @@ def test_a_run_killed_before_its_first_checkpoint_is_begun_again(
 def test_ctrl_c_keeps_what_was_done(
     store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(reading, "ALLELES_PER_CHUNK", 4)
     out = tmp_path / "out.zarr"
     with pytest.raises(KeyboardInterrupt):
         scored(store, vcf, out, stop_after=60)
@@ -183,7 +183,7 @@ def test_ctrl_c_keeps_what_was_done(
 def test_a_run_with_other_inputs_or_options_is_not_gone_on_with(
     store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(reading, "ALLELES_PER_CHUNK", 4)
     out = tmp_path / "out.tsv"
     with pytest.raises(KeyboardInterrupt):
         scored(store, vcf, out, stop_after=60)
@@ -200,7 +200,7 @@ def test_a_run_with_other_inputs_or_options_is_not_gone_on_with(
 def test_what_the_journal_does_not_list_is_not_trusted(
     store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(reading, "ALLELES_PER_CHUNK", 4)
     monkeypatch.setattr(layout, "VARIANTS_PER_CHUNK", 8)
     for name, inside in (("out.zarr", "effect/c/0/0"), ("out.tsv", "table")):
         out = tmp_path / name
@@ -326,7 +326,7 @@ def test_a_store_that_is_replaced_while_it_is_scored_from_is_told(
         listed = first.path / manifest.MANIFEST
         listed.write_text(json.dumps({"files": json.loads(listed.read_text())["files"]}))
 
-    with pytest.raises(StoreError, match="was replaced while it was read"):
+    with pytest.raises(StoreError, match="was replaced since it was opened"):
         write_scores(scorer_, alleles(), tmp_path / "out.zarr", source=str(vcf))
     assert not (tmp_path / "out.zarr").exists()
 

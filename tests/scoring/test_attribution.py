@@ -18,23 +18,17 @@ from torch import Tensor, nn
 from seal_store.cli._attribution import METHODS as CLI_METHODS
 from seal_store.common.lock import hold
 from seal_store.errors import HeadsError, InputError, OutputError, StoreError
-from seal_store.model.heads import Heads, HeadSet
+from seal_store.model.head_set import HeadSet
+from seal_store.model.heads import Heads
 from seal_store.results.group import Results
 from seal_store.run.attributions import add_attributions, scorer_of
 from seal_store.run.scores import write_scores
 from seal_store.scoring import attribution as attribute_module
 from seal_store.scoring.assign import Counts, Task
-from seal_store.scoring.attribution import (
-    DTYPES,
-    GROUPS,
-    METHODS,
-    AttributionOptions,
-    Attributor,
-    slope,
-    to_half,
-)
+from seal_store.scoring.attribution import Attributor, slope, to_half
+from seal_store.scoring.options import DTYPES, GROUPS, METHODS, AttributionOptions, ScoreOptions
 from seal_store.scoring.saturate import saturation
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.layout import ATTRIBUTION
 from seal_store.store.store import Store
 from seal_store.synthetic import World
@@ -222,11 +216,11 @@ def test_captums_own_defaults_on_raw_inputs_do_not(store: Store, world: World) -
     net = module(sets, 0)
     found = []
     for allele in alleles:
-        (chunk,) = scorer._chunks(iter([allele]), "test")
+        (chunk,) = scorer.reader.chunks(iter([allele]), "test")
         with torch.inference_mode():
-            genes = scorer.evaluator.genes(chunk.sequences, chunk.aggregated)
-            batch = scorer.evaluator.read(chunk.tasks, chunk.stretches)
-            change = scorer.evaluator.change(batch, genes).sums[0, 0]
+            genes = scorer.engine.evaluator.genes(chunk.sequences, chunk.aggregated)
+            batch = scorer.engine.evaluator.read(chunk.tasks, chunk.stretches)
+            change = scorer.engine.evaluator.change(batch, genes).sums[0, 0]
         base = genes.sums[0].clone().flatten()[None]
         scores = KernelShap(net).attribute(base + change.clone().flatten(), base)
         found.append(scores.view(change.shape).sum(0).numpy())
@@ -438,16 +432,18 @@ def test_as_many_samples_are_drawn(
     assert sum(seen) in (drawn, drawn + 1)  # Captum looks at the output's shape once
 
 
-def test_results_that_cannot_be_evaluated_again_are_left_alone(store: Store, scored: Path) -> None:
+def test_results_that_cannot_be_evaluated_again_are_left_alone(
+    store: Store, scored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = Results(scored).rows()
     options = AttributionOptions("saliency", demo_targets(store))
     scorer = scorer_of(Results(scored), store, options, device="cpu")
-    inner = scorer.assign
+    inner = scorer.reader.assign
 
     def losing(allele: Allele, counts: Counts) -> list[Task]:
         return [] if allele.line == 5 else inner(allele, counts)
 
-    scorer.assign = losing
+    monkeypatch.setattr(scorer.reader, "assign", losing)
     with pytest.raises(StoreError, match="effect|rows cannot be evaluated"):
         add_attributions(Results(scored), scorer)
     np.testing.assert_array_equal(Results(scored).rows().effect, before.effect)

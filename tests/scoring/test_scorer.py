@@ -16,9 +16,10 @@ from seal_store.model.heads import load_heads
 from seal_store.reference.fasta import Genome
 from seal_store.results.group import Results
 from seal_store.run.scores import write_scores
+from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.saturate import saturation
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.layout import VARIANTS_PER_CHUNK, get
 from seal_store.store.store import Store
 from seal_store.synthetic import World
@@ -375,7 +376,7 @@ def test_saturation_scores_every_snv_against_its_gene(
     assert sum(map(len, rows)) == len(alleles)
     assert set(rows[0].columns["gene_id"]) == {gene}
     assert rows[0].columns["ref_match"].all()
-    assert scorer.evaluator.delta.shared > 0
+    assert scorer.engine.evaluator.delta.shared > 0
     for i in (0, 61, 122):
         expected = oracle("grid", alleles[i], store.table.row(gene))
         assert_effects(rows[0].effect[i], expected)

@@ -23,7 +23,7 @@ from numcodecs import Blosc, Zstd
 from seal_store.check.verify import verify
 from seal_store.errors import FormatError, OutputError, SealStoreError
 from seal_store.results.group import Results
-from seal_store.scoring import scorer
+from seal_store.scoring import reading
 from seal_store.store import layout, manifest
 from seal_store.store.store import Store
 from seal_store.store.untrusted import decoded_size
@@ -502,7 +502,7 @@ class Malicious:
 def test_code_in_the_rows_of_a_journal_does_not_run(
     store: Store, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(reading, "ALLELES_PER_CHUNK", 4)
     out, executed = tmp_path / "out.zarr", tmp_path / "executed"
     with pytest.raises(KeyboardInterrupt):
         scored(store, world.variants, out, stop_after=20)

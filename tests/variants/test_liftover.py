@@ -17,8 +17,9 @@ from click.testing import Result
 from seal_store.errors import LiftoverError, VariantError
 from seal_store.reference.fasta import Genome
 from seal_store.results.group import Results
+from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.rows import Rows
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants.alleles import Allele, classify, read_variants

@@ -16,8 +16,9 @@ from hostile import BGZF_END
 from seal_store.errors import InputError, OutputError, VariantError
 from seal_store.results.group import Results
 from seal_store.run.scores import write_scores
-from seal_store.scoring import scorer
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring import reading
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants.alleles import index_for, read_variants, reads_all_of
@@ -286,7 +287,7 @@ def test_regions_at_the_command_line(
 def test_a_run_of_one_region_is_not_gone_on_with_in_another(
     store: Store, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(reading, "ALLELES_PER_CHUNK", 4)
 
     def scored(region: str, stop_after: int = 0) -> None:
         def progress(what: str, done: int, total: int | None) -> None:
