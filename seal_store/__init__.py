@@ -10,7 +10,6 @@ The names below are the API; they load when they are used, so importing the pack
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +40,6 @@ __all__ = [
     "__version__",
 ]
 
-__version__ = version("seal-store")
-
 # In a source tree cli, schemas and resources lie beside this folder, as the wheel has them inside.
 if not Path(__file__).with_name("cli").is_dir():
     __path__.append(str(Path(__file__).parents[1]))
@@ -64,6 +61,10 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("seal-store")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

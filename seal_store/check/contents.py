@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from seal_store.check.integrity import Opened, blocks, try_read
+from seal_store.check.integrity import EPS, Opened, blocks, try_read
 from seal_store.common.device import inference
 from seal_store.common.progress import Progress
 from seal_store.errors import StoreError
@@ -34,7 +34,6 @@ SAMPLE = 64
 WINDOW_TOLERANCE, TF32_TOLERANCE = 1e-4, 1e-2
 """Of recomputed features: float32 on any device; stores built with ``--tf32``."""
 
-EPS = float(np.finfo(np.float32).eps)
 SHARDED = tuple(entry.name for entry in STORE if entry.sharded)
 
 

@@ -27,6 +27,8 @@ from seal_store.store.layout import FORMAT_VERSION, RESULTS, RESULTS_VERSION, ST
 from seal_store.store.manifest import MANIFEST, Entry
 from seal_store.store.store import ATTRIBUTE, check_attributes, expected_arrays
 
+EPS = float(np.finfo(np.float32).eps)
+
 
 @dataclass
 class Fault:

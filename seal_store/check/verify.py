@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seal_store.check.contents import EPS, Genes
-from seal_store.check.integrity import Opened, Report, blocks, check_files, check_manifest
+from seal_store.check.integrity import EPS, Opened, Report, blocks, check_files, check_manifest
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import StoreError, UnfinishedError
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
@@ -54,6 +53,8 @@ def verify(
         elif results:
             _Results(opened).check(progress)
         else:
+            from seal_store.check.contents import Genes  # computes with PyTorch
+
             rng = np.random.default_rng(seed)
             Genes(opened, full=full, windows=windows, rng=rng).check(progress)
     report.faults.sort(key=lambda fault: fault.file)

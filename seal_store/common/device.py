@@ -29,7 +29,8 @@ def resolve_device(name: str = "auto") -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise InputError(
-                f"device {name!r} is not available: {count} CUDA devices found", "use --device cpu"
+                f"device {name!r} is not there: {count} CUDA devices found",
+                "use `device='cpu'`",
             )
     return device
 

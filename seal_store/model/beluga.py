@@ -132,7 +132,7 @@ def load_cnn(path: str | Path) -> Beluga:
     message names the first one that is off.
     """
     loaded = load_tensors(
-        path, WeightsError, "check --cnn; `seal-store fetch resources --to DIR` downloads it"
+        path, WeightsError, "check `cnn`; `seal-store fetch resources --to DIR` downloads it"
     )
     hint = "expected the state dict of DeepSEA Beluga (deepsea.beluga.pth)"
     keys = [f"{layer}.{part}" for layer in LAYERS.values() for part in ("weight", "bias")]

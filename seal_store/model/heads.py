@@ -117,7 +117,7 @@ def find_summaries(path: str | Path) -> list[Path]:
     if not path.is_file():
         raise HeadsError(
             f"model summary not found: {path}",
-            "check --heads; `seal-store fetch models --to DIR` downloads Seal's",
+            "check `heads`; `seal-store fetch models --to DIR` downloads Seal's",
         )
     return [path]
 
@@ -190,7 +190,7 @@ def model_file(summary_path: Path, stage: str) -> Path:
 def read_summary(path: Path) -> dict[str, str]:
     """``Key: value`` lines as a dict; blanks around keys and values are dropped."""
     if not path.is_file():
-        raise HeadsError(f"model summary not found: {path}", "check --heads")
+        raise HeadsError(f"model summary not found: {path}", "check `heads`")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:

@@ -127,7 +127,7 @@ class Appender:
         except (OSError, ValueError, LookupError, EOFError, BadZipFile, MemoryError) as error:
             raise OutputError(
                 f"{self.folder / name}: not the rows of an interrupted run",
-                "start again with --overwrite",
+                "start again with `overwrite=True`",
             ) from error
 
     def append(self, values: dict[str, np.ndarray]) -> None:
@@ -315,7 +315,7 @@ class Results:
         whole = (partial / manifest.MANIFEST).exists()
         hint = f"all of it is there: rename {partial.name} to {self.path.name}"
         self.listed = manifest.check(
-            self.path, "results", hint if whole else "score again with --overwrite"
+            self.path, "results", hint if whole else "score again with `overwrite=True`"
         )
         """Size and SHA-256 of every file, as the manifest has them."""
         metadata = guard.read_metadata(self.path, self.listed)

@@ -50,9 +50,9 @@ class Selection:
 
     def __post_init__(self) -> None:
         if not self.min_effect >= 0:
-            raise InputError(f"--min-effect {self.min_effect}: not zero or more")
+            raise InputError(f"`min_effect` {self.min_effect}: not zero or more")
         if self.top is not None and self.top < 1:
-            raise InputError(f"--top {self.top}: not positive")
+            raise InputError(f"`top` {self.top}: not positive")
 
     @property
     def is_long(self) -> bool:

@@ -108,7 +108,7 @@ def _add(
     if results.attributes.get("attribution") and not overwrite:
         method = results.attributes["attribution"]["method"]
         raise OutputError(
-            f"{path} has attributions already ({method})", "add --overwrite to replace them"
+            f"{path} has attributions already ({method})", "add `overwrite=True` to replace them"
         )
     if journal.exists(manifest.partial_path(path)):
         raise OutputError(
