@@ -72,7 +72,7 @@ def _missing(store: Store) -> list[str]:
             f"hidden: with it (up to {size / 1e9:.2g} GB more) scheme grid need not evaluate the "
             f"reference's windows; add it with `seal-store build --add-hidden --out {store.path}`"
         )
-    contexts = sum(len(s.contexts) for s in store.heads())
+    contexts = sum(entry["contexts"] for entry in store.attributes["heads"])
     if not contexts:
         return [*found, f"heads: none; add some with `seal-store heads add {store.path} PATH`"]
     for scheme in SCHEMES:

@@ -38,7 +38,10 @@ def source_of(store: Store, scheme: str) -> dict[str, Any] | None:
 def uncalibrated(store: Store, scheme: str) -> list[tuple[str, str]]:
     """Contexts of ``store``, each (head set, name), that its calibration for ``scheme`` lacks."""
     have = set(names_of(arrays_of(store, scheme))) if source_of(store, scheme) else set()
-    contexts = [(s.name, name) for s in store.heads() for name in s.contexts]
+    if not store.head_sets:
+        return []
+    names, sets = store.contexts()
+    contexts = zip(sets.tolist(), names.tolist(), strict=True)
     return [context for context in contexts if context not in have]
 
 

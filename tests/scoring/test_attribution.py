@@ -500,11 +500,11 @@ def test_another_store_is_refused(
         ({"method": "magic"}, "not one of saliency"),
         ({"targets": ()}, "no target"),
         ({"samples": 5}, "draws none"),
-        ({"by": ("colour",)}, "--by 'colour'"),
+        ({"by": ("colour",)}, "`by` 'colour'"),
         ({"top_features": 0}, "keeps nothing"),
-        ({"dtype": "float8"}, "--attribution-dtype"),
-        ({"seed": -1}, "--seed -1"),
-        ({"seed": 2**32}, "--seed"),
+        ({"dtype": "float8"}, "`dtype` "),
+        ({"seed": -1}, "`seed` -1"),
+        ({"seed": 2**32}, "`seed` "),
     ],
 )
 def test_options_are_checked(options: dict[str, object], message: str) -> None:
@@ -550,7 +550,7 @@ def test_commands(cli: Callable[..., Result], store: Store, world: World, tmp_pa
     for arguments, message in (
         (("--out", tmp_path / "x.tsv", "--attribute", "lime", "--target", target), "no room for"),
         (("--out", tmp_path / "x.zarr", "--target", target), "--target needs --attribute"),
-        (("--out", tmp_path / "x.zarr", "--seed", 3), "--seed needs --attribute"),
+        (("--out", tmp_path / "x.zarr", "`seed` ", 3), "--seed needs --attribute"),
         (("--out", tmp_path / "x.zarr", "--attribute", "deeplift"), "no target"),
     ):
         done = cli(*base, *arguments)
