@@ -148,8 +148,8 @@ def build(
     from seal_store.building.plan import BuildOptions
     from seal_store.building.plan import plan as plan_store
     from seal_store.common.lock import named
-    from seal_store.reference.assembly import header_lengths
     from seal_store.store.manifest import followed, partial_path
+    from seal_store.variants.source import VariantSource
 
     _check(plan=plan, shard=shard, finalize=finalize, add_hidden=add_hidden, repair=repair)
     if from_profiles is not None:
@@ -191,6 +191,7 @@ def build(
             raise click.UsageError(
                 "--from-seal, or --genome, --genes and --cnn, are needed to build"
             )
+        near = VariantSource(near_vcf) if near_vcf else None
         options = BuildOptions(
             genome=genome,
             genes=genes,
@@ -199,8 +200,8 @@ def build(
             out=out,
             from_profiles=from_profiles,
             gene=_options.names(gene),
-            near=_positions(near_vcf) if near_vcf else None,
-            near_lengths=header_lengths(near_vcf) if near_vcf else {},
+            near_lengths=near.contig_lengths if near else {},
+            near=[(a.contig, a.pos) for a in near.alleles() if a.pos] if near else None,
             tss=tss,
             gene_type=gene_type,
             first_offset=first_offset,
@@ -257,12 +258,6 @@ def _repair(out: Path, device: str, profiles: Path | None, progress: Meter, as_j
     elif not done.same:
         text += "; its bytes, and so its SHA-256, are others than before"
     _say(facts, text, as_json)
-
-
-def _positions(path: Path) -> list[tuple[str, int]]:
-    from seal_store.variants.alleles import read_variants
-
-    return [(allele.contig, allele.pos) for allele in read_variants(path) if allele.pos]
 
 
 def _report(planned: Planned) -> None:

@@ -26,18 +26,17 @@ from seal_store.scoring.attribution import GROUPS, AttributionOptions, Attributo
 from seal_store.scoring.calibration import read_calibration
 from seal_store.scoring.evaluate import Batch, Change, Evaluator
 from seal_store.scoring.haplotype import Stretch, centered_stretch, grid_stretch
-from seal_store.scoring.rows import Rows, select_contexts
+from seal_store.scoring.rows import TEXT, Rows, origin_columns, select_contexts
 from seal_store.store.shards import ShardFiles
 from seal_store.store.store import Store
 from seal_store.variants.alleles import Allele
-from seal_store.variants.liftover import Lifter, is_swapped, source_columns
+from seal_store.variants.source import Alleles
 
 SCHEMES = ("grid", "centered")
 GENE_CHOICES = ("nearest", "all")
 MISMATCH_POLICIES = ("flag", "skip", "error")
 ALLELES_PER_CHUNK = 1_024
 CHUNK_BYTES = 256 << 20
-TEXT = np.dtypes.StringDType()
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,7 @@ class Scorer:
     method promises none.
 
     ``gene`` names the one gene to score against, whatever is nearest; by default an allele's
-    genes are found as ``options`` say. ``attribution`` adds attributions to every row. ``lifter``
-    brings alleles of another assembly to the store's.
+    genes are found as ``options`` say. ``attribution`` adds attributions to every row.
     """
 
     def __init__(
@@ -114,7 +112,6 @@ class Scorer:
         options: ScoreOptions = ScoreOptions(),
         gene: str | None = None,
         attribution: AttributionOptions | None = None,
-        lifter: Lifter | None = None,
     ) -> None:
         self.store, self.options = store, options
         self.device = resolve_device(options.device)
@@ -131,7 +128,6 @@ class Scorer:
         self.sequences = ShardFiles(store.array("sequence"))
         self.aggregated = ShardFiles(store.array("aggregated"))
         self.attributor = self._attributor(attribution, heads) if attribution else None
-        self.lifter = lifter
         own = list(zip(self.context_set, self.context_name, strict=True))
         self.calibration = (
             read_calibration(store, options.scheme, own, self.device)
@@ -150,7 +146,8 @@ class Scorer:
         ``counts`` are those of the chunks given out. Memory does not grow with the input.
         The next alleles are read and assigned while the last ones are computed.
         """
-        chunks = ahead(self._chunks(iter(alleles), where))
+        stream = Alleles.of(alleles, where)
+        chunks = ahead(self._chunks(stream))
         launched: Iterator[tuple[_Chunk, _Launched]]
         launched = ((chunk, self._launched(chunk)) for chunk in chunks)
         if self.device.type == "cuda":  # it works on the next chunk while results are fetched
@@ -159,7 +156,10 @@ class Scorer:
             values = self._values(len(chunk.tasks), work)
             _turn(values, chunk.tasks)
             effect = values.pop("effect")
-            rows = Rows(self._columns(chunk), effect, values, self._calibrated(effect))
+            columns = self._columns(chunk)
+            if stream.columns:
+                columns |= origin_columns([task.allele for task in chunk.tasks])
+            rows = Rows(columns, effect, values, self._calibrated(effect))
             chunk.counts.rows = len(rows)
             self.counts.add(chunk.counts)
             progress("alleles", self.counts.alleles, None)
@@ -177,22 +177,22 @@ class Scorer:
             self._read([tasks], counts, "input")
         return next(iter(counts.not_scored), "")
 
-    def _chunks(self, stream: Iterator[Allele], where: str) -> Iterator[_Chunk]:
+    def _chunks(self, stream: Alleles) -> Iterator[_Chunk]:
         """Chunks bounded in alleles and, for their attributions, in rows."""
         most = max(ALLELES_PER_CHUNK, 4 * self.options.batch)
         rows = most if self.attributor is None else CHUNK_BYTES // self.attributor.row_bytes()
         assigned: list[list[Task]] = []
         waiting, counts = 0, Counts()
-        for allele in stream if self.lifter is None else map(self.lifter, stream):
+        for allele in stream:
             found = self.assign(allele, counts)
             counts.alleles += 1
             assigned.append(found)
             waiting += len(found)
             if len(assigned) >= most or (self.attributor is not None and waiting >= rows):
-                yield self._read(assigned, counts, where)
+                yield self._read(assigned, counts, stream.name)
                 assigned, waiting, counts = [], 0, Counts()
         if assigned:
-            yield self._read(assigned, counts, where)
+            yield self._read(assigned, counts, stream.name)
 
     def _read(self, assigned: Sequence[list[Task]], counts: Counts, where: str) -> _Chunk:
         genes = sorted({task.gene for tasks in assigned for task in tasks})
@@ -223,7 +223,7 @@ class Scorer:
             elif group:
                 counts.reject(group[0].allele, reason)
         counts.ref_mismatches += matches.count(False)
-        counts.swapped += sum(is_swapped(task.allele) for task in tasks)
+        counts.swapped += sum(task.allele.swapped for task in tasks)
         sums = np.empty(0, np.float32)
         if genes:
             sums = self.aggregated.read([(gene, 0, 0) for gene in genes])[:, 0]
@@ -324,12 +324,12 @@ class Scorer:
         tasks, matches, stretches = chunk.tasks, chunk.matches, chunk.stretches
         alleles = [task.allele for task in tasks]
         status = ["scored" if s.count else "outside_grid" for s in stretches]
-        columns = {
+        return {
             "contig": np.array([t.contig for t in tasks], np.str_),
             "pos": np.array([a.pos for a in alleles], np.int64),
             "id": np.array([a.id for a in alleles], TEXT),
-            "ref": np.array([a.alt if is_swapped(a) else a.ref for a in alleles], TEXT),
-            "alt": np.array([a.ref if is_swapped(a) else a.alt for a in alleles], TEXT),
+            "ref": np.array([a.alt if a.swapped else a.ref for a in alleles], TEXT),
+            "alt": np.array([a.ref if a.swapped else a.alt for a in alleles], TEXT),
             "kind": np.array([a.kind for a in alleles], np.str_),
             "gene_id": self.store.gene_id[np.array([t.gene for t in tasks], np.int64)],
             "strand": np.array([t.strand for t in tasks], np.int8),
@@ -337,12 +337,11 @@ class Scorer:
             "ref_match": np.array(matches, np.bool_),
             "status": np.array(status, np.str_),
         }
-        return columns if self.lifter is None else columns | source_columns(alleles)
 
 
 def _turn(values: dict[str, np.ndarray], tasks: Sequence[Task]) -> None:
     """Turn the sign of what swapped alleles have: theirs is ALT to REF. Saliency has no sign."""
-    swapped = np.array([is_swapped(task.allele) for task in tasks], bool)
+    swapped = np.array([task.allele.swapped for task in tasks], bool)
     if swapped.any():
         for name, value in values.items():
             if name not in ("attribution_feature", "attribution_scale"):

@@ -15,7 +15,8 @@ from seal_store.results.strongest import strongest_contexts
 from seal_store.scoring.scorer import ScoreOptions, Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World, random_bases, write_fasta
-from seal_store.variants.notation import StoreBases, left_aligned, parse_variant
+from seal_store.variants.bases import StoreBases
+from seal_store.variants.notation import left_aligned, parse_variant
 
 #           1234567890123456
 SEQUENCE = "GACAGCAGCAGTTTTACG"
