@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seal_store.scoring.scorer import Scorer
     from seal_store.store.frames import to_frame
     from seal_store.store.store import Store
-    from seal_store.variants.alleles import read_variants
+    from seal_store.variants.source import read_variants
 
 __all__ = [
     "open",
@@ -49,7 +49,7 @@ _MODULES = {
     "open_results": "api",
     "score": "api",
     "to_frame": "store.frames",
-    "read_variants": "variants.alleles",
+    "read_variants": "variants.source",
     "build": "api",
     "Store": "store.store",
     "Scorer": "scoring.scorer",

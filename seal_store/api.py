@@ -20,8 +20,9 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store import frames
 from seal_store.store.layout import RESULTS
 from seal_store.store.store import Store
-from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.alleles import Allele
 from seal_store.variants.given import from_table, from_tuples, is_table
+from seal_store.variants.source import Alleles, read_variants
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,9 +138,9 @@ def score(
         batch=batch,
     )
     scorer = Scorer(store if isinstance(store, Store) else open(store), options)
-    source, place, alleles = _alleles(variants)
+    alleles, place = _alleles(variants)
     noted = _Noted(alleles)
-    found = list(scorer.score(noted, source, progress))
+    found = list(scorer.score(noted, alleles.name, progress))
     columns = {
         entry.name: np.concatenate(
             [rows.columns[entry.name] for rows in found] or [np.empty(0, _dtype(entry.dtype))]
@@ -151,7 +152,7 @@ def score(
     own = columns["id"].astype(np.int64)
     columns["id"] = np.array([noted.ids[i] for i in own.tolist()], object)
     columns[place] = np.array(noted.lines, np.int64)[own]
-    attributes = result_attributes(scorer.provenance(), source, "seal_store.score")
+    attributes = result_attributes(scorer.provenance(), alleles, "seal_store.score")
     return frames.effects(
         columns,
         np.concatenate(effect + [rows.effect for rows in found]),
@@ -271,15 +272,14 @@ def _several(given: Sequence[Any] | Any) -> Sequence[Any]:
     return (given,) if isinstance(given, str | os.PathLike) else given
 
 
-def _alleles(variants: Any) -> tuple[str, str, Iterator[Allele]]:
-    """What messages call the input, the coordinate that counts its rows, and its alleles."""
+def _alleles(variants: Any) -> tuple[Alleles, str]:
+    """The alleles, and the coordinate that counts their rows."""
     if isinstance(variants, str | os.PathLike):
-        path = os.fspath(variants)
-        return path, "line", read_variants(path)
+        return read_variants(os.fspath(variants)), "line"
     if is_table(variants):
-        return "table", "row", from_table(variants)
+        return Alleles(from_table(variants), "table"), "row"
     if isinstance(variants, Iterable):
-        return "tuples", "row", from_tuples(variants)
+        return Alleles(from_tuples(variants), "tuples"), "row"
     raise VariantError(
         f"variants: a {type(variants).__name__}",
         "give a DataFrame, tuples (contig, pos, ref, alt), or the path of a VCF",
@@ -289,7 +289,7 @@ def _alleles(variants: Any) -> tuple[str, str, Iterator[Allele]]:
 class _Noted:
     """Numbers alleles as they pass, in place of their ids, which it keeps with their rows."""
 
-    def __init__(self, alleles: Iterator[Allele]) -> None:
+    def __init__(self, alleles: Alleles) -> None:
         self._alleles = alleles
         self.ids: list[str] = []
         self.lines: list[int] = []

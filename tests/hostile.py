@@ -134,7 +134,7 @@ def check_reading(scorer: Any, path: Path, content: bytes, *, score: bool) -> st
     """What must hold after reading, and scoring or assigning, ``content``: its problem, or none."""
     from seal_store.errors import VariantError
     from seal_store.scoring.scorer import Tally
-    from seal_store.variants.alleles import read_variants
+    from seal_store.variants.source import read_variants
 
     path.write_bytes(content)
     start = Tally()

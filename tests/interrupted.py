@@ -19,7 +19,7 @@ from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store import layout, manifest
 from seal_store.store.store import Store
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["pytest", "seal_store.run.scores", "seal_store.building.build"])
@@ -90,4 +90,4 @@ def scored(store: Store, vcf: Path, out: Path, stop_after: int = 0, **options: A
 
     chosen = ScoreOptions(device="cpu", batch=1, **options)
     scorer = Scorer(store, chosen)
-    write_scores(scorer, read_variants(vcf), out, source=str(vcf), resume=True, progress=progress)
+    write_scores(scorer, read_variants(vcf), out, resume=True, progress=progress)

@@ -17,7 +17,8 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store.layout import read
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.alleles import Allele
+from seal_store.variants.source import read_variants
 
 pytestmark = [
     pytest.mark.cuda,

@@ -9,8 +9,7 @@ from typing import Any
 from seal_store.building.plan import BuildOptions
 from seal_store.building.seal_folder import SealFolder, locate
 from seal_store.errors import InputError
-from seal_store.reference.assembly import header_lengths
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import VariantSource
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ def gather(
             "inputs are missing", "give `from_seal`, or `genome`, `genes` and `cnn`, to build from"
         )
     if near_vcf is not None:
-        given["near"] = [(a.contig, a.pos) for a in read_variants(near_vcf) if a.pos]
-        given["near_lengths"] = header_lengths(near_vcf)
+        near = VariantSource(near_vcf)
+        given["near_lengths"] = near.contig_lengths
+        given["near"] = [(a.contig, a.pos) for a in near.alleles() if a.pos]
     return Inputs(BuildOptions(out=out, **given), found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,10 @@ from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.reading import Reader
 from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
+from seal_store.store.layout import ArraySpec
 from seal_store.store.store import Store
 from seal_store.variants.alleles import SCORABLE, Allele
+from seal_store.variants.source import VariantSource
 
 TABLES = (".tsv", ".tsv.gz", ".parquet", ".arrow", ".feather")
 VCFS = (".vcf", ".vcf.gz", ".bcf")
@@ -47,7 +49,7 @@ class Form:
 
     selection: Selection = EVERYTHING
     precision: int = 6
-    vcf: Path | None = None
+    vcf: VariantSource | None = None
 
 
 PLAIN = Form()
@@ -92,12 +94,12 @@ def check_form(out: Path, form: Form) -> str:
                 f"{flag}: an annotated VCF keeps every record of its input",
                 "filter it with `bcftools view -i`, or write a table",
             )
-        if form.vcf is None or str(form.vcf) == "-":
+        if form.vcf is None or form.vcf.is_pipe:
             raise InputError(
                 f"{out}: an annotated VCF repeats its input, which must be a file",
                 "write stdin to a file first, or name the output .zarr, .tsv or .parquet",
             )
-        if out.resolve() == form.vcf.resolve():
+        if out.resolve() == form.vcf.path.resolve():
             raise InputError(f"{out} is the input itself", "choose another output")
         check_input(form.vcf)
     return kind
@@ -118,7 +120,7 @@ def export(
     by default the one that they were made from if it is still there, says why an allele has no
     row. ``out`` appears only once it is whole.
     """
-    if ending(out) in VCFS and results.attributes.get("liftover"):
+    if ending(out) in VCFS and results.origin_columns:
         raise OutputError(
             f"{out}: {results.path} holds lifted variants, which are not those of a VCF",
             "name the output .tsv or .parquet",
@@ -149,13 +151,14 @@ class RenderedWriter(ZarrWriter):
         self,
         out: Path,
         scorer: Scorer,
+        columns: Sequence[ArraySpec],
         form: Form,
         *,
         overwrite: bool = False,
         state: dict[str, Any] | None = None,
     ) -> None:
         check_form(out, form)
-        super().__init__(out, scorer, overwrite=overwrite, state=state)
+        super().__init__(out, scorer, columns, overwrite=overwrite, state=state)
         self.form, self.reason = form, scorer.reader.reason
         self.done = Exported(0)
 
@@ -223,14 +226,14 @@ def _notes(found: Annotated) -> list[str]:
     return notes
 
 
-def _recorded_input(results: Results) -> Path:
+def _recorded_input(results: Results) -> VariantSource:
     recorded = Path(results.attributes["variants"])
     if not recorded.is_file():
         raise StoreError(
             f"{results.path} was made from {recorded}, which is not a file here",
             "give the VCF with --vcf",
         )
-    return recorded
+    return VariantSource(recorded)
 
 
 def _plain_reason(allele: Allele) -> str:

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 import zarr
 
-from seal_store.common.files import file_sha256, sync
+from seal_store.common.files import sync
 from seal_store.errors import FormatError, OutputError
 from seal_store.results import journal
 from seal_store.scoring.rows import Rows
@@ -38,6 +38,7 @@ from seal_store.store.layout import (
 )
 from seal_store.store.store import check_attributes, consolidate
 from seal_store.store.untrusted import Expected
+from seal_store.variants.source import Alleles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,17 +50,12 @@ ANY_LENGTH = ("id", "ref", "alt", "source_ref", "source_alt")
 COLUMNS = tuple(entry.name for entry in RESULTS if entry.dims == ("variant",))
 
 
-def result_attributes(made: Mapping[str, Any], variants: str, command: str) -> dict[str, Any]:
-    """Attributes of results but the counts; ``made`` is :meth:`Scorer.provenance`.
-
-    ``variants`` names the input; where it is a file, its SHA-256 is among them.
-    """
-    file = Path(variants)
+def result_attributes(made: Mapping[str, Any], alleles: Alleles, command: str) -> dict[str, Any]:
+    """Attributes of results but the counts; ``made`` is :meth:`Scorer.provenance`."""
     return {
         "results_version": RESULTS_VERSION,
         **made,
-        "variants": variants,
-        "variants_sha256": file_sha256(file) if file.is_file() else None,
+        **alleles.provenance(),
         "command": command,
     }
 
@@ -199,19 +195,23 @@ def write_labels(group: zarr.Group, scorer: Scorer) -> None:
 
 
 class ZarrWriter:
-    """Writes a results group; ``state`` is that of an earlier writer of the same ``out``."""
+    """Writes a results group with ``columns`` besides those of all results.
+
+    ``state`` is that of an earlier writer of the same ``out``.
+    """
 
     def __init__(
         self,
         out: Path,
         scorer: Scorer,
+        columns: Sequence[ArraySpec] = (),
         *,
         overwrite: bool = False,
         state: dict[str, Any] | None = None,
     ) -> None:
         self.out, self.partial = out, manifest.partial_path(out)
         specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
-        specs += LIFTED if scorer.lifter else ()
+        specs += columns
         specs += CALIBRATED if scorer.calibration is not None else ()
         sizes = {"context": len(scorer.context_name)}
         if scorer.attributor is not None:
@@ -340,8 +340,7 @@ class Results:
         """Rows ``[start, stop)``, all by default."""
         part = slice(start, len(self) if stop is None else stop)
         columns = {}
-        lifted = [e.name for e in LIFTED if e.name in self.group]
-        for name in (*COLUMNS, *lifted):
+        for name in (*COLUMNS, *self.origin_columns):
             values = read(get(self.group, name), part)
             is_short = values.dtype.kind == "T" and name not in ANY_LENGTH
             columns[name] = texts(values, f"{self.path}: {name}") if is_short else values
@@ -363,6 +362,11 @@ class Results:
         if scale is not None:
             found["attribution"] = found["attribution"].astype(np.float32) * scale[..., None]
         return found
+
+    @property
+    def origin_columns(self) -> tuple[str, ...]:
+        """Columns that say what the input has, where rows are not as it has them."""
+        return tuple(entry.name for entry in LIFTED if entry.name in self.group)
 
     @property
     def is_calibrated(self) -> bool:

@@ -28,8 +28,7 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.layout import ATTRIBUTION
 from seal_store.store.store import Store, consolidate, software
-from seal_store.variants.alleles import Allele
-from seal_store.variants.liftover import SWAPPED, LiftedAllele
+from seal_store.variants.alleles import Allele, evaluated
 
 TOLERANCE = 1e-6, 1e-2
 """How far an effect may be from the stored one: absolute, and of the row's largest."""
@@ -173,19 +172,14 @@ def _places(results: Results, scorer: Scorer) -> list[int]:
 
 
 def _alleles(results: Results) -> Iterator[Allele]:
-    """The alleles of the rows; ``line`` is the row."""
+    """The alleles that the rows are of, as they were evaluated; ``line`` is the row."""
     names = ("contig", "pos", "id", "ref", "alt", "kind")
     row = 0
     for batch in results.batches():
         columns = (batch.columns[name].tolist() for name in names)
-        status = batch.columns.get("liftover", np.full(len(batch), ""))
-        for values, lifted in zip(zip(*columns, strict=True), status.tolist(), strict=True):
-            allele = Allele(row, *values)
-            if lifted.startswith(SWAPPED):
-                exchanged = {"ref": allele.alt, "alt": allele.ref, "source": allele}
-                fields = {name: getattr(allele, name) for name in ("line", *names)}
-                allele = LiftedAllele(**fields | exchanged, swapped=True)
-            yield allele
+        notes = batch.columns.get("liftover", np.full(len(batch), ""))
+        for values, note in zip(zip(*columns, strict=True), notes.tolist(), strict=True):
+            yield evaluated(Allele(row, *values), note)
             row += 1
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import zarr
 
-from seal_store.common.files import file_sha256
 from seal_store.common.lock import hold
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, InputError, OutputError, StoreError, VariantError
@@ -25,7 +24,7 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.layout import CALIBRATION, create, get, read
 from seal_store.store.store import ATTRIBUTE, Store, consolidate
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import Alleles, VariantSource
 
 BLOCK_BYTES = 512 << 20
 """Effects in memory at once, a column for each context."""
@@ -66,7 +65,8 @@ def calibrate(
     path = manifest.followed(store.path)
     with hold(path):
         present = store.attributes.get(GROUP, {}).get(options.scheme)
-        sha256 = file_sha256(background)
+        alleles = VariantSource(background).alleles()
+        sha256 = alleles.provenance()["variants_sha256"]
         if present is not None and resume and _is_done(store, path, present, sha256, options):
             manifest.remove(background_path(path))
             return dict(present)
@@ -78,7 +78,7 @@ def calibrate(
             )
         _clear(path, store)
         results = _score(
-            store, path, background, sha256, options, overwrite, resume, command, progress
+            store, path, alleles, sha256, options, overwrite, resume, command, progress
         )
         facts = {
             "file": background.name,
@@ -176,7 +176,7 @@ def _is_done(
 def _score(
     store: Store,
     path: Path,
-    background: Path,
+    alleles: Alleles,
     sha256: str,
     options: ScoreOptions,
     overwrite: bool,
@@ -204,9 +204,8 @@ def _score(
         )
     write_scores(
         Scorer(store, options),
-        read_variants(str(background)),
+        alleles,
         out,
-        source=str(background),
         overwrite=overwrite,
         resume=resume,
         command=command,

@@ -6,7 +6,7 @@ with the input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ from seal_store.scoring.options import ScoreOptions
 from seal_store.store.shards import ShardFiles
 from seal_store.store.store import Store
 from seal_store.variants.alleles import Allele
-from seal_store.variants.liftover import is_swapped
+from seal_store.variants.source import Alleles
 
 ALLELES_PER_CHUNK = 1_024
 
@@ -62,13 +62,8 @@ class Reader:
             self._read([tasks], counts, "input")
         return next(iter(counts.not_scored), "")
 
-    def chunks(
-        self, alleles: Iterable[Allele], where: str, rows: int | None = None
-    ) -> Iterator[Chunk]:
-        """Chunks bounded in alleles and, if ``rows`` are given, in rows.
-
-        ``where`` names the input in messages.
-        """
+    def chunks(self, alleles: Alleles, rows: int | None = None) -> Iterator[Chunk]:
+        """Chunks bounded in alleles and, if ``rows`` are given, in rows."""
         most = max(ALLELES_PER_CHUNK, 4 * self.options.batch)
         assigned: list[list[Task]] = []
         waiting, counts = 0, Counts()
@@ -78,10 +73,10 @@ class Reader:
             assigned.append(found)
             waiting += len(found)
             if len(assigned) >= most or (rows is not None and waiting >= rows):
-                yield self._read(assigned, counts, where)
+                yield self._read(assigned, counts, alleles.name)
                 assigned, waiting, counts = [], 0, Counts()
         if assigned:
-            yield self._read(assigned, counts, where)
+            yield self._read(assigned, counts, alleles.name)
 
     def _read(self, assigned: Sequence[list[Task]], counts: Counts, where: str) -> Chunk:
         genes = sorted({task.gene for tasks in assigned for task in tasks})
@@ -112,7 +107,7 @@ class Reader:
             elif group:
                 counts.reject(group[0].allele, reason)
         counts.ref_mismatches += matches.count(False)
-        counts.swapped += sum(is_swapped(task.allele) for task in tasks)
+        counts.swapped += sum(task.allele.swapped for task in tasks)
         sums = np.empty(0, np.float32)
         if genes:
             sums = self.aggregated.read([(gene, 0, 0) for gene in genes])[:, 0]

@@ -19,10 +19,10 @@ from seal_store.common.progress import Progress, silent
 from seal_store.scoring.assign import Assigner, Counts, Task
 from seal_store.scoring.options import DEFAULTS, AttributionOptions, ScoreOptions
 from seal_store.scoring.reading import Assign, Chunk, Reader
-from seal_store.scoring.rows import Rows
+from seal_store.scoring.rows import TEXT, Rows, origin_columns
 from seal_store.store.store import Store, software
 from seal_store.variants.alleles import Allele
-from seal_store.variants.liftover import Lifter, is_swapped, source_columns
+from seal_store.variants.source import Alleles
 
 if TYPE_CHECKING:
     from seal_store.scoring.engine import Engine, Launched
@@ -32,8 +32,6 @@ CHUNK_BYTES = 256 << 20
 
 ENGINES = 2
 """Loaded engines that a store keeps."""
-
-TEXT = np.dtypes.StringDType()
 
 
 @dataclass
@@ -53,7 +51,7 @@ class Scorer:
 
     ``gene`` names the one gene to score against, whatever is nearest; by default an allele's
     genes are found as ``options`` say, or by ``assign`` if that is given. ``attribution`` adds
-    attributions to every row. ``lifter`` brings alleles of another assembly to the store's.
+    attributions to every row.
 
     The weights are read once: ``store`` keeps the engines last loaded of it, at most
     :data:`ENGINES`, and scorers with the same scheme, heads, contexts, calibration and device use
@@ -66,10 +64,9 @@ class Scorer:
         options: ScoreOptions = DEFAULTS,
         gene: str | None = None,
         attribution: AttributionOptions | None = None,
-        lifter: Lifter | None = None,
         assign: Assign | None = None,
     ) -> None:
-        self.store, self.options, self.gene, self.lifter = store, options, gene, lifter
+        self.store, self.options, self.gene = store, options, gene
         everywhere = options.genes == "all"
         self.reader = Reader(
             store,
@@ -107,9 +104,9 @@ class Scorer:
         read and assigned while the last ones are computed.
         """
         self._tally = start or self._tally
-        stream = iter(alleles) if self.lifter is None else map(self.lifter, alleles)
+        stream = Alleles.of(alleles, where)
         rows = None if self.attributor is None else CHUNK_BYTES // self.attributor.row_bytes()
-        launched = self._launched(ahead(self.reader.chunks(stream, where, rows)))
+        launched = self._launched(ahead(self.reader.chunks(stream, rows)))
         if self.device.type == "cuda":  # it works on the next chunk while results are fetched
             launched = behind(launched)
         for chunk, work in launched:
@@ -117,7 +114,10 @@ class Scorer:
             self._note(values)
             _turn(values, chunk.tasks)
             effect = values.pop("effect")
-            found = Rows(self._columns(chunk), effect, values, self.engine.calibrated(effect))
+            columns = self._columns(chunk)
+            if stream.columns:
+                columns |= origin_columns([task.allele for task in chunk.tasks])
+            found = Rows(columns, effect, values, self.engine.calibrated(effect))
             chunk.counts.rows = len(found)
             self.counts.add(chunk.counts)
             progress("alleles", self.counts.alleles, None)
@@ -137,7 +137,6 @@ class Scorer:
             "tf32": options.tf32,
             "attribution": self.attributor.provenance() if self.attributor else None,
             "calibration": self.calibration.source if self.calibration else None,
-            "liftover": self.lifter.describe() if self.lifter else None,
             "store": {
                 "path": str(store.path.resolve()),
                 "sha256": store.sha256,
@@ -163,12 +162,12 @@ class Scorer:
         tasks, matches, stretches = chunk.tasks, chunk.matches, chunk.stretches
         alleles = [task.allele for task in tasks]
         status = ["scored" if s.count else "outside_grid" for s in stretches]
-        columns = {
+        return {
             "contig": np.array([t.contig for t in tasks], np.str_),
             "pos": np.array([a.pos for a in alleles], np.int64),
             "id": np.array([a.id for a in alleles], TEXT),
-            "ref": np.array([a.alt if is_swapped(a) else a.ref for a in alleles], TEXT),
-            "alt": np.array([a.ref if is_swapped(a) else a.alt for a in alleles], TEXT),
+            "ref": np.array([a.alt if a.swapped else a.ref for a in alleles], TEXT),
+            "alt": np.array([a.ref if a.swapped else a.alt for a in alleles], TEXT),
             "kind": np.array([a.kind for a in alleles], np.str_),
             "gene_id": self.store.gene_id[np.array([t.gene for t in tasks], np.int64)],
             "strand": np.array([t.strand for t in tasks], np.int8),
@@ -176,12 +175,11 @@ class Scorer:
             "ref_match": np.array(matches, np.bool_),
             "status": np.array(status, np.str_),
         }
-        return columns if self.lifter is None else columns | source_columns(alleles)
 
 
 def _turn(values: dict[str, np.ndarray], tasks: Sequence[Task]) -> None:
     """Turn the sign of what swapped alleles have: theirs is ALT to REF. Saliency has no sign."""
-    swapped = np.array([is_swapped(task.allele) for task in tasks], bool)
+    swapped = np.array([task.allele.swapped for task in tasks], bool)
     if swapped.any():
         for name, value in values.items():
             if name not in ("attribution_feature", "attribution_scale"):

@@ -34,7 +34,7 @@ from seal_store.store import manifest
 from seal_store.store.layout import STORE
 from seal_store.store.store import Store
 from seal_store.synthetic import DECAYS, TINY, World, write_head_set
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 
 def windows_of(store: Store, world: World, gene: int, indices: list[int]) -> torch.Tensor:

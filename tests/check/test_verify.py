@@ -42,7 +42,7 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store import layout, manifest
 from seal_store.store.store import Store
 from seal_store.synthetic import TINY, TINY_LATENT, World, write_models
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 SOAK = pytest.mark.soak
 
@@ -74,7 +74,7 @@ def scores(whole: Path, world: World, tmp_path_factory: pytest.TempPathFactory) 
         ScoreOptions(device="cpu", heads=("cell_state_mid_fetal_to_adult",)),
         attribution=chosen,
     )
-    write_scores(scorer, read_variants(world.variants), out, source="variants.vcf")
+    write_scores(scorer, read_variants(world.variants), out)
     return out
 
 

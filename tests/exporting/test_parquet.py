@@ -34,7 +34,7 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store import layout
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
 CHOSEN = ("Mid.Neuron.584", "adulthood.MD", "Early.Neuron.383")
@@ -46,7 +46,7 @@ def results(store: Store, world: World, tmp_path_factory: pytest.TempPathFactory
     """Several genes for each allele."""
     out = tmp_path_factory.mktemp("results") / "r.zarr"
     scorer = Scorer(store, ScoreOptions(device="cpu", genes="all", contexts=CONTEXTS))
-    write_scores(scorer, read_variants(world.variants), out, source=str(world.variants))
+    write_scores(scorer, read_variants(world.variants), out)
     return Results(out)
 
 
@@ -340,7 +340,6 @@ def scored(store: Path, vcf: Path, out: Path) -> None:
         scorer,
         read_variants(vcf),
         out,
-        source=str(vcf),
         form=form,
         resume=True,
         checkpoint_seconds=0,
@@ -373,7 +372,6 @@ def test_ctrl_c_keeps_what_was_scored(
             scorer,
             read_variants(world.variants),
             out,
-            source=str(world.variants),
             form=form,
             resume=True,
             progress=progress,
@@ -392,7 +390,6 @@ def test_ctrl_c_keeps_what_was_scored(
         Scorer(store, ScoreOptions(device="cpu", batch=2, contexts=CONTEXTS)),
         read_variants(world.variants),
         whole,
-        source=str(world.variants),
     )
     same(frame_of(out), tsv(Results(whole), tmp_path))
 

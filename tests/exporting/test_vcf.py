@@ -28,9 +28,8 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import lines
-from seal_store.variants.alleles import read_variants
 from seal_store.variants.lines import MAX_FIELDS
-from seal_store.variants.records import read_records
+from seal_store.variants.source import VariantSource, read_variants
 
 Cli = Callable[..., Result]
 
@@ -96,7 +95,7 @@ def made(
     for genes in ("nearest", "all"):
         options = ScoreOptions(device="cpu", genes=genes, contexts=CONTEXTS)
         out = folder / f"{genes}.zarr"
-        write_scores(Scorer(store, options), read_variants(vcf), out, source=str(vcf))
+        write_scores(Scorer(store, options), read_variants(vcf), out)
     return lambda genes: folder / f"{genes}.zarr"
 
 
@@ -248,7 +247,7 @@ def test_every_unscored_allele_says_why(cli: Cli, store: Store, vcf: Path, tmp_p
     Results(moved).attributes["store"]["path"] = "nowhere"
     results = Results(moved)
     results.attributes["store"]["path"] = str(tmp_path / "nowhere")
-    export(results, tmp_path / "plain.vcf", Form(vcf=vcf))
+    export(results, tmp_path / "plain.vcf", Form(vcf=VariantSource(vcf)))
     plain = [s for text in statuses_in_order(tmp_path / "plain.vcf") for s in text]
     apart = {"no_gene_in_range", "ref_mismatch", "unknown_contig", "too_long"}
     assert plain == ["not_scored" if s in apart else s for s in found]
@@ -396,7 +395,7 @@ def test_a_bcf_can_be_annotated(cli: Cli, nearest: Path, vcf: Path, tmp_path: Pa
     """From its records as htslib prints them."""
     bcf = tmp_path / "in.bcf"
     bcftools.view("-Ob", "-o", str(bcf), str(vcf), catch_stdout=False)
-    own = [record for record in read_records(bcf) if record.alleles]
+    own = [record for record in VariantSource(bcf).records() if record.alleles]
     assert [a.alt for r in own for a in r.alleles] == [a.alt for a in read_variants(vcf)]
     run(cli, "export", nearest, tmp_path / "a.vcf.gz", "--vcf", bcf)
     run(cli, "export", nearest, tmp_path / "b.vcf.gz")
@@ -480,7 +479,7 @@ def test_records_are_whole_lines_with_the_readers_alleles(world: World, tmp_path
     long = b"chr1\t9\tid\tA\tC\t.\t.\tX=" + b"y" * (2 * MAX_FIELDS)
     path = tmp_path / "in.vcf"
     path.write_bytes(b"\xef\xbb\xbf" + world.variants.read_bytes() + b"\n" + long + b"\nbad\n")
-    records = list(read_records(path))
+    records = list(VariantSource(path).records())
     assert [a for r in records for a in r.alleles] == list(read_variants(path))
     assert records[-2].text == long
     assert records[0].text == b"##fileformat=VCFv4.2"
@@ -500,11 +499,11 @@ def test_a_line_that_is_too_long_to_be_held_is_refused(
     pysam.bcftools.view("-Ob", "-o", str(bcf), str(path), catch_stdout=False)
     monkeypatch.setattr(lines, "MAX_WHOLE", 1_002)
     for source in (path, bcf):
-        assert len(list(read_records(source))[-1].text) == 1_000
+        assert len(list(VariantSource(source).records())[-1].text) == 1_000
     monkeypatch.setattr(lines, "MAX_WHOLE", 999)
     for source in (path, bcf):
         with pytest.raises(VariantError, match=rf"{source.name}:\d+: line of more than 999 bytes"):
-            list(read_records(source))
+            list(VariantSource(source).records())
 
 
 def test_reasons_are_those_of_the_assignment(store: Store, vcf: Path) -> None:
@@ -539,7 +538,7 @@ def test_contexts_that_need_encoding(nearest: Path, vcf: Path, tmp_path: Path) -
             return names, ["s", "s", "t"]
 
     out = tmp_path / "o.vcf.gz"
-    export(Renamed(nearest), out, Form(Selection(tuple(names)), vcf=vcf))
+    export(Renamed(nearest), out, Form(Selection(tuple(names)), vcf=VariantSource(vcf)))
     record = {r[2]: r for r in viewed(out)[1]}["=cmd|' /C calc'!A0"]
     own = parse(record[7])[1]
     assert {"T_O_P" + "_" * 8, "a_b", "a_b_2"} <= set(own)

@@ -16,14 +16,15 @@ from click.testing import Result
 from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions, plan
 from seal_store.errors import GenomeError, VariantError
-from seal_store.reference.assembly import check_variants, header_lengths
+from seal_store.reference.assembly import check_variants
 from seal_store.reference.fasta import Genome
 from seal_store.scoring.assign import Counts
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.alleles import Allele
+from seal_store.variants.source import VariantSource, read_variants
 
 HG38 = (
     "##fileformat=VCFv4.2\n"
@@ -62,7 +63,7 @@ def bcf(text: str) -> bytes:
 )
 def test_lengths_in_a_header(tmp_path: Path, content: bytes, lengths: dict[str, int]) -> None:
     (tmp_path / "in.vcf").write_bytes(content)
-    assert header_lengths(tmp_path / "in.vcf") == lengths
+    assert VariantSource(tmp_path / "in.vcf").contig_lengths == lengths
 
 
 def test_a_bcf_that_htslib_wrote(tmp_path: Path) -> None:
@@ -71,9 +72,8 @@ def test_a_bcf_that_htslib_wrote(tmp_path: Path) -> None:
         header.contigs.add(name, length=length)
     with pysam.VariantFile(str(tmp_path / "in.bcf"), "wb", header=header):
         pass
-    assert header_lengths(tmp_path / "in.bcf") == LENGTHS
-    assert header_lengths("-") == {}
-    assert header_lengths(tmp_path / "nowhere") == {}
+    assert VariantSource(tmp_path / "in.bcf").contig_lengths == LENGTHS
+    assert VariantSource(tmp_path / "nowhere").contig_lengths == {}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from seal_store.building.plan import BuildOptions
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.synthetic import TINY, TINY_LATENT, write_models
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 HG19_CHR1 = 249_250_621
 

@@ -39,7 +39,7 @@ from seal_store.store import manifest
 from seal_store.store.layout import CALIBRATION_LEVELS
 from seal_store.store.store import Store
 from seal_store.synthetic import World, write_head_set
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
 CPU = ScoreOptions(device="cpu")
@@ -113,7 +113,7 @@ def succeeded(result: Result) -> str:
 
 def score(store: Store, vcf: Path, out: Path, **more: Any) -> Results:
     scorer = Scorer(store, ScoreOptions(device="cpu", **more))
-    write_scores(scorer, read_variants(str(vcf)), out, source=str(vcf))
+    write_scores(scorer, read_variants(str(vcf)), out)
     return Results(out)
 
 

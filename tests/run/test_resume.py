@@ -35,7 +35,8 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store import layout, manifest
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.alleles import Allele
+from seal_store.variants.source import read_variants
 
 
 def score_once(store: Path, vcf: Path, out: Path, attribute: bool, limit: int = 0) -> None:
@@ -46,9 +47,7 @@ def score_once(store: Path, vcf: Path, out: Path, attribute: bool, limit: int = 
     added = AttributionOptions("deeplift", ("all",), top_features=3) if attribute else None
     scorer = Scorer(Store(store), ScoreOptions(device="cpu", batch=1), attribution=added)
     try:
-        write_scores(
-            scorer, read_variants(vcf), out, source=str(vcf), resume=True, checkpoint_seconds=0
-        )
+        write_scores(scorer, read_variants(vcf), out, resume=True, checkpoint_seconds=0)
     except OSError as error:
         raise SystemExit(f"OSError {error.errno}") from None
 
@@ -295,7 +294,7 @@ def test_a_table_killed_before_its_first_checkpoint_is_begun_again(
     (left / "table").write_text("chrom\tpos")
     scorer = Scorer(store, ScoreOptions(device="cpu"))
     alleles = read_variants(vcf)
-    write_scores(scorer, alleles, out, source=str(vcf), resume=not overwrite, overwrite=overwrite)
+    write_scores(scorer, alleles, out, resume=not overwrite, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["out.tsv"]
     assert len(out.read_text().splitlines()) == scorer.counts.rows + 1
 
@@ -310,7 +309,7 @@ def test_a_manifest_that_was_being_written_is_not_listed(
     def progress(what: str, done: int, total: int | None) -> None:
         (manifest.partial_path(out) / f"{manifest.MANIFEST}.tmp").write_text("{")
 
-    write_scores(scorer, read_variants(vcf), out, source=str(vcf), progress=progress)
+    write_scores(scorer, read_variants(vcf), out, progress=progress)
     assert len(Results(out)) == scorer.counts.rows
 
 
@@ -327,7 +326,7 @@ def test_a_store_that_is_replaced_while_it_is_scored_from_is_told(
         listed.write_text(json.dumps({"files": json.loads(listed.read_text())["files"]}))
 
     with pytest.raises(StoreError, match="was replaced since it was opened"):
-        write_scores(scorer_, alleles(), tmp_path / "out.zarr", source=str(vcf))
+        write_scores(scorer_, alleles(), tmp_path / "out.zarr")
     assert not (tmp_path / "out.zarr").exists()
 
 
@@ -388,10 +387,10 @@ def test_an_output_is_not_its_own_input_nor_within_the_store(
     before = table.read_bytes()
     scorer_ = Scorer(store, ScoreOptions(device="cpu"))
     with pytest.raises(OutputError, match="is the input itself"):
-        write_scores(scorer_, [], table, source=str(table), overwrite=True)
+        write_scores(scorer_, read_variants(table), table, overwrite=True)
     assert table.read_bytes() == before
     with pytest.raises(OutputError, match="lies in the store"):
-        write_scores(scorer_, [], store.path / "inner.zarr", source=str(vcf))
+        write_scores(scorer_, [], store.path / "inner.zarr")
 
 
 @pytest.mark.parametrize("name", ["out.zarr", "out.tsv"])
@@ -404,7 +403,7 @@ def test_a_link_stays_and_what_it_names_is_replaced(
     link.symlink_to(real)
     before = files(real)
     scorer_ = Scorer(store, ScoreOptions(device="cpu", scheme="centered"))
-    write_scores(scorer_, read_variants(vcf), link, source=str(vcf), overwrite=True)
+    write_scores(scorer_, read_variants(vcf), link, overwrite=True)
     assert link.is_symlink()
     assert files(real) != before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", name]

@@ -34,7 +34,8 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store.layout import ATTRIBUTION
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.alleles import Allele
+from seal_store.variants.source import Alleles, read_variants
 
 DECAYS, FEATURES = 10, 8
 TARGETS = np.array([0, 2, 4, 6])
@@ -218,7 +219,7 @@ def test_captums_own_defaults_on_raw_inputs_do_not(store: Store, world: World) -
     net = module(sets, 0)
     found = []
     for allele in alleles:
-        (chunk,) = scorer.reader.chunks(iter([allele]), "test")
+        (chunk,) = scorer.reader.chunks(Alleles([allele]))
         with torch.inference_mode():
             genes = scorer.engine.evaluator.genes(chunk.sequences, chunk.aggregated)
             batch = scorer.engine.evaluator.read(chunk.tasks, chunk.stretches)
@@ -251,14 +252,14 @@ def test_batch_size_changes_nothing_and_draws_are_seeded(
 def scored(store: Store, world: World, tmp_path: Path) -> Path:
     out = tmp_path / "scores.zarr"
     scorer = Scorer(store, ScoreOptions(device="cpu"))
-    write_scores(scorer, read_variants(world.variants), out, source="test")
+    write_scores(scorer, read_variants(world.variants), out)
     return out
 
 
 def with_attribution(store: Store, world: World, out: Path, **more: object) -> Results:
     options = AttributionOptions("deeplift", demo_targets(store), **more)  # type: ignore[arg-type]
     scorer = Scorer(store, ScoreOptions(device="cpu"), attribution=options)
-    write_scores(scorer, read_variants(world.variants), out, source="test")
+    write_scores(scorer, read_variants(world.variants), out)
     return Results(out)
 
 
@@ -337,7 +338,7 @@ def test_attribute_equals_score_with_attribution(
     options = ScoreOptions(scheme=scheme, device="cpu", **own)  # type: ignore[arg-type]
     for name, added in (("a", attribution), ("b", None)):
         scorer = Scorer(store, options, gene, added)
-        write_scores(scorer, alleles, tmp_path / f"{name}.zarr", source="test")
+        write_scores(scorer, alleles, tmp_path / f"{name}.zarr")
     expected, later = Results(tmp_path / "a.zarr"), Results(tmp_path / "b.zarr")
     add_attributions(later, scorer_of(later, store, attribution, device="cpu", batch=7))
     found, wanted = of(Results(later.path)), of(expected)

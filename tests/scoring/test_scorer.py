@@ -25,7 +25,8 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store.layout import VARIANTS_PER_CHUNK, get
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import Allele, classify, read_variants
+from seal_store.variants.alleles import Allele, classify
+from seal_store.variants.source import read_variants
 
 
 @pytest.fixture(scope="session")
@@ -346,7 +347,7 @@ def test_a_variant_that_touches_no_window_has_no_effect(
 def test_results_are_written_in_large_chunks(store: Store, world: World, tmp_path: Path) -> None:
     out = tmp_path / "r.zarr"
     scorer = Scorer(store, ScoreOptions(device="cpu"))
-    write_scores(scorer, read_variants(world.variants), out, source="test")
+    write_scores(scorer, read_variants(world.variants), out)
     results = Results(out)
     assert get(results.group, "effect").chunks == (VARIANTS_PER_CHUNK, 802)
     assert get(results.group, "pos").chunks == (VARIANTS_PER_CHUNK,)

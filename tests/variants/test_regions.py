@@ -23,8 +23,8 @@ from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import index_for, read_variants, reads_all_of
 from seal_store.variants.regions import LAST, Region, Regions, merge, parse_region
+from seal_store.variants.source import VariantSource, read_variants
 
 CONTIGS = ("chr1", "2", "chr3")
 
@@ -119,7 +119,9 @@ def seen(path: Path, regions: list[Region]) -> list[tuple[object, ...]]:
 def test_every_way_of_reading_finds_what_overlaps(folder: Path) -> None:
     rng = Random(int.from_bytes(os.urandom(4), "little"))
     everything = list(read_variants(folder / "in.vcf"))
-    assert [index_for(folder / name) is not None for name in (*INDEXED, "plain.vcf.gz")] == [
+    assert [
+        VariantSource(folder / name).index is not None for name in (*INDEXED, "plain.vcf.gz")
+    ] == [
         True,
         True,
         True,
@@ -200,7 +202,7 @@ def test_what_an_index_spares_is_not_even_passed_over(
 
 
 def copy_index(data: Path, to: Path) -> Path:
-    index = index_for(data)
+    index = VariantSource(data).index
     assert index is not None
     return Path(shutil.copyfile(index, to.with_name(to.name + index.suffix)))
 
@@ -243,10 +245,10 @@ def test_the_index_of_another_file_is_refused(folder: Path, tmp_path: Path) -> N
 def test_an_index_older_than_its_file_is_not_used(folder: Path, tmp_path: Path) -> None:
     path = Path(shutil.copyfile(folder / "tbi.vcf.gz", tmp_path / "in.vcf.gz"))
     index = copy_index(folder / "tbi.vcf.gz", path)
-    assert not reads_all_of(path)
+    assert not VariantSource(path).is_read_whole
     os.utime(index, (1, 1))
-    assert index_for(path) is None
-    assert reads_all_of(path)
+    assert VariantSource(path).index is None
+    assert VariantSource(path).is_read_whole
     region = [Region("2", 500, 200_000)]
     assert seen(path, region) == seen(folder / "in.vcf", region) != []
 
@@ -298,8 +300,7 @@ def test_a_run_of_one_region_is_not_gone_on_with_in_another(
 
         scorer = Scorer(store, ScoreOptions(device="cpu", batch=1, contexts=("early_fetal.OC",)))
         alleles = read_variants(world.variants, [parse_region(region)])
-        where = {"source": str(world.variants), "regions": (region,)}
-        write_scores(scorer, alleles, tmp_path / "o.tsv", **where, resume=True, progress=progress)
+        write_scores(scorer, alleles, tmp_path / "o.tsv", resume=True, progress=progress)
 
     with pytest.raises(KeyboardInterrupt):
         scored("chr1", stop_after=12)

@@ -26,7 +26,7 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store.layout import SEQUENCE_LENGTH
 from seal_store.store.store import Store
 from seal_store.synthetic import World, random_bases, random_weights, write_fasta, write_head_set
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
 
