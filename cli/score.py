@@ -183,7 +183,7 @@ def _lifter(opened: Store, vcf: str, chain: Path | None) -> Lifter | None:
         return lifter
     facts = opened.attributes
     where = f"the store {opened.path}"
-    check_variants(vcf, lengths, facts["assembly"], facts["genome"]["contigs"], where)
+    check_variants(vcf, lengths, facts.assembly, facts.genome.contigs, where)
     return None
 
 
@@ -227,7 +227,7 @@ def variant(
     from seal_store.variants.notation import StoreBases, parse_variant
 
     opened = Store(store)
-    bases, assembly = StoreBases(opened), opened.attributes["assembly"]
+    bases, assembly = StoreBases(opened), opened.attributes.assembly
     alleles = [a for text in variants for a in parse_variant(text, bases, assembly)]
     options = _score_options(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch

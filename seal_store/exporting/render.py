@@ -115,7 +115,7 @@ def export(
     by default the one that they were made from if it is still there, says why an allele has no
     row. ``out`` appears only once it is whole.
     """
-    if ending(out) in VCFS and results.attributes.get("liftover"):
+    if ending(out) in VCFS and results.attributes.liftover:
         raise OutputError(
             f"{out}: {results.path} holds lifted variants, which are not those of a VCF",
             "name the output .tsv or .parquet",
@@ -222,7 +222,7 @@ def _notes(found: Annotated) -> list[str]:
 
 
 def _recorded_input(results: Results) -> Path:
-    recorded = Path(results.attributes["variants"])
+    recorded = Path(results.attributes.variants)
     if not recorded.is_file():
         raise StoreError(
             f"{results.path} was made from {recorded}, which is not a file here",
@@ -237,12 +237,12 @@ def _plain_reason(allele: Allele) -> str:
 
 def _reasons(results: Results, path: Path | None) -> Callable[[Allele], str]:
     """Says why an allele has no row, as far as can be known without scoring."""
-    made = results.attributes["store"]
-    given = path or Path(made["path"])
+    made = results.attributes.store
+    given = path or Path(made.path)
     if path is None and not given.exists():
         return _plain_reason
     store = Store(given)
-    if store.sha256 != made["sha256"]:
+    if store.sha256 != made.sha256:
         if path is None:
             return _plain_reason
         raise StoreError(
@@ -250,8 +250,8 @@ def _reasons(results: Results, path: Path | None) -> Callable[[Allele], str]:
             "give the one it was made from",
         )
     names = ("scheme", "genes", "max_distance", "ref_mismatch")
-    made_with = {name: results.attributes[name] for name in names}
+    made_with = {name: getattr(results.attributes, name) for name in names}
     if made_with["ref_mismatch"] == "error":  # of alleles outside the regions of the run
         made_with["ref_mismatch"] = "skip"
     options = ScoreOptions(device="cpu", **made_with)
-    return Scorer(store, options, results.attributes.get("gene")).reason
+    return Scorer(store, options, results.attributes.gene).reason

@@ -167,7 +167,7 @@ def export_attributions(
     features = [results.labels(name) for name in FEATURE_COLUMNS]
     count = 0
     with writing(out, overwrite=overwrite) as handle:
-        lifted = bool(results.attributes.get("liftover"))
+        lifted = results.attributes.liftover is not None
         header = (
             *leading_columns(lifted=lifted),
             "target_set",

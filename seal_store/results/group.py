@@ -16,8 +16,10 @@ import numpy as np
 import zarr
 
 from seal_store.common.files import file_sha256, sync
+from seal_store.common.records import to_json
 from seal_store.errors import FormatError, OutputError
 from seal_store.results import journal
+from seal_store.results.attributes import ResultsAttributes
 from seal_store.scoring.attribution import CLOSED
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.scorer import Scorer
@@ -35,6 +37,7 @@ from seal_store.store.layout import (
     get,
     read,
     rows_per_chunk,
+    shape_of,
     spec,
     texts,
 )
@@ -76,10 +79,10 @@ def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
             "path": str(store.path.resolve()),
             "sha256": store.sha256,
             "synthetic": store.synthetic,
-            "assembly": store.attributes["assembly"],
-            "grid": store.attributes["grid"],
-            "cnn_sha256": store.attributes["cnn"]["sha256"],
-            "heads": {h["name"]: h["sha256"] for h in store.attributes["heads"]},
+            "assembly": store.attributes.assembly,
+            "grid": to_json(store.attributes.grid),
+            "cnn_sha256": store.attributes.cnn.sha256,
+            "heads": {heads.name: heads.sha256 for heads in store.attributes.heads},
         },
         "software": software(),
         "command": command,
@@ -297,34 +300,39 @@ class ZarrWriter:
 
 
 def expected_arrays(
-    attributes: Mapping[str, Any], metadata: Mapping[str, Any]
+    attributes: ResultsAttributes, metadata: Mapping[str, Any]
 ) -> dict[str, Expected]:
     """What the arrays of a results group must declare.
 
     Rows follow from the counts; lengths that the attributes do not tell from label arrays, which
     are bounded by their files.
     """
-    rows = attributes["counts"]["rows"]
-    sizes = {"variant": rows}
+    sizes = {"variant": attributes.counts.rows}
     arrays = metadata["consolidated_metadata"]["metadata"]
     labels = [e for e in (*RESULTS, *ATTRIBUTION) if len(e.dims) == 1 and e.dims != ("variant",)]
     for entry in labels:
         shape = arrays.get(entry.name, {}).get("shape")
         if isinstance(shape, list) and shape and type(shape[0]) is int:
             sizes.setdefault(entry.dims[0], shape[0])
-    top = (attributes.get("attribution") or {}).get("top_features")
+    made = attributes.attribution
+    top = made.top_features if made else None
     if top is not None:
         sizes["rank"] = min(top, sizes.get("feature", 0))
     found = {}
     for entry in (*RESULTS, *LIFTED, *CALIBRATED, *ATTRIBUTION):
-        dims = entry.dims
-        dtypes: tuple[str, ...] = ("string" if entry.dtype == "str" else entry.dtype,)
-        if entry.name == "attribution":
-            dtypes = ("float32", "float16")
+        if entry.name == "attribution" and made:
             dims = entry.dims if top is None else (*entry.dims[:2], "rank")
-        shape = tuple(sizes.get(dim, -1) for dim in dims)
-        found[entry.name] = Expected(dtypes, shape, whole=dims[0] != "variant")
+            entry = replace(entry, dtype=made.dtype, dims=dims)
+        if sizes.keys() >= set(entry.dims):
+            found[entry.name] = Expected(entry, shape_of(entry, sizes))
     return found
+
+
+def results_attributes(attributes: Mapping[str, Any], where: Path) -> ResultsAttributes:
+    """Those of results, checked. Raises :class:`FormatError` as :func:`check_attributes`."""
+    return ResultsAttributes.parse(
+        check_attributes(attributes, where, ATTRIBUTE, "results", RESULTS_VERSION)
+    )
 
 
 class Results:
@@ -345,9 +353,7 @@ class Results:
         )
         """Size and SHA-256 of every file, as the manifest has them."""
         metadata = guard.read_metadata(self.path, self.listed)
-        self.attributes = check_attributes(
-            metadata["attributes"], self.path, ATTRIBUTE, "results", RESULTS_VERSION
-        )
+        self.attributes = results_attributes(metadata["attributes"], self.path)
         expected = expected_arrays(self.attributes, metadata)
         self.group = guard.open_group(self.path, metadata, expected, self.listed)
         for entry in RESULTS:
@@ -358,7 +364,7 @@ class Results:
     def unpublished(cls, partial: Path, attributes: dict[str, Any]) -> Results:
         """Those that a :class:`ZarrWriter` has written to ``partial`` and flushed."""
         self = cls.__new__(cls)
-        self.path, self.attributes = partial, attributes
+        self.path, self.attributes = partial, ResultsAttributes.parse(attributes)
         self.group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
         return self
 
@@ -419,7 +425,7 @@ class Results:
         attributions too, if there are any. :func:`seal_store.to_frame` makes a table of it.
         Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
         """
-        return frames.open_effects(self.group.store, self.attributes)
+        return frames.open_effects(self.group.store, self.attributes.to_dict())
 
     def _strings(self, name: str, part: slice) -> list[str]:
         return [str(value) for value in read(get(self.group, name), part)]

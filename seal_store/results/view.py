@@ -102,7 +102,7 @@ class View:
             *self.labels,
             *(f"{label}.{measure}" for measure in calibrated for label in self.labels),
         ]
-        self.columns = leading_columns(lifted=bool(results.attributes.get("liftover")))
+        self.columns = leading_columns(lifted=results.attributes.liftover is not None)
 
     def effect(self, rows: Rows) -> np.ndarray:
         """Effects of ``rows`` on the chosen contexts."""

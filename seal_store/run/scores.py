@@ -108,7 +108,7 @@ def check_finished(scorer: Scorer, out: Path, source: str, regions: Sequence[str
     something else.
     """
     results = Results(out)
-    made = results.attributes
+    made = results.attributes.to_dict()
     now = {**describe(scorer, source, ""), "regions": list(regions)}
     names = set(now) - {"command", "device", "software"}
     if made["attribution"] and not now["attribution"]:

@@ -93,7 +93,7 @@ def read_calibration(
     source = source_of(store, scheme)
     again = f"seal-store calibrate {store.path} BACKGROUND.vcf --scheme {scheme}"
     if source is None:
-        others = ", ".join(store.attributes.get(GROUP, {}))
+        others = ", ".join(store.attributes.calibration)
         raise StoreError(
             f"{store.path} has no calibration for scheme {scheme}"
             + (f" (it has one for {others})" if others else ""),
@@ -122,10 +122,10 @@ def read_calibration(
 
 def source_of(store: Store, scheme: str) -> dict[str, Any] | None:
     """What the store's calibration for ``scheme`` was made from; None if it has none."""
-    found = store.attributes.get(GROUP, {}).get(scheme)
+    found = store.attributes.calibration.get(scheme)
     if found is None:
         return None
-    return {key: found[key] for key in ("file", "sha256", "rows", "genes", "max_distance")}
+    return {key: getattr(found, key) for key in ("file", "sha256", "rows", "genes", "max_distance")}
 
 
 def uncalibrated(store: Store, scheme: str) -> list[tuple[str, str]]:
