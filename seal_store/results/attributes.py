@@ -13,7 +13,7 @@ from seal_store.model.grid import Grid
 
 @dataclass(frozen=True, kw_only=True)
 class AttributionAttributes(Record):
-    """How attributions were made; ``samples``, ``seed`` and ``captum`` None where none are drawn."""
+    """How attributions were made; without samples ``samples``, ``seed`` and ``captum`` are None."""
 
     method: str
     targets: int

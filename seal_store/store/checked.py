@@ -160,12 +160,19 @@ def decoded_size(data: memoryview, codec: Any) -> int | None:
 
 
 def _zstd_size(data: memoryview) -> int | None:
-    """Content size of a Zstandard frame (RFC 8878, 3.1.1); the decoder takes no more than that."""
+    """Content size of a Zstandard frame (RFC 8878, 3.1.1); None unless it is the only one."""
     if len(data) < 6 or bytes(data[:4]) != b"\x28\xb5\x2f\xfd":
         return None
     flags = data[4]
     single = bool(flags & 0x20)
     width = (1 if single else 0, 2, 4, 8)[flags >> 6]
     start = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
-    size = int.from_bytes(data[start : start + width], "little") + 256 * (width == 2)
-    return size if width and len(data) > start + width else None
+    place, last = start + width, False
+    while not last and place + 3 <= len(data):
+        block = int.from_bytes(data[place : place + 3], "little")
+        last, kind, length = bool(block & 1), block >> 1 & 3, block >> 3
+        place += 3 + (1 if kind == 1 else length)  # a repeated byte stands there once
+    place += 4 * bool(flags & 4)
+    if not width or not last or place != len(data):
+        return None
+    return int.from_bytes(data[start : start + width], "little") + 256 * (width == 2)

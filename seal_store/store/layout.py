@@ -429,11 +429,7 @@ def create_array(
 ) -> zarr.Array[Any]:
     """Create an array with this package's codecs, fill value and attributes."""
     dtype = np.dtype(entry.dtype) if entry.dtype != "str" else None
-    attributes: dict[str, Any] = {"long_name": entry.meaning}
-    if entry.unit:
-        attributes["units"] = entry.unit
-    if entry.coordinates:
-        attributes["coordinates"] = entry.coordinates
+    about = {"long_name": entry.meaning, "units": entry.unit, "coordinates": entry.coordinates}
     compressor = (
         BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=dtype.itemsize)
         if dtype is not None and dtype.itemsize > 1
@@ -448,5 +444,5 @@ def create_array(
         compressors=[Crc32cCodec()] if entry.weights else [compressor, Crc32cCodec()],
         fill_value=np.nan if dtype is not None and dtype.kind == "f" else None,
         dimension_names=entry.dims,
-        attributes=attributes,
+        attributes={key: value for key, value in about.items() if value},
     )
