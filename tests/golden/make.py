@@ -1,15 +1,20 @@
 """Write a small store and its results: what every later version must open, verify and score from.
 
-    python tests/golden/make.py FOLDER N
+    python tests/golden/make.py N
 
-leaves ``store-N.zarr`` and ``results-N.zarr`` in FOLDER, beside the ``variants.vcf`` that they are
-of. Run it once when what is written changes (a new N; the older ones stay as they are), with
-commands alone, so that it runs at any version. The numbers are random and mean nothing.
+leaves ``N.tar.xz`` beside this file, with ``store.zarr``, ``results.zarr`` and the ``variants.vcf``
+that was scored. Run it once when what is written changes, with a new N; the older ones stay as
+they are. It uses commands alone, so that it runs with earlier code too. The numbers are random and
+mean nothing.
+
+- ``0``: weights compressed, no ``genes_per_shard`` in the attributes
+- ``1``: weights not compressed
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -29,9 +34,9 @@ CONTEXTS = ("one", "two")
 def write_inputs(folder: Path) -> None:
     """A contig with one gene on each strand, a CNN of three features, two contexts, variants."""
     rng = np.random.default_rng(12)
-    # in runs of a few: a store of plain random bases is mostly its two sequences
-    runs = np.repeat(rng.integers(0, 4, LENGTH // 8), 8)
-    runs[rng.integers(0, LENGTH, LENGTH // 50)] = 2
+    # repeats, as random bases do not compress
+    runs = np.tile(rng.integers(0, 4, LENGTH // 20), 20)
+    runs[rng.integers(0, LENGTH, LENGTH // 200)] = 2
     bases = np.frombuffer(b"ACGT", np.uint8)[runs].tobytes()
     write_fasta(folder / "genome.fa", {"chr1": bases})
     (folder / "genes.bed").write_text(
@@ -62,20 +67,21 @@ def run(*args: object) -> None:
     seal_store([str(arg) for arg in args], standalone_mode=False)
 
 
-def make(folder: Path, number: int) -> None:
+def make(number: int) -> None:
     """Write the store and the results ``number``."""
-    out = folder.resolve()
+    archive = Path(__file__).resolve().parent / str(number)
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
         write_inputs(Path())
-        store, results = f"store-{number}.zarr", f"results-{number}.zarr"
         inputs = ("--genome", "genome.fa", "--genes", "genes.bed", "--cnn", "cnn.pth")
-        run("build", *inputs, "--heads", "model", "--out", store, "--device", "cpu")
-        score = ("score", "vcf", "variants.vcf", "--store", store, "--genes", "all")
-        run(*score, "--out", results, "--device", "cpu")
-        for name in (store, results, "variants.vcf"):
-            Path(name).rename(out / name)
+        run("build", *inputs, "--heads", "model", "--out", "store.zarr", "--device", "cpu")
+        score = ("score", "vcf", "variants.vcf", "--store", "store.zarr", "--genes", "all")
+        run(*score, "--out", "results.zarr", "--device", "cpu")
+        for name in ("genome.fa", "genome.fa.fai", "genes.bed", "cnn.pth"):
+            Path(name).unlink(missing_ok=True)
+        shutil.rmtree("model")
+        shutil.make_archive(str(archive), "xztar", work)
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), int(sys.argv[2]))
+    make(int(sys.argv[1]))
