@@ -261,13 +261,13 @@ def _report(planned: Planned) -> None:
 
 
 def _summary(store: Store, as_json: bool, found: SealFolder | None = None) -> None:
-    contexts = sum(entry["contexts"] for entry in store.attributes["heads"])
+    contexts = sum(entry.contexts for entry in store.attributes.heads)
     facts: dict[str, object] = {
         "out": str(store.path),
         "sha256": store.sha256,
         "genes": len(store),
         "contexts": contexts,
-        "gene_table": store.attributes["gene_table"]["status"],
+        "gene_table": store.attributes.gene_table.status,
     }
     if found is not None:
         facts["from_seal"] = found.facts()

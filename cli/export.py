@@ -154,7 +154,7 @@ def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
             "give one --contexts, and --gene if RESULTS have several; or a store and --feature",
         )
     results = Results(path)
-    recorded = Path(common["store"] or results.attributes["store"]["path"])
+    recorded = Path(common["store"] or results.attributes.store.path)
     lengths = None
     if common["store"] or recorded.exists() or not out.name.lower().endswith(".bedgraph"):
         lengths = contig_lengths(Store(recorded))

@@ -187,7 +187,7 @@ def _lifter(opened: Store, source: VariantSource, chain: Path | None) -> Lifter 
         return lifter
     facts = opened.attributes
     where = f"the store {opened.path}"
-    check_variants(source.name, lengths, facts["assembly"], facts["genome"]["contigs"], where)
+    check_variants(source.name, lengths, facts.assembly, facts.genome.contigs, where)
     return None
 
 
@@ -232,7 +232,7 @@ def variant(
     from seal_store.variants.notation import parse_variant
 
     opened = Store(store)
-    bases, assembly = StoreBases(opened), opened.attributes["assembly"]
+    bases, assembly = StoreBases(opened), opened.attributes.assembly
     alleles = [a for text in variants for a in parse_variant(text, bases, assembly)]
     options = _score_options(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch

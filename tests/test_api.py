@@ -159,7 +159,7 @@ def test_a_store_as_xarray_is_lazy_and_labelled(store: Store) -> None:
     assert {"gene_id", "tss", "gene_type", "feature_factor", "context_stage"} <= set(found.coords)
     profile = found.features.sel(gene_id="GENE03")
     np.testing.assert_array_equal(profile.values, store.features("GENE03"))
-    assert found.attrs["seal_store"] == store.attributes
+    assert found.attrs["seal_store"] == store.attributes.to_dict()
     one = found.expression.sel(gene_id="GENE03", context_name="childhood.DFC")
     place = store.contexts()[0].tolist().index("childhood.DFC")
     assert one.item() == store.expression("GENE03")[place]
@@ -198,7 +198,7 @@ def test_every_way_in_gives_the_effects_of_the_command(
     scored: xr.Dataset, store: Store, world: World, variants: pd.DataFrame, commanded: Path
 ) -> None:
     expected = Results(commanded)
-    rows, counts = expected.rows(), expected.attributes["counts"]
+    rows, counts = expected.rows(), expected.attributes.counts.to_dict()
     tuples = list(variants[["#CHROM", "POS", "REF", "ALT"]].itertuples(index=False, name=None))
     ways = {
         "table": scored,

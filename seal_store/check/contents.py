@@ -23,7 +23,6 @@ from seal_store.model.head_set import HeadSet
 from seal_store.model.labels import context_labels
 from seal_store.reference.fasta import one_hot
 from seal_store.store.layout import STORE, read
-from seal_store.store.shard_journal import with_tf32
 from seal_store.store.store import Store, sequence_start
 
 T = TypeVar("T")
@@ -44,9 +43,9 @@ class Genes:
         self, opened: Opened, *, full: bool, windows: int, rng: np.random.Generator
     ) -> None:
         self.report, self.place, self.genes = opened.report, opened.place, opened.genes
-        self.group, self.attributes = opened.group, opened.attributes
+        self.group, self.attributes = opened.group, opened.store
         self.full, self.windows, self.rng = full, windows, rng
-        self.store = Store(opened.path, (opened.group, opened.attributes))
+        self.store = Store(opened.path, (opened.group, opened.store))
 
     def check(self, progress: Progress) -> None:
         """Everything, in turn; a part whose inputs cannot be read is skipped, with the reason."""
@@ -89,7 +88,7 @@ class Genes:
             for gene in np.flatnonzero(own != whole) if len(own) == len(whole) else [0]:
                 message = "is not as in the gene table"
                 report.add("coordinates", f"{name}/c/0", message, None, self.genes[gene])
-        lengths = self.attributes["genome"]["contigs"]
+        lengths = self.attributes.genome.contigs
         for gene, (contig, tss, strand) in enumerate(
             zip(*(store.column(n).tolist() for n in ("contig", "tss", "strand")), strict=True)
         ):
@@ -102,15 +101,15 @@ class Genes:
         report.count("coordinates", len(self.genes))
 
     def _weights(self) -> None:
-        made = self.attributes["cnn"]["sha256"]
+        made = self.attributes.cnn.sha256
         found = self.store.cnn().sha256()
         if found != made:
             message = f"weights have SHA-256 {found}, the attributes say {made}"
             self.report.add("fingerprint", "cnn", message)
         heads = self.store.heads()
-        for head_set, entry in zip(heads, self.attributes["heads"], strict=True):
-            if head_set.sha256() != entry["sha256"]:
-                message = f"has SHA-256 {head_set.sha256()}, the attributes say {entry['sha256']}"
+        for head_set, entry in zip(heads, self.attributes.heads, strict=True):
+            if head_set.sha256() != entry.sha256:
+                message = f"has SHA-256 {head_set.sha256()}, the attributes say {entry.sha256}"
                 self.report.add("fingerprint", f"heads/{head_set.name}", message)
         if heads:
             labels = context_labels([(s.name, s.contexts) for s in heads])
@@ -180,7 +179,7 @@ class Genes:
 
     def _ends(self) -> list[tuple[int, int]]:
         """Where each gene's contig begins and ends, in its ``sequence``."""
-        lengths = self.attributes["genome"]["contigs"]
+        lengths = self.attributes.genome.contigs
         pairs = zip(*self._table("tss", "contig"), strict=True)
         starts = [(sequence_start(tss), lengths.get(contig, 0)) for tss, contig in pairs]
         return [(max(0, -start), max(0, length - start)) for start, length in starts]
@@ -202,7 +201,7 @@ class Genes:
 
     def _rounding(self) -> float:
         """Largest relative error of ``features`` from ``keep_bits``."""
-        bits = self.attributes["keep_bits"]
+        bits = self.attributes.keep_bits
         return 0.0 if bits is None else 2.0 ** -(bits + 1)
 
     def _hidden(self, gene: int, features: np.ndarray, hidden: np.ndarray, model: Beluga) -> None:
@@ -220,7 +219,7 @@ class Genes:
         self.report.count("hidden")
 
     def _tolerance(self) -> float:
-        return TF32_TOLERANCE if with_tf32(self.attributes) else WINDOW_TOLERANCE
+        return TF32_TOLERANCE if self.attributes.allowed_tf32 else WINDOW_TOLERANCE
 
     def _predictions(self, chosen: np.ndarray) -> None:
         heads = self.store.heads()
@@ -248,7 +247,7 @@ class Genes:
 
     def _windows(self, progress: Progress) -> None:
         store = self.store
-        if self.attributes["source"] == "profiles":
+        if self.attributes.source == "profiles":
             self.report.skipped["windows"] = "the features were imported, not computed"
             return
         model, bins = store.cnn(), store.grid.bins

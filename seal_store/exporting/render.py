@@ -227,7 +227,7 @@ def _notes(found: Annotated) -> list[str]:
 
 
 def _recorded_input(results: Results) -> VariantSource:
-    recorded = Path(results.attributes["variants"])
+    recorded = Path(results.attributes.variants)
     if not recorded.is_file():
         raise StoreError(
             f"{results.path} was made from {recorded}, which is not a file here",
@@ -242,12 +242,12 @@ def _plain_reason(allele: Allele) -> str:
 
 def _reasons(results: Results, path: Path | None) -> Callable[[Allele], str]:
     """Says why an allele has no row, as far as can be known without scoring."""
-    made = results.attributes["store"]
-    given = path or Path(made["path"])
+    made = results.attributes.store
+    given = path or Path(made.path)
     if path is None and not given.exists():
         return _plain_reason
     store = Store(given)
-    if store.sha256 != made["sha256"]:
+    if store.sha256 != made.sha256:
         if path is None:
             return _plain_reason
         raise StoreError(
@@ -255,10 +255,10 @@ def _reasons(results: Results, path: Path | None) -> Callable[[Allele], str]:
             "give the one it was made from",
         )
     names = ("scheme", "genes", "max_distance", "ref_mismatch")
-    made_with = {name: results.attributes[name] for name in names}
+    made_with = {name: getattr(results.attributes, name) for name in names}
     if made_with["ref_mismatch"] == "error":  # of alleles outside the regions of the run
         made_with["ref_mismatch"] = "skip"
     options = ScoreOptions(**made_with)
-    everywhere, gene = options.genes == "all", results.attributes.get("gene")
+    everywhere, gene = options.genes == "all", results.attributes.gene
     assign = Assigner(store, options.max_distance, all_genes=everywhere, gene=gene)
     return Reader(store, options, assign).reason

@@ -17,6 +17,7 @@ import zarr
 from seal_store.common.files import sync
 from seal_store.errors import FormatError, OutputError
 from seal_store.results import journal
+from seal_store.results.attributes import ResultsAttributes
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.scorer import Scorer
 from seal_store.store import frames, manifest
@@ -33,6 +34,7 @@ from seal_store.store.layout import (
     get,
     read,
     rows_per_chunk,
+    shape_of,
     spec,
     texts,
 )
@@ -248,7 +250,7 @@ class ZarrWriter:
         """All rows so far, to read before they are published."""
         self._rows.flush()
         group = zarr.open_group(str(self.partial), mode="r", use_consolidated=False)
-        return Results(self.partial, (group, attributes))
+        return Results(self.partial, (group, ResultsAttributes.parse(attributes)))
 
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write what is held, the attributes and the manifest; rename into place."""
@@ -262,34 +264,39 @@ class ZarrWriter:
 
 
 def expected_arrays(
-    attributes: Mapping[str, Any], metadata: Mapping[str, Any]
+    attributes: ResultsAttributes, metadata: Mapping[str, Any]
 ) -> dict[str, Expected]:
     """What the arrays of a results group must declare.
 
     Rows follow from the counts; lengths that the attributes do not tell from label arrays, which
     are bounded by their files.
     """
-    rows = attributes["counts"]["rows"]
-    sizes = {"variant": rows}
+    sizes = {"variant": attributes.counts.rows}
     arrays = metadata["consolidated_metadata"]["metadata"]
     labels = [e for e in (*RESULTS, *ATTRIBUTION) if len(e.dims) == 1 and e.dims != ("variant",)]
     for entry in labels:
         shape = arrays.get(entry.name, {}).get("shape")
         if isinstance(shape, list) and shape and type(shape[0]) is int:
             sizes.setdefault(entry.dims[0], shape[0])
-    top = (attributes.get("attribution") or {}).get("top_features")
+    made = attributes.attribution
+    top = made.top_features if made else None
     if top is not None:
         sizes["rank"] = min(top, sizes.get("feature", 0))
     found = {}
     for entry in (*RESULTS, *LIFTED, *CALIBRATED, *ATTRIBUTION):
-        dims = entry.dims
-        dtypes: tuple[str, ...] = ("string" if entry.dtype == "str" else entry.dtype,)
-        if entry.name == "attribution":
-            dtypes = ("float32", "float16")
+        if entry.name == "attribution" and made:
             dims = entry.dims if top is None else (*entry.dims[:2], "rank")
-        shape = tuple(sizes.get(dim, -1) for dim in dims)
-        found[entry.name] = Expected(dtypes, shape, whole=dims[0] != "variant")
+            entry = replace(entry, dtype=made.dtype, dims=dims)
+        if sizes.keys() >= set(entry.dims):
+            found[entry.name] = Expected(entry, shape_of(entry, sizes))
     return found
+
+
+def results_attributes(attributes: Mapping[str, Any], where: Path) -> ResultsAttributes:
+    """Those of results, checked. Raises :class:`FormatError` as :func:`check_attributes`."""
+    return ResultsAttributes.parse(
+        check_attributes(attributes, where, ATTRIBUTE, "results", RESULTS_VERSION)
+    )
 
 
 class Results:
@@ -300,7 +307,7 @@ class Results:
     """
 
     def __init__(
-        self, path: str | Path, opened: tuple[zarr.Group, dict[str, Any]] | None = None
+        self, path: str | Path, opened: tuple[zarr.Group, ResultsAttributes] | None = None
     ) -> None:
         """Open. Raises :class:`UnfinishedError` or :class:`FormatError`.
 
@@ -310,7 +317,7 @@ class Results:
         self.path = Path(path)
         self.group, self.attributes = opened or self._open()
 
-    def _open(self) -> tuple[zarr.Group, dict[str, Any]]:
+    def _open(self) -> tuple[zarr.Group, ResultsAttributes]:
         partial = manifest.partial_path(self.path)
         whole = (partial / manifest.MANIFEST).exists()
         hint = f"all of it is there: rename {partial.name} to {self.path.name}"
@@ -319,9 +326,7 @@ class Results:
         )
         """Size and SHA-256 of every file, as the manifest has them."""
         metadata = guard.read_metadata(self.path, self.listed)
-        attributes = check_attributes(
-            metadata["attributes"], self.path, ATTRIBUTE, "results", RESULTS_VERSION
-        )
+        attributes = results_attributes(metadata["attributes"], self.path)
         expected = expected_arrays(attributes, metadata)
         group = guard.open_group(self.path, metadata, expected, self.listed)
         for entry in RESULTS:
@@ -390,7 +395,7 @@ class Results:
         attributions too, if there are any. :func:`seal_store.to_frame` makes a table of it.
         Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
         """
-        return frames.open_effects(self.group.store, self.attributes)
+        return frames.open_effects(self.group.store, self.attributes.to_dict())
 
     def _strings(self, name: str, part: slice) -> list[str]:
         return [str(value) for value in read(get(self.group, name), part)]

@@ -48,14 +48,15 @@ def scorer_of(
     Raises :class:`StoreError` if ``store`` has another CNN, other heads or another grid than the
     store that they were made from.
     """
-    made = results.attributes["store"]
-    heads = {entry["name"]: entry["sha256"] for entry in store.attributes["heads"]}
-    found = {"CNN": (made["cnn_sha256"], store.attributes["cnn"]["sha256"])}
+    made = results.attributes.store
+    heads = {entry.name: entry.sha256 for entry in store.attributes.heads}
+    found: dict[str, tuple[str, str | None]]
+    found = {"CNN": (made.cnn_sha256, store.attributes.cnn.sha256)}
     names, sets = results.contexts()
-    found |= {f"head set {name}": (made["heads"][name], heads.get(name)) for name in set(sets)}
-    found["assembly"] = made["assembly"], store.attributes["assembly"]
-    if "grid" in made:
-        found["grid"] = str(made["grid"]), str(store.attributes["grid"])
+    found |= {f"head set {name}": (made.heads[name], heads.get(name)) for name in set(sets)}
+    found["assembly"] = made.assembly, store.attributes.assembly
+    if made.grid is not None:
+        found["grid"] = str(made.grid), str(store.attributes.grid)
     for what, (then, now) in found.items():
         if then != now:
             raise StoreError(
@@ -64,14 +65,14 @@ def scorer_of(
                 "give the store it was made from with --store",
             )
     options = ScoreOptions(
-        scheme=results.attributes["scheme"],
+        scheme=results.attributes.scheme,
         heads=tuple(dict.fromkeys(sets)),
         contexts=tuple(f"{s}:{n}" for s, n in zip(sets, names, strict=True)),
         device=device,
-        tf32=tf32 or results.attributes["tf32"],
+        tf32=tf32 or results.attributes.tf32,
         batch=batch,
     )
-    gene = results.attributes.get("gene")
+    gene = results.attributes.gene
     return Scorer(store, options, gene, attribution, assign=_Rows(results, store))
 
 
@@ -104,8 +105,8 @@ def _add(
 ) -> None:
     attributor = scorer.attributor
     assert attributor is not None
-    if results.attributes.get("attribution") and not overwrite:
-        method = results.attributes["attribution"]["method"]
+    if results.attributes.attribution and not overwrite:
+        method = results.attributes.attribution.method
         raise OutputError(
             f"{path} has attributions already ({method})", "add `overwrite=True` to replace them"
         )
@@ -137,7 +138,7 @@ def _add(
             )
         appender.flush()
         group.attrs[ATTRIBUTE] = {
-            **results.attributes,
+            **results.attributes.to_dict(),
             "attribution": attributor.provenance(),
             "attribution_command": command,
             "attribution_software": software(),

@@ -108,7 +108,7 @@ def check_finished(scorer: Scorer, alleles: Alleles, out: Path) -> Counts:
     something else.
     """
     results = Results(out)
-    made = results.attributes
+    made = results.attributes.to_dict()
     made_now = result_attributes(scorer.provenance(), alleles, "")
     now = {**made_now, "regions": list(alleles.regions)}
     names = set(now) - {"command", "device", "software"}

@@ -129,8 +129,8 @@ class Assigner:
         self.table = store.table
         self.only = None if gene is None else self.table.row(gene)
         self.computed = store.gene_position
-        self.lengths: dict[str, int] = store.attributes["genome"]["contigs"]
-        self.assembly: str = store.attributes["assembly"]
+        self.lengths = store.attributes.genome.contigs
+        self.assembly = store.attributes.assembly
         self.max_distance = max_distance
         self.all_genes = all_genes
 

@@ -29,10 +29,10 @@ def levels() -> np.ndarray:
 
 def source_of(store: Store, scheme: str) -> dict[str, Any] | None:
     """What the store's calibration for ``scheme`` was made from; None if it has none."""
-    found = store.attributes.get(GROUP, {}).get(scheme)
+    found = store.attributes.calibration.get(scheme)
     if found is None:
         return None
-    return {key: found[key] for key in ("file", "sha256", "rows", "genes", "max_distance")}
+    return {key: getattr(found, key) for key in ("file", "sha256", "rows", "genes", "max_distance")}
 
 
 def uncalibrated(store: Store, scheme: str) -> list[tuple[str, str]]:

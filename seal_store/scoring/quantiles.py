@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seal_store.common.device import to_device
 from seal_store.errors import StoreError
-from seal_store.scoring.calibration import GROUP, arrays_of, names_of, source_of
+from seal_store.scoring.calibration import arrays_of, names_of, source_of
 from seal_store.store.store import Store
 
 
@@ -78,7 +78,7 @@ def read_calibration(
     source = source_of(store, scheme)
     again = f"seal-store calibrate {store.path} BACKGROUND.vcf --scheme {scheme}"
     if source is None:
-        others = ", ".join(store.attributes.get(GROUP, {}))
+        others = ", ".join(store.attributes.calibration)
         raise StoreError(
             f"{store.path} has no calibration for scheme {scheme}"
             + (f" (it has one for {others})" if others else ""),

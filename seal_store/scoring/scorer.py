@@ -16,6 +16,7 @@ import numpy as np
 
 from seal_store.common.prefetch import ahead, begun, behind
 from seal_store.common.progress import Progress, silent
+from seal_store.common.records import to_json
 from seal_store.scoring.assign import Assigner, Counts, Task
 from seal_store.scoring.options import DEFAULTS, AttributionOptions, ScoreOptions
 from seal_store.scoring.reading import Assign, Chunk, Reader
@@ -141,10 +142,10 @@ class Scorer:
                 "path": str(store.path.resolve()),
                 "sha256": store.sha256,
                 "synthetic": store.synthetic,
-                "assembly": store.attributes["assembly"],
-                "grid": store.attributes["grid"],
-                "cnn_sha256": store.attributes["cnn"]["sha256"],
-                "heads": {h["name"]: h["sha256"] for h in store.attributes["heads"]},
+                "assembly": store.attributes.assembly,
+                "grid": to_json(store.attributes.grid),
+                "cnn_sha256": store.attributes.cnn.sha256,
+                "heads": {h.name: h.sha256 for h in store.attributes.heads},
             },
             "software": software(),
         }

@@ -285,8 +285,8 @@ def _integer(text: str, where: str) -> int:
 
 def _check_target(path: Path, targets: Mapping[str, int], store: Store) -> None:
     """Refuse a chain to another genome than the store's."""
-    lengths: dict[str, int] = store.attributes["genome"]["contigs"]
-    own, found = store.attributes["assembly"], assembly_of_lengths(targets)
+    lengths = store.attributes.genome.contigs
+    own, found = store.attributes.assembly, assembly_of_lengths(targets)
     hint = "give a chain file to the store's assembly; its name ends in To and that assembly"
     if differ(own, found):
         raise LiftoverError(f"{path} lifts to {called(found)}, the store is {called(own)}", hint)

@@ -16,7 +16,6 @@ import zarr
 from click.testing import Result
 from interrupted import files, kill_after, scored
 
-from seal_store.building import build as build_module
 from seal_store.building import plan as plan_module
 from seal_store.building.build import add_heads, build
 from seal_store.building.plan import BuildOptions
@@ -51,8 +50,6 @@ SOAK = pytest.mark.soak
 def small_pieces() -> Iterator[None]:
     """Three shards and many chunks in a tiny store."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (plan_module, build_module, layout):
-            patch.setattr(module, "GENES_PER_SHARD", 4)
         patch.setattr(layout, "VARIANTS_PER_CHUNK", 8)
         yield
 
@@ -62,7 +59,7 @@ def whole(
     small_pieces: None, options: BuildOptions, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     out = tmp_path_factory.mktemp("whole") / "store.zarr"
-    return build(replace(options, out=out), "cpu").path
+    return build(replace(options, out=out, genes_per_shard=4), "cpu").path
 
 
 @pytest.fixture(scope="module")
@@ -504,14 +501,14 @@ def test_what_does_not_belong_together_is_refused_with_both_fingerprints(
         add_heads(Path(shutil.copytree(store.path, tmp_path / "s.zarr")), heads)
     first = min(load_heads(heads), key=lambda s: s.name).sha256()
     assert first in str(caught.value)
-    assert store.attributes["cnn"]["sha256"] in str(caught.value)
+    assert store.attributes.cnn.sha256 in str(caught.value)
 
     own = replace(options, out=tmp_path / "planned.zarr")
     plan_module.plan(own)
     with pytest.raises(OutputError, match="another cnn.sha256") as refused:
         plan_module.plan(replace(own, cnn=cnn, heads=(), resume=True))
     assert other in str(refused.value)
-    assert store.attributes["cnn"]["sha256"] in str(refused.value)
+    assert store.attributes.cnn.sha256 in str(refused.value)
 
     monkeypatch.setattr(reading, "ALLELES_PER_CHUNK", 4)
     with pytest.raises(KeyboardInterrupt):

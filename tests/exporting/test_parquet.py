@@ -160,7 +160,7 @@ def test_schema_types_and_metadata(results: Results, tmp_path: Path) -> None:
         assert schema.field("pos").type == schema.field("dist_to_tss").type == pa.int64()
         assert schema.field("reference_genome_match").type == pa.bool_()
         metadata = json.loads(schema.metadata[b"seal_store_results"])
-        assert metadata == results.attributes
+        assert metadata == results.attributes.to_dict()
         assert metadata["store"]["sha256"]
         assert metadata["counts"]["rows"] == len(results)
         group = pq.ParquetFile(out).metadata.row_group(0)

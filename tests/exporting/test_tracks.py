@@ -99,7 +99,7 @@ def test_contigs_have_the_lengths_of_the_store(
     out = tmp_path / "x.bw"
     assert cli("export", saturated, out, "--contexts", CONTEXTS[0]).exit_code == 0
     track = pyBigWig.open(str(out))
-    assert dict(track.chroms()) == store.attributes["genome"]["contigs"] == contig_lengths(store)
+    assert dict(track.chroms()) == store.attributes.genome.contigs == contig_lengths(store)
     assert track.header()["nBasesCovered"] == 2 * SPAN + 1
     track.close()
 

@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -225,7 +226,7 @@ def test_every_unscored_allele_says_why(cli: Cli, store: Store, vcf: Path, tmp_p
     skip = ["score", "vcf", vcf, "--store", store.path, "--ref-mismatch", "skip", "--out"]
     run(cli, *skip, out)
     run(cli, *skip, zarr)
-    counts = Results(zarr).attributes["counts"]["not_scored"]
+    counts = Results(zarr).attributes.counts.not_scored
     found = [s for text in statuses_in_order(out) for s in text]
     listed = {reason: found.count(reason) for reason in counts}
     assert listed == counts
@@ -239,14 +240,14 @@ def test_every_unscored_allele_says_why(cli: Cli, store: Store, vcf: Path, tmp_p
         "ref_mismatch",
         "unknown_contig",
     }
-    assert len(found) == Results(zarr).attributes["counts"]["alleles"]
+    assert len(found) == Results(zarr).attributes.counts.alleles
     run(cli, "export", zarr, tmp_path / "again.vcf")
     assert viewed(tmp_path / "again.vcf")[1] == viewed(out)[1]
     moved = tmp_path / "moved.zarr"
     zarr.rename(moved)
-    Results(moved).attributes["store"]["path"] = "nowhere"
     results = Results(moved)
-    results.attributes["store"]["path"] = str(tmp_path / "nowhere")
+    made = replace(results.attributes.store, path=str(tmp_path / "nowhere"))
+    results.attributes = replace(results.attributes, store=made)
     export(results, tmp_path / "plain.vcf", Form(vcf=VariantSource(vcf)))
     plain = [s for text in statuses_in_order(tmp_path / "plain.vcf") for s in text]
     apart = {"no_gene_in_range", "ref_mismatch", "unknown_contig", "too_long"}
@@ -627,7 +628,7 @@ def test_alleles_outside_the_regions_of_a_strict_run_are_not_judged(
 def test_lifted_results_are_not_those_of_a_vcf(
     cli: Cli, store: Store, tmp_path: Path, vcf: Path
 ) -> None:
-    size = store.attributes["genome"]["contigs"]
+    size = store.attributes.genome.contigs
     chains = (
         f"chain 1 {c} {n} + 0 {n} {c} {n} + 0 {n} {i}\n{n}\n"
         for i, (c, n) in enumerate(size.items(), 1)

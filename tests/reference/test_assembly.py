@@ -109,7 +109,7 @@ def test_an_accession_of_another_assembly_is_refused(store: Store) -> None:
         allele = Allele(1, contig, tss, ".", "A", "C", "snv")
         return len(assigner(allele, Counts()))
 
-    assert attributes["assembly"] == "unknown"
+    assert attributes.assembly == "unknown"
     names = ("chr1", "1", "NC_000001.10", "NC_000001.11", "CM000663.2")
     assert [assign(name) for name in names] == [1] * 5
     assigner.assembly = "hg38"  # type: ignore[attr-defined]
@@ -215,7 +215,7 @@ def test_bgzip_fasta_and_gtf_score_as_plain_fasta_and_bed(
     assert other.column("gene_symbol").tolist() == [f"N{g}" for g in store.gene_id]
     for name in ("sequence", "features", "hidden", "aggregated", "expression"):
         np.testing.assert_array_equal(other.array(name)[...], store.array(name)[...], err_msg=name)
-    assert set(other.attributes["genome"]["contigs"]) == {"chr1", "chr2", "chr3"}
+    assert set(other.attributes.genome.contigs) == {"chr1", "chr2", "chr3"}
     found, expected = (
         list(Scorer(s, ScoreOptions(device="cpu")).score(read_variants(path)))
         for s, path in ((other, vcf), (store, world.variants))
@@ -239,6 +239,6 @@ def test_gene_types_and_tss_are_recorded_in_the_store(
         hidden=False,
     )
     store = build(chosen, "cpu")
-    assert store.attributes["gene_table"]["gene_types"] == ["a"]
-    assert store.attributes["gene_table"]["tss"] == "canonical"
+    assert store.attributes.gene_table.gene_types == ("a",)
+    assert store.attributes.gene_table.tss == "canonical"
     assert store.table.gene_id.tolist() == [f"GENE{i:02d}" for i in range(1, 13, 2)]

@@ -202,11 +202,11 @@ def test_effects_that_are_not_finite_are_refused(effects: Results, tmp_path: Pat
 
 
 def test_attributes_and_manifest_say_what_was_done(calibrated: Store, background: Path) -> None:
-    facts = calibrated.attributes["calibration"]["grid"]
-    assert (facts["file"], facts["sha256"]) == (background.name, file_sha256(background))
-    assert (facts["rows"], facts["counts"]["alleles"]) == (301, 302)
-    assert facts["counts"]["not_scored"] == {"symbolic": 1}
-    assert facts["heads"] == {h["name"]: h["sha256"] for h in calibrated.attributes["heads"]}
+    facts = calibrated.attributes.calibration["grid"]
+    assert (facts.file, facts.sha256) == (background.name, file_sha256(background))
+    assert (facts.rows, facts.counts["alleles"]) == (301, 302)
+    assert facts.counts["not_scored"] == {"symbolic": 1}
+    assert facts.heads == {h.name: h.sha256 for h in calibrated.attributes.heads}
     listed = json.loads((calibrated.path / manifest.MANIFEST).read_text())["files"]
     on_disk = {
         p.relative_to(calibrated.path).as_posix()
@@ -324,9 +324,9 @@ def test_results_and_tables_of_calibrated_scores(
 
     scored = Results(run("c.zarr", "--calibrated"))
     rows, n = scored.rows(), len(calibrated.column("context_name"))
-    facts = calibrated.attributes["calibration"]["grid"]
-    named = scored.attributes["calibration"]
-    assert (named["sha256"], named["rows"]) == (facts["sha256"], facts["rows"])
+    facts = calibrated.attributes.calibration["grid"]
+    named = scored.attributes.calibration
+    assert (named.sha256, named.rows) == (facts.sha256, facts.rows)
     own = list(zip(*reversed(calibrated.contexts()), strict=True))
     made = read_calibration(calibrated, "grid", [(str(s), str(c)) for s, c in own], CPU_DEVICE)
     for name, values in made(torch.from_numpy(rows.effect)).items():
@@ -335,7 +335,7 @@ def test_results_and_tables_of_calibrated_scores(
         assert (array.dtype, array.metadata.dimension_names) == ("float32", ("variant", "context"))
     plain = Results(run("p.zarr"))
     assert "quantile" not in plain.group
-    assert plain.attributes["calibration"] is None
+    assert plain.attributes.calibration is None
     wide = [line.split("\t") for line in run("c.tsv", "--calibrated").read_text().splitlines()]
     narrow = [line.split("\t") for line in run("p.tsv").read_text().splitlines()]
     assert [line[: 8 + n] for line in wide] == narrow
@@ -605,7 +605,7 @@ def test_an_interrupted_background_goes_on_where_it_stopped(
         calibrate(Store(copied), background, small, progress=stop)
     partial_results = manifest.partial_path(background_path(copied))
     assert partial_results.exists()
-    assert "calibration" not in Store(copied).attributes
+    assert not Store(copied).attributes.calibration
     seen: list[int] = []
 
     def watch(unit: str, done: int, total: int | None) -> None:

@@ -293,7 +293,7 @@ def test_attributions_added_later_are_those_of_scoring(
     for name, values in results.attribution().items():
         np.testing.assert_allclose(values, expected[name], atol=1e-8, rtol=1e-3)
     np.testing.assert_array_equal(results.rows().effect, before.effect)
-    assert results.attributes["attribution"]["method"] == "deeplift"
+    assert results.attributes.attribution.method == "deeplift"
     top = replace(options, top_features=2, dtype="float16")
     scorer = scorer_of(results, store, top, device="cpu")
     with pytest.raises(OutputError, match="has attributions already"):

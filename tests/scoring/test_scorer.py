@@ -351,7 +351,7 @@ def test_results_are_written_in_large_chunks(store: Store, world: World, tmp_pat
     results = Results(out)
     assert get(results.group, "effect").chunks == (VARIANTS_PER_CHUNK, 802)
     assert get(results.group, "pos").chunks == (VARIANTS_PER_CHUNK,)
-    assert results.attributes["counts"]["rows"] == len(results)
+    assert results.attributes.counts.rows == len(results)
 
 
 def test_stored_and_recomputed_hidden_agree(

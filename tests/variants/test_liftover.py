@@ -430,7 +430,7 @@ def test_score_vcf_with_a_chain(
         assert (facts["rows"], facts["swapped"]) == (2, 1)
         assert facts["not_scored"] == {"liftover_unmapped": 1}
     results = Results(tmp_path / "a.zarr")
-    assert results.attributes["liftover"]["chain"] == source.chain.name
+    assert results.attributes.liftover.chain == source.chain.name
     assert cli("verify", tmp_path / "a.zarr", "-q").exit_code == 0
     columns = results.rows().columns
     assert columns["liftover"].tolist() == ["lifted_reverse", "swapped_reverse"]
@@ -491,7 +491,7 @@ def test_a_bad_chain_leaves_nothing(
 def test_an_hg38_vcf_on_its_own_genome_scores_the_same_after_an_identity_lift(
     store: Store, world: World, source: Source, tmp_path: Path
 ) -> None:
-    lengths = store.attributes["genome"]["contigs"]
+    lengths = store.attributes.genome.contigs
     chains = [([name, n, "+", 0, n, name, n, "+", 0, n], [(n,)]) for name, n in lengths.items()]
     lifter = Lifter(write_chain(tmp_path / "same.chain", *chains), store)
     one, other = (Scorer(store, ScoreOptions(device="cpu")) for _ in range(2))

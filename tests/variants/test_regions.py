@@ -275,7 +275,7 @@ def test_regions_at_the_command_line(
         assert result.exit_code == 0, result.output
         assert ("no index" in result.stderr) == (name == "all")
         outs[name] = (json.loads(result.stdout), Results(out).rows())
-        assert Results(out).attributes["regions"] == ["2:1-80000", "chr1:100000-110000"]
+        assert Results(out).attributes.regions == ("2:1-80000", "chr1:100000-110000")
     first = outs["text"]
     assert 5 < len(first[1]) < 30
     assert set(first[1].columns["contig"].tolist()) == {"chr1", "chr2"}
