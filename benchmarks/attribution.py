@@ -6,8 +6,8 @@ import time
 
 from benchmarks.common import arguments, report, world
 from benchmarks.score import workloads
-from seal_store.scoring.attribution import CLOSED, AttributionOptions
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import CLOSED, AttributionOptions, ScoreOptions
+from seal_store.scoring.scorer import Scorer
 
 
 def main() -> None:

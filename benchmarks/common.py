@@ -18,9 +18,11 @@ from torch import Tensor
 
 from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions
-from seal_store.model.beluga import Beluga, CnnConfig
+from seal_store.model.beluga import Beluga
+from seal_store.model.config import CnnConfig
 from seal_store.model.grid import Grid, aggregate, decay_weights
-from seal_store.model.heads import HeadSet, load_heads
+from seal_store.model.head_set import HeadSet
+from seal_store.model.heads import load_heads
 from seal_store.reference.fasta import one_hot
 from seal_store.scoring.haplotype import SHIFTS
 from seal_store.store.store import Store, sequence_start, software

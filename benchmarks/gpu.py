@@ -16,8 +16,9 @@ from seal_store.building.build import build
 from seal_store.common.device import inference
 from seal_store.model.sweep import sweep
 from seal_store.reference.fasta import one_hot
+from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.saturate import saturation
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.variants.alleles import Allele
 

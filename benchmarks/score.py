@@ -18,7 +18,8 @@ from seal_store.model.beluga import Beluga
 from seal_store.model.delta import Delta, Edit
 from seal_store.model.sweep import sweep
 from seal_store.reference.fasta import one_hot
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store, grid_slice
 from seal_store.variants.alleles import Allele, classify
 

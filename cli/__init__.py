@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,13 @@ COMMANDS = {
     "verify": "verify:verify",
     "demo": "demo:demo",
 }
+
+
+PARAMETER = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
+"""How the library names a parameter in its messages: `overwrite=True`, `contexts`."""
+
+NAMED_OTHERWISE = {"targets": "target", "near": "near_vcf"}
+"""Parameters of the library and what commands call them."""
 
 
 class Failure(click.ClickException):
@@ -72,16 +80,28 @@ class Root(click.Group):
     ) -> click.Context:
         """Keep the command line for the record in outputs."""
         line = shlex.join([info_name or "seal-store", *args])
+        names = list(args)
         ctx = super().make_context(info_name, args, parent, **extra)
         ctx.meta["seal_store.command"] = line
+        ctx.meta["seal_store.names"] = names
         return ctx
+
+    def _running(self, ctx: click.Context) -> click.Command:
+        """The command that was asked for, below this group or a group in it."""
+        command: click.Command | None = self
+        for name in ctx.meta["seal_store.names"]:
+            if not isinstance(command, click.Group):
+                break
+            command = command.get_command(ctx, name)
+        return command or self
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run; expected failures become :class:`Failure`."""
         try:
             return super().invoke(ctx)
         except SealStoreError as error:
-            raise Failure(f"{error}; {error.hint}" if error.hint else str(error)) from error
+            text = f"{error}; {error.hint}" if error.hint else str(error)
+            raise Failure(as_typed(text, self._running(ctx))) from error
         except KeyboardInterrupt as error:
             resumable = ctx.invoked_subcommand in ("build", "score", "train", "calibrate")
             hint = "; the same command with --resume goes on" if resumable else ""
@@ -106,6 +126,29 @@ class Root(click.Group):
             raise Failure(
                 "out of memory; score with a smaller --batch, or on another device"
             ) from error
+
+
+def as_typed(message: str, command: click.Command) -> str:
+    """A message of the library with the flags of ``command`` for the parameters it names.
+
+    `overwrite=True` becomes --overwrite, `hidden=False` --no-hidden, `device='cpu'` --device cpu,
+    an argument its name in capitals. What ``command`` does not have stays as it is.
+    """
+    parameters = {parameter.name: parameter for parameter in command.params}
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        own = parameters.get(name) or parameters.get(NAMED_OTHERWISE.get(name, ""))
+        if own is None:
+            return found[0]
+        if isinstance(own, click.Argument):
+            return own.human_readable_name
+        if value == "False" and own.secondary_opts:
+            return own.secondary_opts[0]
+        shown = "" if value in (None, "True") else " " + value.strip("'\"")
+        return own.opts[0] + shown
+
+    return PARAMETER.sub(flag, message)
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,7 +10,8 @@ import click
 from seal_store.cli import _complete, _options
 
 if TYPE_CHECKING:
-    from seal_store.scoring.attribution import AttributionOptions, Attributor
+    from seal_store.scoring.attribution import Attributor
+    from seal_store.scoring.options import AttributionOptions
     from seal_store.scoring.scorer import Scorer
 
 CLOSED = ["saliency", "integratedGradients", "deeplift"]
@@ -73,7 +74,7 @@ def attributing(command: Callable[..., None]) -> Callable[..., None]:
 
 def take(common: dict[str, Any]) -> AttributionOptions | None:
     """Take the options of :func:`attributing` out of a command's; None without a method."""
-    from seal_store.scoring.attribution import AttributionOptions
+    from seal_store.scoring.options import AttributionOptions
 
     names = ("method", "target", "top_features", "by", "samples", "seed", "dtype")
     own = {name: common.pop(name) for name in names}
@@ -108,9 +109,8 @@ def announce(attributor: Attributor | None, rows: int | None, *, quiet: bool) ->
 
 def facts_of(scorer: Scorer) -> dict[str, Any]:
     """What was attributed, and how far sums are from effects: JSON-ready."""
-    from seal_store.results.group import attribution_attributes
-
-    return {**(attribution_attributes(scorer) or {}), "completeness": scorer.completeness}
+    made = scorer.attributor.provenance() if scorer.attributor else {}
+    return {**made, "completeness": scorer.completeness}
 
 
 def describe(facts: dict[str, Any]) -> str:

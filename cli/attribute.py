@@ -39,7 +39,7 @@ def attribute(results: Path, store: Path | None, **common: Any) -> None:
     if options is None:
         raise click.UsageError("Missing option '--method'.")
     opened = Results(results)
-    recorded = Path(opened.attributes["store"]["path"])
+    recorded = Path(opened.attributes.store.path)
     if store is None and not recorded.exists():
         raise StoreError(
             f"{results} was made from {recorded}, which is not there",

@@ -145,29 +145,21 @@ def build(
     then --finalize. --gene and --near-vcf limit what is computed, not the gene table.
     """
     from seal_store.building import build as library
-    from seal_store.building.plan import BuildOptions
+    from seal_store.building.inputs import gather
     from seal_store.building.plan import plan as plan_store
+    from seal_store.building.seal_folder import locate
     from seal_store.common.lock import named
-    from seal_store.reference.assembly import header_lengths
     from seal_store.store.manifest import followed, partial_path
 
     _check(plan=plan, shard=shard, finalize=finalize, add_hidden=add_hidden, repair=repair)
     if from_profiles is not None:
         _options.refuse_unused({"tf32"}, "with --from-profiles: the CNN does not run")
-    found = None
-    if from_seal is not None:
-        given = {
-            "genome": genome,
-            "genes": genes,
-            "cnn": cnn,
-            "heads": heads,
-            "from_profiles": from_profiles,
-        }
-        found = _locate(from_seal, [name for name, value in given.items() if value])
-        genome, genes, cnn = genome or found.genome, genes or found.genes, cnn or found.cnn
-        heads, from_profiles = heads or found.heads, from_profiles or found.from_profiles
     with Meter(quiet=quiet) as progress:
         if shard:
+            if from_seal is not None and from_profiles is None:
+                located = locate(from_seal)
+                _tell(located)
+                from_profiles = located.from_profiles
             library.run_shards(
                 partial_path(followed(named(out))),
                 shard,
@@ -187,20 +179,20 @@ def build(
         if repair:
             _repair(out, device, from_profiles, progress, as_json)
             return
-        if genome is None or genes is None or cnn is None:
+        if from_seal is None and not (genome and genes and cnn):
             raise click.UsageError(
                 "--from-seal, or --genome, --genes and --cnn, are needed to build"
             )
-        options = BuildOptions(
+        inputs = gather(
+            out,
+            from_seal=from_seal,
             genome=genome,
             genes=genes,
             cnn=cnn,
             heads=heads,
-            out=out,
             from_profiles=from_profiles,
             gene=_options.names(gene),
-            near=_positions(near_vcf) if near_vcf else None,
-            near_lengths=header_lengths(near_vcf) if near_vcf else {},
+            near_vcf=near_vcf,
             tss=tss,
             gene_type=gene_type,
             first_offset=first_offset,
@@ -210,7 +202,8 @@ def build(
             resume=resume,
             command=command_line(),
         )
-
+        options, found = inputs.options, inputs.found
+        _tell(found)
         if plan:
             planned = plan_store(options, progress)
             _report(planned)
@@ -230,14 +223,10 @@ def build(
     _summary(store, as_json, found)
 
 
-def _locate(folder: Path, given: list[str]) -> SealFolder:
-    from seal_store.building.seal_folder import locate
-
-    found = locate(folder, given)
-    for name, paths in found.facts().items():
+def _tell(found: SealFolder | None) -> None:
+    for name, paths in found.facts().items() if found else ():
         for path in paths:
             click.echo(f"found --{name.replace('_', '-')} {path}", err=True)
-    return found
 
 
 def _repair(out: Path, device: str, profiles: Path | None, progress: Meter, as_json: bool) -> None:
@@ -259,12 +248,6 @@ def _repair(out: Path, device: str, profiles: Path | None, progress: Meter, as_j
     _say(facts, text, as_json)
 
 
-def _positions(path: Path) -> list[tuple[str, int]]:
-    from seal_store.variants.alleles import read_variants
-
-    return [(allele.contig, allele.pos) for allele in read_variants(path) if allele.pos]
-
-
 def _report(planned: Planned) -> None:
     for status, count in planned.status.items():
         if status != "computed":
@@ -278,13 +261,13 @@ def _report(planned: Planned) -> None:
 
 
 def _summary(store: Store, as_json: bool, found: SealFolder | None = None) -> None:
-    contexts = sum(entry["contexts"] for entry in store.attributes["heads"])
+    contexts = sum(entry.contexts for entry in store.attributes.heads)
     facts: dict[str, object] = {
         "out": str(store.path),
         "sha256": store.sha256,
         "genes": len(store),
         "contexts": contexts,
-        "gene_table": store.attributes["gene_table"]["status"],
+        "gene_table": store.attributes.gene_table.status,
     }
     if found is not None:
         facts["from_seal"] = found.facts()

@@ -56,11 +56,11 @@ def calibrate(
     the background stand in STORE.background.zarr meanwhile: up to 4 bytes a variant and context.
     """
     from seal_store.run.calibrate import calibrate
-    from seal_store.scoring.scorer import ScoreOptions
+    from seal_store.scoring.options import ScoreOptions
     from seal_store.store.store import Store
 
     with Meter(quiet=quiet) as progress:
-        facts = calibrate(
+        made = calibrate(
             Store(store),
             background,
             ScoreOptions(**options),
@@ -69,7 +69,7 @@ def calibrate(
             command=command_line(),
             progress=progress,
         )
-    facts = {"store": str(store), "scheme": options["scheme"], **facts}
+    facts = {"store": str(store), "scheme": options["scheme"], **made.to_dict()}
     click.echo(json.dumps(facts) if as_json else _summary(facts))
 
 

@@ -26,10 +26,11 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
     from seal_store.exporting.render import export
     from seal_store.results.group import Results
     from seal_store.run.scores import write_scores
-    from seal_store.scoring.scorer import ScoreOptions, Scorer
+    from seal_store.scoring.options import ScoreOptions
+    from seal_store.scoring.scorer import Scorer
     from seal_store.store.store import Store
     from seal_store.synthetic import write_world
-    from seal_store.variants.alleles import read_variants
+    from seal_store.variants.source import read_variants
 
     store, scores, table = (directory / n for n in ("store.zarr", "scores.zarr", "scores.tsv"))
     if directory.exists() and not overwrite:
@@ -53,7 +54,6 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
             Scorer(Store(store), ScoreOptions(device="cpu")),
             read_variants(world.variants),
             scores,
-            source=str(world.variants),
             overwrite=overwrite,
             command=command_line(),
             progress=progress,

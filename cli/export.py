@@ -110,6 +110,7 @@ def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
     from seal_store.exporting.render import Exported, Form, export
     from seal_store.exporting.tsv import export_attributions
     from seal_store.results.group import Results
+    from seal_store.variants.source import VariantSource
 
     for name in ("feature", "gene"):
         if common[name]:
@@ -122,7 +123,8 @@ def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
     if count is not None:
         contexts = _options.names(common["contexts"])
         return Exported(export_attributions(results, out, top=count, targets=contexts, **own))
-    form = Form(_options.selection(common), common["precision"], common["vcf"])
+    vcf = VariantSource(common["vcf"]) if common["vcf"] else None
+    form = Form(_options.selection(common), common["precision"], vcf)
     return export(
         results,
         out,
@@ -152,7 +154,7 @@ def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
             "give one --contexts, and --gene if RESULTS have several; or a store and --feature",
         )
     results = Results(path)
-    recorded = Path(common["store"] or results.attributes["store"]["path"])
+    recorded = Path(common["store"] or results.attributes.store.path)
     lengths = None
     if common["store"] or recorded.exists() or not out.name.lower().endswith(".bedgraph"):
         lengths = contig_lengths(Store(recorded))

@@ -41,7 +41,7 @@ def list_(store: Path, contexts: bool, as_json: bool) -> None:
     from seal_store.store.store import Store
 
     opened = Store(store)
-    facts = [dict(entry) for entry in opened.attributes["heads"]]
+    facts = [entry.to_dict() for entry in opened.attributes.heads]
     for fact in facts:
         fact.pop("summary", None)
     if contexts and facts:

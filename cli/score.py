@@ -14,12 +14,10 @@ from seal_store.cli._attribution import announce, attributing, describe, facts_o
 from seal_store.cli._progress import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from seal_store.scoring.scorer import Scorer
     from seal_store.store.store import Store
-    from seal_store.variants.alleles import Allele
     from seal_store.variants.liftover import Lifter
+    from seal_store.variants.source import Alleles, VariantSource
 
 
 store_option = click.option(
@@ -149,41 +147,47 @@ def vcf(
     from seal_store.exporting.render import is_vcf
     from seal_store.scoring.scorer import Scorer
     from seal_store.store.store import Store
-    from seal_store.variants.alleles import read_variants, reads_all_of
     from seal_store.variants.regions import parse_region
+    from seal_store.variants.source import VariantSource
 
     _check(common["out"], calibrated=common["calibrated"])
     options = _score_options(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
     )
     opened = Store(store)
+    source = VariantSource(vcf)
     regions = [parse_region(text) for text in region]
-    lifter = _lifter(opened, vcf, liftover)
+    if common["resume"] and source.is_pipe:
+        raise InputError(
+            f"--resume: {vcf} is not a file, and cannot be read again", "write it to one first"
+        )
+    lifter = _lifter(opened, source, liftover)
     for option, given in (("--liftover", lifter), ("--region", regions)):
         if given and is_vcf(common["out"]):
             raise InputError(
                 f"{option}: an annotated VCF has every record of its input, where it was",
                 "name the output .zarr, .tsv or .parquet",
             )
-    scorer = Scorer(opened, options, attribution=take(common), lifter=lifter)
-    if regions and reads_all_of(vcf) and not common["quiet"]:
+    scorer = Scorer(opened, options, attribution=take(common))
+    if regions and source.is_read_whole and not common["quiet"]:
         click.echo(f"note: {vcf} has no index (.csi, .tbi) as new as it: all is read", err=True)
-    _run(scorer, read_variants(vcf, regions), vcf, common, tuple(map(str, regions)), Path(vcf))
+    alleles = source.alleles(regions)
+    _run(scorer, lifter.lift(alleles) if lifter else alleles, common)
 
 
-def _lifter(opened: Store, vcf: str, chain: Path | None) -> Lifter | None:
+def _lifter(opened: Store, source: VariantSource, chain: Path | None) -> Lifter | None:
     """The way from the variants' assembly to the store's; refuses variants of another one."""
-    from seal_store.reference.assembly import check_variants, header_lengths
+    from seal_store.reference.assembly import check_variants
     from seal_store.variants.liftover import Lifter
 
-    lengths = header_lengths(vcf)
+    lengths = source.contig_lengths
     if chain is not None:
         lifter = Lifter(chain, opened)
-        lifter.check_variants(vcf, lengths)
+        lifter.check_variants(source.name, lengths)
         return lifter
     facts = opened.attributes
     where = f"the store {opened.path}"
-    check_variants(vcf, lengths, facts["assembly"], facts["genome"]["contigs"], where)
+    check_variants(source.name, lengths, facts.assembly, facts.genome.contigs, where)
     return None
 
 
@@ -224,10 +228,11 @@ def variant(
     from seal_store.results.strongest import strongest_contexts
     from seal_store.scoring.scorer import Scorer
     from seal_store.store.store import Store
-    from seal_store.variants.notation import StoreBases, parse_variant
+    from seal_store.variants.bases import StoreBases
+    from seal_store.variants.notation import parse_variant
 
     opened = Store(store)
-    bases, assembly = StoreBases(opened), opened.attributes["assembly"]
+    bases, assembly = StoreBases(opened), opened.attributes.assembly
     alleles = [a for text in variants for a in parse_variant(text, bases, assembly)]
     options = _score_options(
         common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
@@ -282,16 +287,13 @@ def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
     from seal_store.scoring.saturate import saturation
     from seal_store.scoring.scorer import Scorer
     from seal_store.store.store import Store
+    from seal_store.variants.source import Alleles
 
     _check(common["out"], calibrated=common["calibrated"])
     opened = Store(store)
     scorer = Scorer(opened, _score_options(common), gene, take(common))
-    _run(
-        scorer,
-        saturation(opened, gene, span),
-        f"SNVs within {span} bp of the TSS of {gene}",
-        common,
-    )
+    name = f"SNVs within {span} bp of the TSS of {gene}"
+    _run(scorer, Alleles(saturation(opened, gene, span), name), common)
 
 
 def _check(out: Path, *, calibrated: bool) -> None:
@@ -304,36 +306,20 @@ def _check(out: Path, *, calibrated: bool) -> None:
 
 
 def _score_options(common: dict[str, Any], **more: Any) -> Any:
-    from seal_store.scoring.scorer import ScoreOptions
+    from seal_store.scoring.options import ScoreOptions
 
     names = ("scheme", "heads", "calibrated", "batch", "device", "tf32")
     contexts = _options.names(common["contexts"])
     return ScoreOptions(contexts=contexts, **{n: common[n] for n in names}, **more)
 
 
-def _run(
-    scorer: Scorer,
-    alleles: Iterable[Allele],
-    source: str,
-    common: dict[str, Any],
-    regions: tuple[str, ...] = (),
-    vcf: Path | None = None,
-) -> None:
-    from seal_store.errors import InputError
+def _run(scorer: Scorer, alleles: Alleles, common: dict[str, Any]) -> None:
     from seal_store.exporting.render import Form
     from seal_store.run.scores import is_finished, write_scores
 
     out = common["out"]
-    if (
-        common["resume"]
-        and vcf is not None
-        and (source == "-" or (vcf.exists() and not vcf.is_file()))
-    ):
-        raise InputError(
-            f"--resume: {source} is not a file, and cannot be read again", "write it to one first"
-        )
     if common["resume"] and not common["overwrite"] and is_finished(out):
-        _tell_finished(scorer, out, source, regions, as_json=common["as_json"])
+        _tell_finished(scorer, alleles, out, as_json=common["as_json"])
         return
     announce(scorer.attributor, None, quiet=common["quiet"])
     notes: list[str] = []
@@ -342,9 +328,7 @@ def _run(
             scorer,
             alleles,
             out,
-            source=source,
-            regions=regions,
-            form=Form(_options.selection(common), common["precision"], vcf),
+            form=Form(_options.selection(common), common["precision"], alleles.source),
             overwrite=common["overwrite"],
             resume=common["resume"],
             command=command_line(),
@@ -357,7 +341,7 @@ def _run(
     if scorer.attributor is not None:
         facts["attribution"] = facts_of(scorer)
     if common["verbose"]:
-        delta = scorer.evaluator.delta
+        delta = scorer.engine.evaluator.delta
         facts["engine"] = {"shared_stretches": delta.shared, "cones": delta.alone}
     click.echo(json.dumps(facts) if common["as_json"] else summary(facts))
 
@@ -403,16 +387,14 @@ def _accounts(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _tell_finished(
-    scorer: Scorer, out: Path, source: str, regions: tuple[str, ...], *, as_json: bool
-) -> None:
+def _tell_finished(scorer: Scorer, alleles: Alleles, out: Path, *, as_json: bool) -> None:
     """What a run finds that has nothing left to do."""
     from seal_store.run.scores import check_finished
 
     facts: dict[str, Any] = {"out": str(out), "finished": True}
     text = f"{out}: is finished (a table does not say from which inputs)"
     if out.suffix == ".zarr":
-        counts = check_finished(scorer, out, source, regions)
+        counts = check_finished(scorer, alleles, out)
         facts |= counts.to_dict()
         text = f"{out}: is finished, {counts.rows} rows"
     click.echo(json.dumps(facts) if as_json else text)

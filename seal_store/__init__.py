@@ -10,29 +10,35 @@ The names below are the API; they load when they are used, so importing the pack
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seal_store.api import open, open_results, score
+    from seal_store.api import build, open, open_results, score
+    from seal_store.building.plan import BuildOptions
     from seal_store.errors import SealStoreError
     from seal_store.results.group import Results
+    from seal_store.scoring.options import ScoreOptions
+    from seal_store.scoring.scorer import Scorer
     from seal_store.store.frames import to_frame
     from seal_store.store.store import Store
+    from seal_store.variants.source import read_variants
 
 __all__ = [
     "open",
     "open_results",
     "score",
     "to_frame",
+    "read_variants",
+    "build",
     "Store",
+    "Scorer",
+    "ScoreOptions",
+    "BuildOptions",
     "Results",
     "SealStoreError",
     "__version__",
 ]
-
-__version__ = version("seal-store")
 
 # In a source tree cli, schemas and resources lie beside this folder, as the wheel has them inside.
 if not Path(__file__).with_name("cli").is_dir():
@@ -43,13 +49,22 @@ _MODULES = {
     "open_results": "api",
     "score": "api",
     "to_frame": "store.frames",
+    "read_variants": "variants.source",
+    "build": "api",
     "Store": "store.store",
+    "Scorer": "scoring.scorer",
+    "ScoreOptions": "scoring.options",
+    "BuildOptions": "building.plan",
     "Results": "results.group",
     "SealStoreError": "errors",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("seal-store")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

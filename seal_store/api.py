@@ -1,4 +1,4 @@
-"""What analysis code calls: open, score, and their outputs as xarray and pandas."""
+"""What analysis code calls: build, open, score, and their outputs as xarray and pandas."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from seal_store.common.extras import require
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import VariantError
 from seal_store.model.grid import MAX_DISTANCE
-from seal_store.results.group import Results, describe
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.results.group import Results, result_attributes
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import frames
 from seal_store.store.layout import RESULTS
 from seal_store.store.store import Store
-from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.alleles import Allele
 from seal_store.variants.given import from_table, from_tuples, is_table
+from seal_store.variants.source import Alleles, read_variants
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,16 +131,16 @@ def score(
         genes=genes,
         max_distance=max_distance,
         ref_mismatch=ref_mismatch,
-        heads=_names(heads),
-        contexts=_names(contexts),
+        heads=heads,
+        contexts=contexts,
         device=device,
         tf32=tf32,
         batch=batch,
     )
     scorer = Scorer(store if isinstance(store, Store) else open(store), options)
-    source, place, alleles = _alleles(variants)
+    alleles, place = _alleles(variants)
     noted = _Noted(alleles)
-    found = list(scorer.score(noted, source, progress))
+    found = list(scorer.score(noted, alleles.name, progress))
     columns = {
         entry.name: np.concatenate(
             [rows.columns[entry.name] for rows in found] or [np.empty(0, _dtype(entry.dtype))]
@@ -150,7 +152,7 @@ def score(
     own = columns["id"].astype(np.int64)
     columns["id"] = np.array([noted.ids[i] for i in own.tolist()], object)
     columns[place] = np.array(noted.lines, np.int64)[own]
-    attributes = describe(scorer, source, "seal_store.score")
+    attributes = result_attributes(scorer.provenance(), alleles, "seal_store.score")
     return frames.effects(
         columns,
         np.concatenate(effect + [rows.effect for rows in found]),
@@ -160,15 +162,124 @@ def score(
     )
 
 
-def _alleles(variants: Any) -> tuple[str, str, Iterator[Allele]]:
-    """What messages call the input, the coordinate that counts its rows, and its alleles."""
+def build(
+    out: str | os.PathLike[str],
+    *,
+    from_seal: str | os.PathLike[str] | None = None,
+    genome: str | os.PathLike[str] | None = None,
+    genes: str | os.PathLike[str] | None = None,
+    cnn: str | os.PathLike[str] | None = None,
+    heads: Sequence[str | os.PathLike[str]] = (),
+    from_profiles: str | os.PathLike[str] | None = None,
+    gene: Sequence[str] = (),
+    near_vcf: str | os.PathLike[str] | None = None,
+    tss: str = "gene",
+    gene_type: Sequence[str] = (),
+    first_offset: int = -19_900,
+    keep_bits: int | None = None,
+    hidden: bool = True,
+    device: str = "auto",
+    tf32: bool = False,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Store:
+    """Run the CNN over every gene's 40 kb and write a store, as ``seal-store build`` does.
+
+    Once per genome: hours on a CPU for a whole one. The store appears only once it is whole.
+
+    Parameters
+    ----------
+    out
+        The store to write, ``.zarr``.
+    from_seal
+        Folder with Seal's files, as ``seal-store fetch`` leaves it: what is not named otherwise
+        is found there.
+    genome, genes, cnn
+        FASTA, plain or bgzip; gene table (BED, GTF, GFF3 or geneanno CSV); CNN weights,
+        ``deepsea.beluga.pth``. Needed without ``from_seal``.
+    heads
+        Model summary files of head sets, or folders of them.
+    from_profiles
+        Take Seal's ``<gene>.npy`` profiles from this folder instead of running the CNN.
+    gene
+        Ids of the only genes to compute. The gene table in the store stays whole.
+    near_vcf
+        Compute only genes with a variant of this VCF within 20 kb.
+    tss
+        TSS of a GTF or GFF3: of each ``gene``, of its ``canonical`` transcript, or of every
+        ``transcript``.
+    gene_type
+        Only genes of these types.
+    first_offset
+        Offset of window 0 from the TSS, bp.
+    keep_bits
+        Round features to this many mantissa bits; None is lossless.
+    hidden
+        Whether the first linear layer's output is stored: twice the size, faster scoring.
+    device, tf32
+        As in :func:`score`.
+    overwrite
+        Replace an existing ``out``.
+    resume
+        Go on with an unfinished build of the same inputs; a finished one is opened.
+    progress
+        Called as ``progress(what, done, total)`` from time to time.
+
+    Returns
+    -------
+    Store
+        Opened.
+
+    Raises
+    ------
+    InputError
+        An input is missing, damaged or does not fit the others; the message says which.
+    OutputError
+        ``out`` exists and neither ``overwrite`` nor ``resume`` is given, or is being written.
+    """
+    from seal_store.building import build as building  # PyTorch: not needed to open a store
+    from seal_store.building.inputs import gather
+
+    inputs = gather(
+        Path(out),
+        from_seal=_path(from_seal),
+        near_vcf=_path(near_vcf),
+        genome=_path(genome),
+        genes=_path(genes),
+        cnn=_path(cnn),
+        heads=tuple(map(Path, _several(heads))),
+        from_profiles=_path(from_profiles),
+        gene=tuple(map(str, _several(gene))),
+        tss=tss,
+        gene_type=tuple(map(str, _several(gene_type))),
+        first_offset=first_offset,
+        keep_bits=keep_bits,
+        hidden=hidden,
+        overwrite=overwrite,
+        resume=resume,
+        command="seal_store.build",
+    )
+    return building.build(inputs.options, device, tf32=tf32, progress=progress)
+
+
+def _path(path: str | os.PathLike[str] | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _several(given: Sequence[Any] | Any) -> Sequence[Any]:
+    """One name or path stands for a sequence of one."""
+    return (given,) if isinstance(given, str | os.PathLike) else given
+
+
+def _alleles(variants: Any) -> tuple[Alleles, str]:
+    """The alleles, and the coordinate that counts their rows."""
     if isinstance(variants, str | os.PathLike):
-        path = os.fspath(variants)
-        return path, "line", read_variants(path)
+        return read_variants(os.fspath(variants)), "line"
     if is_table(variants):
-        return "table", "row", from_table(variants)
+        return Alleles(from_table(variants), "table"), "row"
     if isinstance(variants, Iterable):
-        return "tuples", "row", from_tuples(variants)
+        return Alleles(from_tuples(variants), "tuples"), "row"
     raise VariantError(
         f"variants: a {type(variants).__name__}",
         "give a DataFrame, tuples (contig, pos, ref, alt), or the path of a VCF",
@@ -178,7 +289,7 @@ def _alleles(variants: Any) -> tuple[str, str, Iterator[Allele]]:
 class _Noted:
     """Numbers alleles as they pass, in place of their ids, which it keeps with their rows."""
 
-    def __init__(self, alleles: Iterator[Allele]) -> None:
+    def __init__(self, alleles: Alleles) -> None:
         self._alleles = alleles
         self.ids: list[str] = []
         self.lines: list[int] = []
@@ -188,10 +299,6 @@ class _Noted:
             self.ids.append(allele.id)
             self.lines.append(allele.line)
             yield replace(allele, id=str(len(self.ids) - 1))
-
-
-def _names(given: Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _dtype(name: str) -> str:

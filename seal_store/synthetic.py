@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seal_store.model.beluga import CnnConfig
-from seal_store.model.heads import SUMMARY_SUFFIX, SYNTHETIC, WEIGHTS
+from seal_store.model.config import CnnConfig
+from seal_store.model.head_set import SYNTHETIC, WEIGHTS
+from seal_store.model.heads import SUMMARY_SUFFIX
 from seal_store.model.labels import table
 
 TINY = CnnConfig(channels=(8, 8, 12, 12, 16, 16), hidden=24, features=16)

@@ -133,11 +133,12 @@ def data_lines(content: bytes) -> list[int]:
 def check_reading(scorer: Any, path: Path, content: bytes, *, score: bool) -> str:
     """What must hold after reading, and scoring or assigning, ``content``: its problem, or none."""
     from seal_store.errors import VariantError
-    from seal_store.scoring.assign import Counts
-    from seal_store.variants.alleles import read_variants
+    from seal_store.scoring.scorer import Tally
+    from seal_store.variants.source import read_variants
 
     path.write_bytes(content)
-    counts = scorer.counts = Counts()
+    start = Tally()
+    counts = start.counts
     try:
         alleles = list(read_variants(path))
     except VariantError as error:
@@ -147,11 +148,11 @@ def check_reading(scorer: Any, path: Path, content: bytes, *, score: bool) -> st
         return problem
     assert sorted({a.line for a in alleles}) == data_lines(content)
     if score:
-        rows = sum(map(len, scorer.score(iter(alleles))))
+        rows = sum(map(len, scorer.score(iter(alleles), start=start)))
         assert counts.alleles == len(alleles)
         assert counts.rows == counts.alleles_scored == rows
     else:
-        rows = sum(bool(scorer.assign(allele, counts)) for allele in alleles)
+        rows = sum(bool(scorer.reader.assign(allele, counts)) for allele in alleles)
     assert len(alleles) == rows + sum(counts.not_scored.values())
     for examples in counts.examples.values():
         assert all(line.isprintable() and len(line) < 300 for line in examples)
@@ -190,7 +191,8 @@ def main(store: str, folder: str, first: int, last: int) -> None:
     from click.testing import CliRunner
 
     from seal_store.cli import main as command
-    from seal_store.scoring.scorer import ScoreOptions, Scorer
+    from seal_store.scoring.options import ScoreOptions
+    from seal_store.scoring.scorer import Scorer
     from seal_store.store.store import Store
 
     torch.set_num_threads(1)

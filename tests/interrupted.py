@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from seal_store.run.scores import write_scores
-from seal_store.scoring import scorer
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring import reading
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import layout, manifest
 from seal_store.store.store import Store
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["pytest", "seal_store.run.scores", "seal_store.building.build"])
@@ -29,7 +30,7 @@ def small_chunks() -> None:
     import torch
 
     torch.set_num_threads(1)
-    scorer.ALLELES_PER_CHUNK = 4
+    reading.ALLELES_PER_CHUNK = 4
     layout.VARIANTS_PER_CHUNK = 8
 
 
@@ -89,4 +90,4 @@ def scored(store: Store, vcf: Path, out: Path, stop_after: int = 0, **options: A
 
     chosen = ScoreOptions(device="cpu", batch=1, **options)
     scorer = Scorer(store, chosen)
-    write_scores(scorer, read_variants(vcf), out, source=str(vcf), resume=True, progress=progress)
+    write_scores(scorer, read_variants(vcf), out, resume=True, progress=progress)

@@ -40,6 +40,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
     "model.grid": ("model/test_grid",),
+    "model.cone": ("model/test_delta",),
     "model.delta": ("model/test_delta",),
     "variants.alleles": ("variants/test_alleles", "variants/test_regions"),
 }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import json
+import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from click.testing import Result
 
 import seal_store
 from seal_store.errors import (
@@ -23,6 +27,8 @@ from seal_store.errors import (
     HeadsError,
     InputError,
     MissingExtraError,
+    OutputError,
+    StoreError,
     VariantError,
 )
 from seal_store.results.group import Results
@@ -57,6 +63,21 @@ def commanded(store: Store, world: World, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="session")
 def scored(store: Store, variants: pd.DataFrame) -> xr.Dataset:
     return seal_store.score(store, variants, device="cpu")
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the arrays of weights as they are read."""
+    names: list[str] = []
+
+    def counting(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: names.append(name) or plain(*args)
+
+    for name in ("read_weights", "read_heads"):
+        module = "seal_store.store.store"
+        plain = getattr(importlib.import_module(module), name)
+        monkeypatch.setattr(f"{module}.{name}", counting(name, plain))
+    return names
 
 
 # The package
@@ -138,7 +159,7 @@ def test_a_store_as_xarray_is_lazy_and_labelled(store: Store) -> None:
     assert {"gene_id", "tss", "gene_type", "feature_factor", "context_stage"} <= set(found.coords)
     profile = found.features.sel(gene_id="GENE03")
     np.testing.assert_array_equal(profile.values, store.features("GENE03"))
-    assert found.attrs["seal_store"] == store.attributes
+    assert found.attrs["seal_store"] == store.attributes.to_dict()
     one = found.expression.sel(gene_id="GENE03", context_name="childhood.DFC")
     place = store.contexts()[0].tolist().index("childhood.DFC")
     assert one.item() == store.expression("GENE03")[place]
@@ -177,7 +198,7 @@ def test_every_way_in_gives_the_effects_of_the_command(
     scored: xr.Dataset, store: Store, world: World, variants: pd.DataFrame, commanded: Path
 ) -> None:
     expected = Results(commanded)
-    rows, counts = expected.rows(), expected.attributes["counts"]
+    rows, counts = expected.rows(), expected.attributes.counts.to_dict()
     tuples = list(variants[["#CHROM", "POS", "REF", "ALT"]].itertuples(index=False, name=None))
     ways = {
         "table": scored,
@@ -416,3 +437,96 @@ def test_a_user_program_is_typed(tmp_path: Path) -> None:
     for expected in ("ndarray", "int", "Dataset", "ndarray", "str"):
         kind, _, text = text.partition("Revealed type is")[2].partition("\n")
         assert expected in kind, (expected, kind)
+
+
+# What stays loaded
+
+
+SNV = [("chr1", 107140, "A", "C")]
+
+
+def test_a_second_score_reads_no_weights(store: Store, read: list[str]) -> None:
+    opened = seal_store.open(store.path)
+    first = seal_store.score(opened, SNV, device="cpu")
+    assert sorted(read) == ["read_heads", "read_weights"]
+    second = seal_store.score(opened, SNV, device="cpu", genes="all", batch=3, max_distance=9_000)
+    assert len(read) == 2
+    assert second.sizes["variant"] >= first.sizes["variant"] == 1
+    assert second.attrs["counts"]["alleles"] == 1  # its own
+    assert opened.scorer(device="cpu").engine is opened.scorer(device="cpu", tf32=True).engine
+    assert len(read) == 2
+
+
+def test_engines_share_the_cnn_and_few_are_kept(store: Store, read: list[str]) -> None:
+    opened = seal_store.open(store.path)
+    names = opened.contexts()[0].tolist()
+    found = [opened.scorer(device="cpu", contexts=[name]).engine for name in names[:3]]
+    found.append(opened.scorer(device="cpu", scheme="centered").engine)
+    assert read.count("read_weights") == 1
+    assert len({id(engine.evaluator.model) for engine in found}) == 1
+    assert list(opened.kept.values()) == found[2:]
+    assert opened.scorer(device="cpu", contexts=names[2]).engine is found[2]
+    opened.scorer(device="cpu", contexts=names[0])
+    assert found[2] in opened.kept.values()  # it was used last but one
+
+
+def test_a_store_that_was_replaced_is_refused(store: Store, tmp_path: Path) -> None:
+    opened = seal_store.open(shutil.copytree(store.path, tmp_path / "copy.zarr"))
+    seal_store.score(opened, SNV, device="cpu")
+    manifest = opened.path / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes() + b" ")
+    with pytest.raises(StoreError, match="was replaced since it was opened"):
+        seal_store.score(opened, SNV, device="cpu")
+
+
+def test_a_store_is_pickled_without_its_engines(store: Store) -> None:
+    opened = seal_store.open(store.path)
+    opened.scorer(device="cpu")
+    again = pickle.loads(pickle.dumps(opened))
+    assert (again.kept, len(opened.kept)) == ({}, 1)
+    np.testing.assert_array_equal(again.sequence(0), opened.sequence(0))
+
+
+def test_the_scorer_of_a_store(store: Store, world: World, scored: xr.Dataset) -> None:
+    scorer = seal_store.open(store.path).scorer(device="cpu")
+    assert isinstance(scorer, seal_store.Scorer)
+    rows = list(scorer.score(seal_store.read_variants(world.variants)))
+    np.testing.assert_array_equal(np.concatenate([r.effect for r in rows]), scored.effect)
+    counts = scorer.counts.to_dict() | {"examples": {}}  # by line, not by row
+    assert counts == scored.attrs["counts"] | {"examples": {}}
+    with pytest.raises(TypeError, match="shceme"):
+        store.scorer(shceme="grid")
+
+
+# Building
+
+
+def test_build_as_the_command_does(
+    cli: Callable[..., Result], world: World, tmp_path: Path
+) -> None:
+    given = {"genome": world.genome, "genes": world.genes, "cnn": world.cnn, "heads": world.heads}
+    chosen = {"gene": ["GENE01", "GENE02"], "keep_bits": 12, "hidden": False}
+    store = seal_store.build(tmp_path / "a.zarr", **given, **chosen, device="cpu")
+    args = [a for name, path in given.items() for a in (f"--{name}", path)]
+    args += ["--gene", "GENE01", "--gene", "GENE02", "--keep-bits", 12, "--no-hidden"]
+    result = cli("build", "--out", tmp_path / "b.zarr", *args, "--device", "cpu", "-q")
+    assert result.exit_code == 0, result.output
+    made = [seal_store.open(tmp_path / name).attributes for name in ("a.zarr", "b.zarr")]
+    assert made[0].pop("command") == "seal_store.build"
+    assert made[1].pop("command").startswith("seal-store build")
+    assert made[0] == made[1]
+    np.testing.assert_array_equal(
+        store.features(0), seal_store.open(tmp_path / "b.zarr").features(0)
+    )
+    with pytest.raises(OutputError):
+        seal_store.build(tmp_path / "a.zarr", **given, device="cpu")
+    with pytest.raises(InputError, match="inputs are missing"):
+        seal_store.build(tmp_path / "c.zarr", genome=world.genome)
+
+
+def test_every_option_of_the_command_is_one_of_the_function() -> None:
+    from seal_store.cli.build import build
+
+    names = {parameter.name for parameter in build.params}
+    steps = {"plan", "shard", "finalize", "add_hidden", "repair", "quiet", "as_json"}
+    assert names - steps == set(inspect.signature(seal_store.build).parameters) - {"progress"}

@@ -11,12 +11,14 @@ import torch
 
 from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions
+from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.saturate import saturation
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.layout import read
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.alleles import Allele
+from seal_store.variants.source import read_variants
 
 pytestmark = [
     pytest.mark.cuda,

@@ -14,10 +14,10 @@ from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions
 from seal_store.results.group import Results
 from seal_store.run.scores import write_scores
-from seal_store.scoring.attribution import AttributionOptions
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import AttributionOptions, ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 pytestmark = pytest.mark.parity
 
@@ -82,7 +82,7 @@ def test_effects_equal_seals_own(
 ) -> None:
     out = tmp_path / "scores.zarr"
     scorer = Scorer(full_store, ScoreOptions(scheme=scheme))
-    write_scores(scorer, read_variants(full / "variants.vcf"), out, source="parity")
+    write_scores(scorer, read_variants(full / "variants.vcf"), out)
     results = Results(out)
     rows, (names, _) = results.rows(), results.contexts()
     for column, own in (("pos", "pos"), ("ref", "ref"), ("alt", "alt"), ("gene_id", "gene_id")):

@@ -33,16 +33,18 @@ from seal_store.common.lock import hold
 from seal_store.common.prefetch import ahead
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError, ProfileError, StoreError, UnfinishedError
-from seal_store.model.beluga import Beluga, CnnConfig
-from seal_store.model.grid import Grid, aggregate
-from seal_store.model.heads import Heads, HeadSet, load_heads
+from seal_store.model.beluga import Beluga
+from seal_store.model.grid import aggregate
+from seal_store.model.head_set import HeadSet
+from seal_store.model.heads import Heads, load_heads
 from seal_store.model.labels import context_labels
 from seal_store.model.sweep import sweep
 from seal_store.model.trunk import Trunk
 from seal_store.store import manifest, shard_journal
-from seal_store.store.layout import GENES_PER_SHARD, STORE, create, get, spec
+from seal_store.store.attributes import ATTRIBUTE, StoreAttributes, attributes_of
+from seal_store.store.layout import STORE, create, get, shape_of, spec
 from seal_store.store.shards import ShardFiles
-from seal_store.store.store import ATTRIBUTE, Store, consolidate, grid_slice, read_cnn, read_heads
+from seal_store.store.store import Store, consolidate, grid_slice, read_cnn, read_heads
 
 EXPRESSION_BLOCK = 256
 
@@ -125,14 +127,14 @@ def _run_shards(
     if not shards:
         return
     group = _open_planned(partial)
-    attributes: Any = group.attrs[ATTRIBUTE]
-    genes = get(group, "gene_id").shape[0]
-    count = -(-genes // GENES_PER_SHARD)
+    attributes = attributes_of(group)
     for shard in shards:
-        if not 0 <= shard < count:
-            raise InputError(f"--shard {shard}: this store has shards 0 to {count - 1}")
+        if not 0 <= shard < attributes.shards:
+            last = attributes.shards - 1
+            raise InputError(f"--shard {shard}: this store has shards 0 to {last}")
     work = Shards(group, attributes, resolve_device(device), tf32, profiles)
-    spans = {s: range(s * GENES_PER_SHARD, min(genes, (s + 1) * GENES_PER_SHARD)) for s in shards}
+    size = attributes.genes_per_shard
+    spans = {s: range(s * size, min(attributes.genes, (s + 1) * size)) for s in shards}
     total, done = sum(map(len, spans.values())), 0
     progress("genes", 0, total)
     pending: Future[None] | None = None
@@ -166,12 +168,12 @@ def _finalize(out: Path, *, overwrite: bool, progress: Progress) -> Store:
     if out.exists() and not overwrite:
         raise OutputError(f"{out} exists already", "choose another --out or add --overwrite")
     group = _open_planned(partial)
-    shards = -(-get(group, "gene_id").shape[0] // GENES_PER_SHARD)
-    known, tf32 = shard_journal.finished(partial, shards, progress)
+    attributes = attributes_of(group)
+    known, tf32 = shard_journal.finished(partial, attributes.shards, progress)
     shard_journal.set_aside(partial)
-    attributes: Any = group.attrs[ATTRIBUTE]
     if tf32 is not None:
-        group.attrs[ATTRIBUTE] = attributes = {**attributes, "tf32": tf32}
+        attributes = replace(attributes, tf32=tf32)
+        group.attrs[ATTRIBUTE] = attributes.to_dict()
     shard_journal.remove_unlisted(partial, attributes)
     _write_expression(group, progress)
     consolidate(partial)
@@ -193,7 +195,7 @@ def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list
 def _add_heads(path: Path, heads_path: Path, progress: Progress) -> list[HeadSet]:
     store = Store(path)
     added = load_heads(heads_path)
-    cnn = store.attributes["cnn"]["sha256"]
+    cnn = store.attributes.cnn.sha256
     check_heads(added, store.config, store.grid, store.head_sets, cnn)
     partial = manifest.partial_path(path)
     if partial.exists():
@@ -202,10 +204,9 @@ def _add_heads(path: Path, heads_path: Path, progress: Progress) -> list[HeadSet
     shard_journal.set_aside(partial)
     group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
     for head_set in added:
-        write_head_set(group, head_set)
-    attributes: Any = dict(store.attributes)
-    attributes["heads"] = attributes["heads"] + [describe_heads(head_set) for head_set in added]
-    group.attrs[ATTRIBUTE] = attributes
+        write_head_set(group, store.attributes, head_set)
+    heads = (*store.attributes.heads, *(describe_heads(head_set) for head_set in added))
+    group.attrs[ATTRIBUTE] = replace(store.attributes, heads=heads).to_dict()
     _finalize(path, overwrite=False, progress=progress)
     return added
 
@@ -234,22 +235,19 @@ def _add_hidden(path: Path, device: str, progress: Progress) -> Store:
     if shard_journal.earlier(partial) is None:
         raise UnfinishedError(f"{path}: unfinished store", "finish it with --resume first")
     shard_journal.set_aside(partial)
-    attributes: Any = group.attrs[ATTRIBUTE]
-    allowed = shard_journal.with_tf32(attributes)
-    work = Shards(group, {**attributes, "source": "cnn"}, resolve_device(device), allowed, None)
-    genes = get(group, "gene_id").shape[0]
+    attributes = attributes_of(group)
+    as_cnn = replace(attributes, source="cnn")
+    work = Shards(group, as_cnn, resolve_device(device), attributes.allowed_tf32, None)
     if "hidden" in group:
         del group["hidden"]
-    sizes = {"gene": genes, "window": work.grid.bins, "strand_read": 2, "unit": work.config.hidden}
-    array = ShardFiles(create(group, spec(STORE, "hidden"), sizes))
-    for first in range(0, genes, GENES_PER_SHARD):
-        rows = [
-            work.sweep(gene)[1].cpu().numpy()
-            for gene in range(first, min(first + GENES_PER_SHARD, genes))
-        ]
-        array.write((first // GENES_PER_SHARD, 0, 0, 0), np.stack(rows))
+    genes, size = attributes.genes, attributes.genes_per_shard
+    array = ShardFiles(create(group, spec(STORE, "hidden"), attributes.sizes(), size))
+    for first in range(0, genes, size):
+        span = range(first, min(first + size, genes))
+        rows = [work.sweep(gene)[1].cpu().numpy() for gene in span]
+        array.write((first // size, 0, 0, 0), np.stack(rows))
         progress("genes", first + len(rows), genes)
-    group.attrs[ATTRIBUTE] = {**attributes, "hidden": True}
+    group.attrs[ATTRIBUTE] = replace(attributes, hidden=True).to_dict()
     return _finalize(path, overwrite=False, progress=progress)
 
 
@@ -259,16 +257,14 @@ class Shards:
     def __init__(
         self,
         group: zarr.Group,
-        attributes: dict[str, Any],
+        attributes: StoreAttributes,
         device: torch.device,
         tf32: bool,
         profiles: Path | None,
     ) -> None:
-        grid = attributes["grid"]
-        self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
-        self.config = CnnConfig.from_dict(attributes["cnn"]["config"])
-        self.keep_bits = attributes["keep_bits"]
-        self.hidden = attributes["hidden"]
+        self.grid, self.config = attributes.grid, attributes.cnn.config
+        self.keep_bits, self.hidden = attributes.keep_bits, attributes.hidden
+        self._sizes = attributes.sizes()
         self.device, self.tf32 = device, tf32
         self.sequence = get(group, "sequence")
         self.gene_id, self.strand, self.tss = (
@@ -276,7 +272,7 @@ class Shards:
         )
         self.profiles: Path | None = None
         self.model: Beluga | None = None
-        if attributes["source"] == "profiles":
+        if attributes.source == "profiles":
             if profiles is None:
                 raise InputError("this store takes imported profiles", "give --from-profiles DIR")
             self.profiles = profiles
@@ -286,15 +282,11 @@ class Shards:
 
     def empty(self, genes: int) -> dict[str, np.ndarray]:
         """Arrays of a shard by name."""
-        bins, config = self.grid.bins, self.config
-        decay = 2 * len(self.grid.rates)
-        block = {
-            "features": np.empty((genes, bins, config.features), np.float32),
-            "aggregated": np.empty((genes, decay, config.features), np.float32),
-        }
-        if self.hidden:
-            block["hidden"] = np.empty((genes, bins, 2, config.hidden), np.float16)
-        return block
+        sizes = self._sizes | {"gene": genes}
+        entries = [
+            e for e in STORE if e.written == "shards" and (e.name != "hidden" or self.hidden)
+        ]
+        return {e.name: np.empty(shape_of(e, sizes), e.dtype) for e in entries}
 
     def computed(self, gene: int) -> tuple[Tensor, Tensor | None]:
         """Features of a gene's windows and, where they are wanted or come with them, hidden.
@@ -363,32 +355,30 @@ def read_profile(folder: Path, gene: str, shape: tuple[int, int]) -> np.ndarray:
 def _write_shard(
     partial: Path,
     group: zarr.Group,
-    attributes: dict[str, Any],
+    attributes: StoreAttributes,
     shard: int,
     block: dict[str, np.ndarray],
     tf32: bool,
 ) -> None:
-    shard_journal.check_plan(partial, ATTRIBUTE, attributes)
+    shard_journal.check_plan(partial, attributes)
     shard_journal.drop(partial, shard)
     for name, values in block.items():
         ShardFiles(get(group, name)).write((shard, *(0,) * (values.ndim - 1)), values)
-    shard_journal.check_plan(partial, ATTRIBUTE, attributes)
+    shard_journal.check_plan(partial, attributes)
     files = [f"{name}/c/{shard}" + "/0" * (values.ndim - 1) for name, values in block.items()]
     shard_journal.write(partial, shard, files, tf32=tf32)
 
 
 def _write_expression(group: zarr.Group, progress: Progress) -> None:
-    attributes: Any = group.attrs[ATTRIBUTE]
-    sets = read_heads(group, [entry["name"] for entry in attributes["heads"]])
+    attributes = attributes_of(group)
+    sets = read_heads(group, [entry.name for entry in attributes.heads])
     labels = context_labels([(s.name, s.contexts) for s in sets])
     aggregated = get(group, "aggregated")
-    genes = aggregated.shape[0]
-    sizes = {"gene": genes, "context": len(labels["context_name"])}
     for name in ("expression", *labels):
         if name in group:
             del group[name]
         if sets:
-            create(group, spec(STORE, name), sizes)
+            create(group, spec(STORE, name), attributes.sizes())
     if not sets:
         return
     for name, values in labels.items():

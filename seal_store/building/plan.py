@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import zarr
@@ -26,27 +25,39 @@ from seal_store.errors import (
     OutputError,
     ProfileError,
 )
-from seal_store.model.beluga import Beluga, CnnConfig, load_cnn
+from seal_store.model.beluga import Beluga, load_cnn
+from seal_store.model.config import CnnConfig
 from seal_store.model.grid import MAX_DISTANCE, Grid
-from seal_store.model.heads import HeadSet, check_cnn, load_heads
+from seal_store.model.head_set import HeadSet
+from seal_store.model.heads import check_cnn, load_heads
 from seal_store.model.labels import feature_labels
 from seal_store.reference.assembly import check_variants
 from seal_store.reference.contigs import assemblies_that_hold, called, differ
 from seal_store.reference.fasta import Genome
 from seal_store.reference.gene_table import GeneTable, read_genes
 from seal_store.store import manifest
+from seal_store.store.attributes import (
+    ATTRIBUTE,
+    CnnAttributes,
+    GeneTableAttributes,
+    GenomeAttributes,
+    HeadSetAttributes,
+    SequenceAttributes,
+    StoreAttributes,
+    attributes_of,
+)
 from seal_store.store.layout import (
+    CNN,
     FORMAT_VERSION,
     GENES_PER_SHARD,
+    HEADS,
     SEQUENCE_LENGTH,
     SEQUENCE_OFFSET,
     STORE,
-    ArraySpec,
     create,
     get,
-    put_weight,
 )
-from seal_store.store.store import ATTRIBUTE, grid_slice, sequence_start, software
+from seal_store.store.store import grid_slice, sequence_start, software
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,8 @@ class BuildOptions:
     ``near`` holds (contig, 1-based position) pairs: only genes with a TSS within
     ``max_distance`` bp of one are computed. ``near_lengths`` has the lengths of the contigs that
     these positions are on, if they are known. ``tss`` and ``gene_type`` are those of
-    :func:`seal_store.reference.gene_table.read_genes`.
+    :func:`seal_store.reference.gene_table.read_genes`. ``genes_per_shard`` genes (1 to 4096) lie
+    in one file of each large array, which one process writes.
     """
 
     genome: Path
@@ -74,6 +86,7 @@ class BuildOptions:
     first_offset: int = -19_900
     keep_bits: int | None = None
     hidden: bool = True
+    genes_per_shard: int = GENES_PER_SHARD
     overwrite: bool = False
     resume: bool = False
     command: str = ""
@@ -109,6 +122,8 @@ def write_plan(options: BuildOptions, progress: Progress = silent) -> Planned:
     heads = [head_set for path in options.heads for head_set in load_heads(path)]
     if options.keep_bits is not None and not 1 <= options.keep_bits <= 23:
         raise InputError(f"--keep-bits {options.keep_bits}: not between 1 and 23")
+    if not 1 <= options.genes_per_shard <= 4096:
+        raise InputError(f"genes_per_shard {options.genes_per_shard}: not between 1 and 4096")
     grid = Grid(first_offset=options.first_offset)
     for strand in (1, -1):
         try:
@@ -129,8 +144,8 @@ def write_plan(options: BuildOptions, progress: Progress = silent) -> Planned:
         planned = Planned(
             partial,
             len(selected),
-            -(-len(selected) // GENES_PER_SHARD),
-            attributes["gene_table"]["status"],
+            attributes.shards,
+            attributes.gene_table.status,
             _counts(absent),
             [str(gene) for gene in genes.gene_id[status == "no_profile"]],
         )
@@ -146,12 +161,14 @@ def write_plan(options: BuildOptions, progress: Progress = silent) -> Planned:
             kind=ATTRIBUTE,
             resume_hint=manifest.RESUME_HINT,
         )
-        group = zarr.create_group(str(partial), zarr_format=3, attributes={ATTRIBUTE: attributes})
-        _write_labels(group, genes, status, selected, model.config, grid, options)
-        _write_cnn(group, model)
+        group = zarr.create_group(
+            str(partial), zarr_format=3, attributes={ATTRIBUTE: attributes.to_dict()}
+        )
+        _write_labels(group, attributes, genes, status, selected)
+        _write_cnn(group, attributes, model)
         for head_set in heads:
-            write_head_set(group, head_set)
-        _write_sequences(group, genes, selected, genome, progress)
+            write_head_set(group, attributes, head_set)
+        _write_sequences(group, attributes, genes, selected, genome, progress)
     (partial / manifest.JOURNAL).mkdir()
     return planned
 
@@ -239,49 +256,46 @@ def _attributes(
     grid: Grid,
     heads: Sequence[HeadSet],
     status: np.ndarray,
-) -> dict[str, Any]:
+) -> StoreAttributes:
     contigs = {str(name): genome.resolve(str(name)) for name in np.unique(genes.contig)}
-    return {
-        "format_version": FORMAT_VERSION,
-        "assembly": genome.assembly,
-        "genome": {
-            "file": options.genome.name,
-            "sha256": file_sha256(options.genome),
-            "contigs": {n: genome.lengths[own] for n, own in contigs.items() if own is not None},
-        },
-        "gene_table": {
-            "file": options.genes.name,
-            "sha256": file_sha256(options.genes),
-            "genes": len(genes),
-            "status": _counts(status),
-            **({} if options.tss == "gene" else {"tss": options.tss}),
-            **({"gene_types": sorted(options.gene_type)} if options.gene_type else {}),
-        },
-        "cnn": {
-            "file": options.cnn.name,
-            "sha256": model.sha256(),
-            "config": model.config.to_dict(),
-        },
-        "grid": {**asdict(grid), "rates": list(grid.rates)},
-        "sequence": {"offset": SEQUENCE_OFFSET, "length": SEQUENCE_LENGTH},
-        "keep_bits": options.keep_bits,
-        "hidden": options.hidden and options.from_profiles is None,
-        "source": "cnn" if options.from_profiles is None else "profiles",
-        "heads": [describe_heads(head_set) for head_set in heads],
-        "software": software(),
-        "command": options.command,
-    }
+    return StoreAttributes(
+        format_version=FORMAT_VERSION,
+        assembly=genome.assembly,
+        genome=GenomeAttributes(
+            file=options.genome.name,
+            sha256=file_sha256(options.genome),
+            contigs={n: genome.lengths[own] for n, own in contigs.items() if own is not None},
+        ),
+        gene_table=GeneTableAttributes(
+            file=options.genes.name,
+            sha256=file_sha256(options.genes),
+            genes=len(genes),
+            status=_counts(status),
+            tss=None if options.tss == "gene" else options.tss,
+            gene_types=tuple(sorted(options.gene_type)) or None,
+        ),
+        cnn=CnnAttributes(file=options.cnn.name, sha256=model.sha256(), config=model.config),
+        grid=grid,
+        sequence=SequenceAttributes(offset=SEQUENCE_OFFSET, length=SEQUENCE_LENGTH),
+        genes_per_shard=options.genes_per_shard,
+        keep_bits=options.keep_bits,
+        hidden=options.hidden and options.from_profiles is None,
+        source="cnn" if options.from_profiles is None else "profiles",
+        heads=tuple(describe_heads(head_set) for head_set in heads),
+        software=software(),
+        command=options.command,
+    )
 
 
-def describe_heads(heads: HeadSet) -> dict[str, Any]:
+def describe_heads(heads: HeadSet) -> HeadSetAttributes:
     """What the store's attributes say of a head set."""
-    return {
-        "name": heads.name,
-        "sha256": heads.sha256(),
-        "contexts": len(heads.contexts),
-        "latent": len(heads.b1),
-        "summary": heads.summary,
-    }
+    return HeadSetAttributes(
+        name=heads.name,
+        sha256=heads.sha256(),
+        contexts=len(heads.contexts),
+        latent=len(heads.b1),
+        summary=heads.summary,
+    )
 
 
 _TAKEN = (".partial", ".tmp", "zarr.json")
@@ -293,7 +307,7 @@ def check_heads(
     """Raise :class:`HeadsError` if a set does not fit the CNN or its name is not usable.
 
     ``cnn`` is the CNN's SHA-256. Seal's own head sets do not say which features they take in
-    which order; those that were trained from a store do (:data:`seal_store.model.heads.CNN`).
+    which order; those that were trained from a store do (:data:`seal_store.model.head_set.CNN`).
     """
     expected = 2 * len(grid.rates) * config.features
     seen = list(present)
@@ -323,14 +337,15 @@ def check_heads(
         seen.append(head_set.name)
 
 
-def _check_same_plan(partial: Path, attributes: dict[str, Any], gene_id: np.ndarray) -> None:
+def _check_same_plan(partial: Path, attributes: StoreAttributes, gene_id: np.ndarray) -> None:
     group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
-    found: Any = group.attrs[ATTRIBUTE]
-    heads = found["heads"][: len(attributes["heads"])]  # more may have been added since
-    found = {k: v for k, v in found.items() if k not in ("calibration", "tf32")} | {"heads": heads}
-    if {**found, "command": ""} != {**attributes, "command": ""}:
-        begun, wanted = ({**x, "command": ""} for x in (found, attributes))
-        key, then, now = difference(begun, wanted)
+    found = attributes_of(group)
+    # more may have been added since
+    heads = found.heads[: len(attributes.heads)]
+    begun = replace(found, command="", heads=heads, tf32=None, calibration={})
+    wanted = replace(attributes, command="")
+    if begun != wanted:
+        key, then, now = difference(begun.to_dict(), wanted.to_dict())
         raise OutputError(
             f"{partial}: planned with another {key}: {json.dumps(then)[:120]}, "
             f"now {json.dumps(now)[:120]}",
@@ -342,23 +357,13 @@ def _check_same_plan(partial: Path, attributes: dict[str, Any], gene_id: np.ndar
 
 def _write_labels(
     group: zarr.Group,
+    attributes: StoreAttributes,
     genes: GeneTable,
     status: np.ndarray,
     selected: np.ndarray,
-    config: CnnConfig,
-    grid: Grid,
-    options: BuildOptions,
 ) -> None:
-    sizes = {
-        "gene": len(selected),
-        "table_gene": len(genes),
-        "window": grid.bins,
-        "decay": 2 * len(grid.rates),
-        "feature": config.features,
-        "unit": config.hidden,
-        "strand_read": 2,
-        "base": SEQUENCE_LENGTH,
-    }
+    """Create the arrays of :data:`STORE` but those that need heads; fill those of labels."""
+    grid = attributes.grid
     columns = {
         "gene_id": genes.gene_id,
         "gene_symbol": genes.symbol,
@@ -371,60 +376,46 @@ def _write_labels(
     values |= {f"table/{name}": column for name, column in columns.items()}
     values |= {"table/status": status}
     values |= {"window_offset": grid.offsets, "decay_weight": grid.decay_weights}
-    values |= feature_labels(config.features)
+    values |= feature_labels(attributes.cnn.config.features)
     group.create_group("table")
     for entry in STORE:
-        if "context" in entry.dims:
+        if entry.written == "finalize" or (entry.name == "hidden" and not attributes.hidden):
             continue
-        if entry.name == "hidden" and (not options.hidden or options.from_profiles is not None):
-            continue
-        array = create(group, entry, sizes)
+        array = create(group, entry, attributes.sizes(), attributes.genes_per_shard)
         if entry.name in values:
             array[...] = values[entry.name]
 
 
-def _write_cnn(group: zarr.Group, model: Beluga) -> None:
-    cnn = group.create_group("cnn")
-    dims = {
-        "conv": ("channel_out", "channel_in", "tap"),
-        "linear1": ("position", "channel", "unit"),
-        "linear2": ("feature", "unit"),
-    }
-    for name, values in model.named_buffers():
-        layer, _, part = name.partition("_")
-        named = dims["conv" if layer.startswith("conv") else layer]
-        out = {"conv": "channel_out", "linear1": "unit", "linear2": "feature"}
-        bias = (out["conv" if layer.startswith("conv") else layer],)
-        put_weight(cnn, name, values.numpy(), named if part == "weight" else bias)
+def _write_cnn(group: zarr.Group, attributes: StoreAttributes, model: Beluga) -> None:
+    group.create_group("cnn")
+    weights = dict(model.named_buffers())
+    for entry in CNN:
+        values = weights[entry.name.partition("/")[2]].numpy()
+        create(group, entry, attributes.sizes())[...] = values
 
 
-def write_head_set(group: zarr.Group, heads: HeadSet) -> None:
+def write_head_set(group: zarr.Group, attributes: StoreAttributes, heads: HeadSet) -> None:
     """Write the weights and context names of a head set below ``heads/``."""
     target = group.require_group("heads").create_group(heads.name, overwrite=True)
-    dims = {
-        "w1": ("latent", "input"),
-        "b1": ("latent",),
-        "w2": ("output", "latent"),
-        "b2": ("output",),
-    }
-    for name, named in dims.items():
-        put_weight(target, name, getattr(heads, name), named)
-    names = np.array(heads.contexts)
-    entry = ArraySpec("context", "str", ("output",), "context names, in output order")
-    create(target, entry, {"output": len(names)})[...] = names
+    values = {entry.name: getattr(heads, entry.name) for entry in HEADS if entry.weights}
+    values["context"] = np.array(heads.contexts)
+    sizes = attributes.head_sizes(describe_heads(heads))
+    for entry in HEADS:
+        create(target, entry, sizes)[...] = values[entry.name]
 
 
 def _write_sequences(
     group: zarr.Group,
+    attributes: StoreAttributes,
     genes: GeneTable,
     selected: np.ndarray,
     genome: Genome,
     progress: Progress,
 ) -> None:
-    array = get(group, "sequence")
+    array, shard = get(group, "sequence"), attributes.genes_per_shard
     progress("sequences", 0, len(selected))
-    for first in range(0, len(selected), GENES_PER_SHARD):
-        rows = selected[first : first + GENES_PER_SHARD]
+    for first in range(0, len(selected), shard):
+        rows = selected[first : first + shard]
         block = np.empty((len(rows), SEQUENCE_LENGTH), np.uint8)
         for i, row in enumerate(rows):
             start = sequence_start(int(genes.tss[row]))

@@ -14,16 +14,15 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from seal_store.check.integrity import Opened, blocks, try_read
+from seal_store.check.integrity import EPS, Opened, blocks, try_read
 from seal_store.common.device import inference
 from seal_store.common.progress import Progress
 from seal_store.errors import StoreError
 from seal_store.model.beluga import Beluga
-from seal_store.model.heads import HeadSet
+from seal_store.model.head_set import HeadSet
 from seal_store.model.labels import context_labels
 from seal_store.reference.fasta import one_hot
 from seal_store.store.layout import STORE, read
-from seal_store.store.shard_journal import with_tf32
 from seal_store.store.store import Store, sequence_start
 
 T = TypeVar("T")
@@ -34,7 +33,6 @@ SAMPLE = 64
 WINDOW_TOLERANCE, TF32_TOLERANCE = 1e-4, 1e-2
 """Of recomputed features: float32 on any device; stores built with ``--tf32``."""
 
-EPS = float(np.finfo(np.float32).eps)
 SHARDED = tuple(entry.name for entry in STORE if entry.sharded)
 
 
@@ -45,9 +43,9 @@ class Genes:
         self, opened: Opened, *, full: bool, windows: int, rng: np.random.Generator
     ) -> None:
         self.report, self.place, self.genes = opened.report, opened.place, opened.genes
-        self.group, self.attributes = opened.group, opened.attributes
+        self.group, self.attributes = opened.group, opened.store
         self.full, self.windows, self.rng = full, windows, rng
-        self.store = Store.of(opened.path, opened.group, opened.attributes)
+        self.store = Store(opened.path, (opened.group, opened.store))
 
     def check(self, progress: Progress) -> None:
         """Everything, in turn; a part whose inputs cannot be read is skipped, with the reason."""
@@ -90,7 +88,7 @@ class Genes:
             for gene in np.flatnonzero(own != whole) if len(own) == len(whole) else [0]:
                 message = "is not as in the gene table"
                 report.add("coordinates", f"{name}/c/0", message, None, self.genes[gene])
-        lengths = self.attributes["genome"]["contigs"]
+        lengths = self.attributes.genome.contigs
         for gene, (contig, tss, strand) in enumerate(
             zip(*(store.column(n).tolist() for n in ("contig", "tss", "strand")), strict=True)
         ):
@@ -103,15 +101,15 @@ class Genes:
         report.count("coordinates", len(self.genes))
 
     def _weights(self) -> None:
-        made = self.attributes["cnn"]["sha256"]
+        made = self.attributes.cnn.sha256
         found = self.store.cnn().sha256()
         if found != made:
             message = f"weights have SHA-256 {found}, the attributes say {made}"
             self.report.add("fingerprint", "cnn", message)
         heads = self.store.heads()
-        for head_set, entry in zip(heads, self.attributes["heads"], strict=True):
-            if head_set.sha256() != entry["sha256"]:
-                message = f"has SHA-256 {head_set.sha256()}, the attributes say {entry['sha256']}"
+        for head_set, entry in zip(heads, self.attributes.heads, strict=True):
+            if head_set.sha256() != entry.sha256:
+                message = f"has SHA-256 {head_set.sha256()}, the attributes say {entry.sha256}"
                 self.report.add("fingerprint", f"heads/{head_set.name}", message)
         if heads:
             labels = context_labels([(s.name, s.contexts) for s in heads])
@@ -181,7 +179,7 @@ class Genes:
 
     def _ends(self) -> list[tuple[int, int]]:
         """Where each gene's contig begins and ends, in its ``sequence``."""
-        lengths = self.attributes["genome"]["contigs"]
+        lengths = self.attributes.genome.contigs
         pairs = zip(*self._table("tss", "contig"), strict=True)
         starts = [(sequence_start(tss), lengths.get(contig, 0)) for tss, contig in pairs]
         return [(max(0, -start), max(0, length - start)) for start, length in starts]
@@ -203,7 +201,7 @@ class Genes:
 
     def _rounding(self) -> float:
         """Largest relative error of ``features`` from ``keep_bits``."""
-        bits = self.attributes["keep_bits"]
+        bits = self.attributes.keep_bits
         return 0.0 if bits is None else 2.0 ** -(bits + 1)
 
     def _hidden(self, gene: int, features: np.ndarray, hidden: np.ndarray, model: Beluga) -> None:
@@ -221,7 +219,7 @@ class Genes:
         self.report.count("hidden")
 
     def _tolerance(self) -> float:
-        return TF32_TOLERANCE if with_tf32(self.attributes) else WINDOW_TOLERANCE
+        return TF32_TOLERANCE if self.attributes.allowed_tf32 else WINDOW_TOLERANCE
 
     def _predictions(self, chosen: np.ndarray) -> None:
         heads = self.store.heads()
@@ -249,7 +247,7 @@ class Genes:
 
     def _windows(self, progress: Progress) -> None:
         store = self.store
-        if self.attributes["source"] == "profiles":
+        if self.attributes.source == "profiles":
             self.report.skipped["windows"] = "the features were imported, not computed"
             return
         model, bins = store.cnn(), store.grid.bins

@@ -15,7 +15,7 @@ from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results.group import Results
 from seal_store.scoring.calibration import GROUP, uncalibrated
 from seal_store.scoring.needs import describe_needs
-from seal_store.scoring.scorer import SCHEMES
+from seal_store.scoring.options import SCHEMES
 from seal_store.store import manifest
 from seal_store.store.layout import ATTRIBUTION, CALIBRATED, RESULTS, STORE
 from seal_store.store.store import Store
@@ -37,7 +37,7 @@ def _is_results(path: Path) -> bool:
 
 
 def _store(store: Store) -> dict[str, Any]:
-    attributes = store.attributes
+    attributes = store.attributes.to_dict()
     names = [*(entry.name for entry in STORE), "cnn", "heads", GROUP]
     return {
         "kind": "store",
@@ -72,7 +72,7 @@ def _missing(store: Store) -> list[str]:
             f"hidden: with it (up to {size / 1e9:.2g} GB more) scheme grid need not evaluate the "
             f"reference's windows; add it with `seal-store build --add-hidden --out {store.path}`"
         )
-    contexts = sum(len(s.contexts) for s in store.heads())
+    contexts = sum(entry.contexts for entry in store.attributes.heads)
     if not contexts:
         return [*found, f"heads: none; add some with `seal-store heads add {store.path} PATH`"]
     for scheme in SCHEMES:
@@ -85,11 +85,11 @@ def _missing(store: Store) -> list[str]:
                 f"calibration for scheme {scheme}: {len(lacking)} of {contexts} contexts have "
                 f"none, {':'.join(lacking[0])} first; make it again with {how} --overwrite`"
             )
-    table = store.attributes["gene_table"]
-    absent = {k: n for k, n in table["status"].items() if k != "computed"}
+    table = store.attributes.gene_table
+    absent = {k: n for k, n in table.status.items() if k != "computed"}
     if absent:
         reasons = ", ".join(f"{n} {reason}" for reason, n in absent.items())
-        found.append(f"genes: {sum(absent.values())} of {table['genes']} ({reasons})")
+        found.append(f"genes: {sum(absent.values())} of {table.genes} ({reasons})")
     return found
 
 
@@ -98,17 +98,17 @@ def _results(results: Results) -> dict[str, Any]:
     missing = []
     if not results.is_calibrated:
         missing.append("quantile, z: score with --calibrated from a calibrated store")
-    if not results.attributes.get("attribution"):
+    if not results.attributes.attribution:
         missing.append(f"attributions: add them with `seal-store attribute {results.path}`")
     return {
         "kind": "results",
         "path": str(results.path),
         "rows": len(results),
-        **{k: v for k, v in results.attributes.items() if k != "command"},
+        **{k: v for k, v in results.attributes.to_dict().items() if k != "command"},
         "missing": missing,
         "bytes": _bytes(results.path),
         "arrays": _arrays(results.path, results.group, names),
-        "command": results.attributes["command"],
+        "command": results.attributes.command,
     }
 
 

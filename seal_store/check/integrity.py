@@ -19,13 +19,15 @@ import zarr
 from seal_store.common.files import file_sha256
 from seal_store.common.progress import Progress
 from seal_store.errors import FormatError, StoreError
-from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results.group import expected_arrays as results_arrays
+from seal_store.results.group import results_attributes
 from seal_store.store import manifest
 from seal_store.store import untrusted as guard
-from seal_store.store.layout import FORMAT_VERSION, RESULTS, RESULTS_VERSION, STORE, read
+from seal_store.store.layout import RESULTS, read
 from seal_store.store.manifest import MANIFEST, Entry
-from seal_store.store.store import ATTRIBUTE, check_attributes, expected_arrays
+from seal_store.store.store import expected_arrays, store_attributes
+
+EPS = float(np.finfo(np.float32).eps)
 
 
 @dataclass
@@ -218,7 +220,8 @@ class Opened:
     def __init__(self, report: Report) -> None:
         self.report, self.path = report, report.path
         self.group: Any = None
-        self.attributes: dict[str, Any] = {}
+        self.store: Any = None
+        self.results: Any = None
         self.genes: list[str] = []
 
     def open(self) -> None:
@@ -227,24 +230,21 @@ class Opened:
         metadata = open_metadata(self.path, report)
         if metadata is None:
             return
-        key = RESULTS_ATTRIBUTE if results else ATTRIBUTE
-        version = RESULTS_VERSION if results else FORMAT_VERSION
         try:
-            self.attributes = check_attributes(
-                metadata["attributes"], self.path, key, report.kind, version
-            )
+            if results:
+                self.results = results_attributes(metadata["attributes"], self.path)
+                expected = results_arrays(self.results, metadata)
+            else:
+                self.store = store_attributes(metadata["attributes"], self.path)
+                expected = expected_arrays(self.store)
         except FormatError as error:
             check = "version" if "format version" in str(error) else "schema"
             report.add(check, guard.METADATA, str(error).removeprefix(f"{self.path}: "))
             return
-        expected = (
-            results_arrays(self.attributes, metadata)
-            if results
-            else expected_arrays(self.attributes)
-        )
         check_unknown(metadata, expected, report)
         there = metadata["consolidated_metadata"]["metadata"]
-        for name in sorted(self._needed(expected) - set(there)):
+        needed = {entry.name for entry in RESULTS} if results else set(expected)
+        for name in sorted(needed - set(there)):
             report.add("metadata", f"{name}/{guard.METADATA}", "the array is missing")
         try:
             self.group = guard.open_group(self.path, metadata, expected, report.listed)
@@ -256,14 +256,6 @@ class Opened:
         except (StoreError, KeyError, TypeError):  # its own fault is noted
             rows = expected["gene_id"].shape[0]
             self.genes = [f"row {row}" for row in range(rows)]
-
-    def _needed(self, expected: Mapping[str, guard.Expected]) -> set[str]:
-        if self.report.kind == "results":
-            return {entry.name for entry in RESULTS}
-        left = set() if self.attributes["hidden"] else {"hidden"}
-        if not self.attributes["heads"]:
-            left |= {entry.name for entry in STORE if "context" in entry.dims}
-        return set(expected) - left
 
     def place(self, file: str) -> tuple[int | None, list[str]]:
         """Shard of a store's file, and the genes whose rows it holds."""

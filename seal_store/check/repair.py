@@ -30,11 +30,11 @@ from seal_store.errors import InputError, StoreError
 from seal_store.model.labels import context_labels, feature_labels
 from seal_store.store import manifest
 from seal_store.store import untrusted as guard
-from seal_store.store.layout import FORMAT_VERSION, get
+from seal_store.store.attributes import StoreAttributes
+from seal_store.store.layout import SHARD_ARRAYS, get
 from seal_store.store.manifest import Entry
-from seal_store.store.shard_journal import SHARD_ARRAYS, with_tf32
 from seal_store.store.shards import ShardFiles
-from seal_store.store.store import ATTRIBUTE, Store, check_attributes, expected_arrays, read_heads
+from seal_store.store.store import Store, expected_arrays, read_heads, store_attributes
 
 GENE_COLUMNS = ("gene_id", "gene_symbol", "gene_type", "contig", "strand", "tss")
 GIVEN = ("sequence", "cnn", "heads", "table", "calibration", guard.METADATA, manifest.MANIFEST)
@@ -126,7 +126,7 @@ class _Repair:
                 )
                 self._stop(fault, f"it cannot be computed again: copy the store again or {again}")
         attributes = self._attributes()
-        if attributes["source"] == "profiles" and self._shards() and profiles is None:
+        if attributes.source == "profiles" and self._shards() and profiles is None:
             raise StoreError(
                 f"{self.path}: its features were imported, there are no others to compute",
                 "give --from-profiles DIR, the folder that it was built from",
@@ -135,10 +135,9 @@ class _Repair:
     def _stop(self, fault: Fault, hint: str) -> None:
         raise StoreError(f"{self.path}: {fault.file} {fault.message}", hint)
 
-    def _attributes(self) -> dict[str, Any]:
+    def _attributes(self) -> StoreAttributes:
         metadata = guard.read_metadata(self.path, self.report.listed)
-        found = metadata["attributes"]
-        return check_attributes(found, self.path, ATTRIBUTE, "store", FORMAT_VERSION)
+        return store_attributes(metadata["attributes"], self.path)
 
     def begin(self, folder: Path) -> None:
         """Restore the arrays' own metadata and set up a group to write to, without chunks."""
@@ -172,7 +171,7 @@ class _Repair:
         attributes = self._attributes()
         expected = expected_arrays(attributes)
         group = guard.open_group(self.path, metadata, expected, self.report.listed)
-        return Store.of(self.path, group, attributes)
+        return Store(self.path, (group, attributes))
 
     def labels(self) -> None:
         """Labels that follow from the gene table, the grid and the heads."""
@@ -209,7 +208,7 @@ class _Repair:
         if not todo:
             return
         attributes = self.store.attributes
-        tf32 = with_tf32(attributes)
+        tf32 = attributes.allowed_tf32
         self.store = self._reopened()
         work = Shards(self.store.group, attributes, resolve_device(device), tf32, profiles)
         genes = len(self.store)

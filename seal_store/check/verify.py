@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seal_store.check.contents import EPS, Genes
-from seal_store.check.integrity import Opened, Report, blocks, check_files, check_manifest
+from seal_store.check.integrity import EPS, Opened, Report, blocks, check_files, check_manifest
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import StoreError, UnfinishedError
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
@@ -54,6 +53,8 @@ def verify(
         elif results:
             _Results(opened).check(progress)
         else:
+            from seal_store.check.contents import Genes  # computes with PyTorch
+
             rng = np.random.default_rng(seed)
             Genes(opened, full=full, windows=windows, rng=rng).check(progress)
     report.faults.sort(key=lambda fault: fault.file)
@@ -69,7 +70,7 @@ class _Results:
 
     def __init__(self, opened: Opened) -> None:
         self.report, self.place, self.genes = opened.report, opened.place, opened.genes
-        self.group, self.attributes = opened.group, opened.attributes
+        self.group, self.attributes = opened.group, opened.results
 
     def check(self, progress: Progress) -> None:
         """Every chunk, the counts, and that attributions add up."""
@@ -80,14 +81,14 @@ class _Results:
                 if name == "effect":
                     progress("rows", first + len(values), array.shape[0])
                     self.report.count("rows", len(values))
-        counts = self.attributes["counts"]
-        if counts["alleles"] != counts["alleles_scored"] + sum(counts["not_scored"].values()):
+        counts = self.attributes.counts
+        if counts.alleles != counts.alleles_scored + sum(counts.not_scored.values()):
             message = "counts: alleles are not alleles_scored plus not_scored"
             self.report.add("counts", guard.METADATA, message)
         if "ref_match" in seen and not self.report.faulty("files", "chunk"):
-            mismatches = counts["rows"] - seen["ref_match"]
-            if mismatches != counts["ref_mismatches"]:
-                message = f"{counts['ref_mismatches']} mismatches counted, {mismatches} found"
+            mismatches = counts.rows - seen["ref_match"]
+            if mismatches != counts.ref_mismatches:
+                message = f"{counts.ref_mismatches} mismatches counted, {mismatches} found"
                 self.report.add("counts", "ref_match/zarr.json", message)
         try:
             self._sums()
@@ -114,8 +115,8 @@ class _Results:
 
     def _sums(self) -> None:
         """All attributions of a row and target minus its effect are its ``completeness``."""
-        made = self.attributes.get("attribution")
-        if not made or made["top_features"] is not None or "completeness" not in self.group:
+        made = self.attributes.attribution
+        if not made or made.top_features is not None or "completeness" not in self.group:
             return
         names, sets, targets, owners = (
             read(self.group[n]).tolist()
@@ -123,7 +124,7 @@ class _Results:
         )
         contexts = list(zip(sets, names, strict=True))
         index = [contexts.index(key) for key in zip(owners, targets, strict=True)]
-        half = made["dtype"] == "float16"
+        half = made.dtype == "float16"
         array = self.group["attribution"]
         for file, first, values in blocks(array, Report(self.report.path, ""), self.place):
             part = slice(first, first + len(values))

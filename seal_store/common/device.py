@@ -28,9 +28,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise InputError(
-                f"device {name!r} is not available: {count} CUDA devices found", "use --device cpu"
-            )
+            found = f"{count} CUDA devices found"
+            raise InputError(f"device {name!r} is not available: {found}", "use `device='cpu'`")
     return device
 
 

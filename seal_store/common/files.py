@@ -18,6 +18,13 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def compression(head: bytes) -> str:
+    """``gzip`` or ``bgzf`` by the first 18 bytes of a file; empty for any other."""
+    if head[:2] != b"\x1f\x8b":
+        return ""
+    return "bgzf" if head[3:4] == b"\x04" and head[12:14] == b"BC" else "gzip"
+
+
 def sync(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk."""
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR

@@ -1,15 +1,33 @@
-"""Work ahead: the next item is made while the last one is used."""
+"""Work ahead: what is needed next is made in a thread meanwhile."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import TypeVar, cast
 
 T = TypeVar("T")
 
 _END = object()
+
+
+def begun(make: Callable[[], T]) -> Callable[[], T]:
+    """Begin ``make`` in a thread; calling what is returned waits for its result, or raises.
+
+    The thread is a daemon: a process that ends early does not wait for it.
+    """
+    made: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=work, daemon=True, name="seal-store-begun").start()
+    return made.result
 
 
 def behind(items: Iterator[T]) -> Iterator[T]:

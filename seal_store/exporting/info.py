@@ -48,7 +48,7 @@ class Fields:
         self._number = f"%.{precision}g"
         self._names = [encode(label) for label in view.labels]
         attributes = view.results.attributes
-        self._single = attributes["genes"] == "nearest" or attributes.get("gene") is not None
+        self._single = attributes.genes == "nearest" or attributes.gene is not None
         self._chosen = _field_names(view.labels) if view.selection.contexts else []
 
     def header(self) -> list[bytes]:
@@ -82,11 +82,11 @@ class Fields:
         lines = [
             f"##{PREFIX}{name}={_one_line(value)}"
             for name, value in (
-                ("version", attributes["software"]["seal-store"]),
-                ("store", attributes["store"]["sha256"]),
-                ("assembly", attributes["store"]["assembly"]),
-                ("scheme", attributes["scheme"]),
-                ("command", attributes["command"]),
+                ("version", attributes.software["seal-store"]),
+                ("store", attributes.store.sha256),
+                ("assembly", attributes.store.assembly),
+                ("scheme", attributes.scheme),
+                ("command", attributes.command),
             )
         ]
         for name, count, kind, meaning in fields:

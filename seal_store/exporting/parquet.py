@@ -134,7 +134,7 @@ class _Table:
             ):
                 more = {**_unit(measure), "context_set": head_set, "context": name}
                 fields.append(pa.field(label, number, metadata=more))
-        return pa.schema(fields, {ATTRIBUTE: json.dumps(self.view.results.attributes)})
+        return pa.schema(fields, {ATTRIBUTE: json.dumps(self.view.results.attributes.to_dict())})
 
     def groups(self) -> Iterator[pa.Table]:
         """Tables of a row group's size."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,15 @@ from seal_store.exporting.tsv import write_tsv
 from seal_store.exporting.vcf import Annotated, annotate, check_input
 from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter
 from seal_store.results.view import EVERYTHING, Selection, View
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.assign import Assigner
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.reading import Reader
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
+from seal_store.store.layout import ArraySpec
 from seal_store.store.store import Store
 from seal_store.variants.alleles import SCORABLE, Allele
+from seal_store.variants.source import VariantSource
 
 TABLES = (".tsv", ".tsv.gz", ".parquet", ".arrow", ".feather")
 VCFS = (".vcf", ".vcf.gz", ".bcf")
@@ -44,7 +49,7 @@ class Form:
 
     selection: Selection = EVERYTHING
     precision: int = 6
-    vcf: Path | None = None
+    vcf: VariantSource | None = None
 
 
 PLAIN = Form()
@@ -89,12 +94,12 @@ def check_form(out: Path, form: Form) -> str:
                 f"{flag}: an annotated VCF keeps every record of its input",
                 "filter it with `bcftools view -i`, or write a table",
             )
-        if form.vcf is None or str(form.vcf) == "-":
+        if form.vcf is None or form.vcf.is_pipe:
             raise InputError(
                 f"{out}: an annotated VCF repeats its input, which must be a file",
                 "write stdin to a file first, or name the output .zarr, .tsv or .parquet",
             )
-        if out.resolve() == form.vcf.resolve():
+        if out.resolve() == form.vcf.path.resolve():
             raise InputError(f"{out} is the input itself", "choose another output")
         check_input(form.vcf)
     return kind
@@ -115,7 +120,7 @@ def export(
     by default the one that they were made from if it is still there, says why an allele has no
     row. ``out`` appears only once it is whole.
     """
-    if ending(out) in VCFS and results.attributes.get("liftover"):
+    if ending(out) in VCFS and results.origin_columns:
         raise OutputError(
             f"{out}: {results.path} holds lifted variants, which are not those of a VCF",
             "name the output .tsv or .parquet",
@@ -146,21 +151,21 @@ class RenderedWriter(ZarrWriter):
         self,
         out: Path,
         scorer: Scorer,
+        columns: Sequence[ArraySpec],
         form: Form,
         *,
         overwrite: bool = False,
         state: dict[str, Any] | None = None,
     ) -> None:
         check_form(out, form)
-        super().__init__(out, scorer, overwrite=overwrite, state=state)
-        self.form, self.reason = form, scorer.reason
+        super().__init__(out, scorer, columns, overwrite=overwrite, state=state)
+        self.form, self.reason = form, scorer.reader.reason
         self.done = Exported(0)
 
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write the output from what was collected, and rename it into place."""
-        self.flush()
         self.group.attrs[ATTRIBUTE] = attributes
-        view = View(Results.unpublished(self.partial, attributes), self.form.selection)
+        view = View(self.results(attributes), self.form.selection)
         try:
             files, self.done = _render(view, self.partial, self.out, self.form, self.reason, silent)
         except InputError as error:  # scored already: what was computed must stay
@@ -221,14 +226,14 @@ def _notes(found: Annotated) -> list[str]:
     return notes
 
 
-def _recorded_input(results: Results) -> Path:
-    recorded = Path(results.attributes["variants"])
+def _recorded_input(results: Results) -> VariantSource:
+    recorded = Path(results.attributes.variants)
     if not recorded.is_file():
         raise StoreError(
             f"{results.path} was made from {recorded}, which is not a file here",
             "give the VCF with --vcf",
         )
-    return recorded
+    return VariantSource(recorded)
 
 
 def _plain_reason(allele: Allele) -> str:
@@ -237,12 +242,12 @@ def _plain_reason(allele: Allele) -> str:
 
 def _reasons(results: Results, path: Path | None) -> Callable[[Allele], str]:
     """Says why an allele has no row, as far as can be known without scoring."""
-    made = results.attributes["store"]
-    given = path or Path(made["path"])
+    made = results.attributes.store
+    given = path or Path(made.path)
     if path is None and not given.exists():
         return _plain_reason
     store = Store(given)
-    if store.sha256 != made["sha256"]:
+    if store.sha256 != made.sha256:
         if path is None:
             return _plain_reason
         raise StoreError(
@@ -250,8 +255,10 @@ def _reasons(results: Results, path: Path | None) -> Callable[[Allele], str]:
             "give the one it was made from",
         )
     names = ("scheme", "genes", "max_distance", "ref_mismatch")
-    made_with = {name: results.attributes[name] for name in names}
+    made_with = {name: getattr(results.attributes, name) for name in names}
     if made_with["ref_mismatch"] == "error":  # of alleles outside the regions of the run
         made_with["ref_mismatch"] = "skip"
-    options = ScoreOptions(device="cpu", **made_with)
-    return Scorer(store, options, results.attributes.get("gene")).reason
+    options = ScoreOptions(**made_with)
+    everywhere, gene = options.genes == "all", results.attributes.gene
+    assign = Assigner(store, options.max_distance, all_genes=everywhere, gene=gene)
+    return Reader(store, options, assign).reason

@@ -46,7 +46,7 @@ def is_track(out: Path) -> bool:
 
 def contig_lengths(store: Store) -> dict[str, int]:
     """Length of each contig of a store's genome, by the gene table's spelling where it has one."""
-    lengths: dict[str, int] = store.attributes["genome"]["contigs"]
+    lengths = store.attributes.genome.contigs
     spelling = {resolve_contig(str(c), lengths): str(c) for c in np.unique(store.table.contig)}
     return {spelling.get(name, name): length for name, length in lengths.items()}
 

@@ -18,10 +18,10 @@ from seal_store.errors import HeadsError, OutputError
 from seal_store.exporting.cells import cell
 from seal_store.model.labels import context_columns
 from seal_store.results.group import Results
-from seal_store.results.view import LABELS, TSV_COLUMNS, View, leading, leading_columns
+from seal_store.results.view import LABELS, TSV_COLUMNS, View, leading
 from seal_store.scoring.rows import Rows, select_contexts
 from seal_store.store import manifest
-from seal_store.store.layout import CALIBRATED, get, read
+from seal_store.store.layout import CALIBRATED, ArraySpec, get, read
 from seal_store.store.store import Store
 
 GENES_AT_ONCE = 1_024
@@ -31,8 +31,8 @@ FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feat
 class TsvWriter:
     """Writes Seal's table: eight columns and one per context, ``precision`` significant digits.
 
-    Rows of ``lifted`` variants have the five columns of :data:`seal_store.store.layout.LIFTED`
-    after the eight. If ``calibrated``, the columns ``CONTEXT.quantile`` of all contexts and then
+    ``columns`` that rows have besides those of all results come after the eight. If
+    ``calibrated``, the columns ``CONTEXT.quantile`` of all contexts and then
     ``CONTEXT.z`` of all come last. ``state`` is that of an earlier writer of the same ``out``.
     """
 
@@ -45,7 +45,7 @@ class TsvWriter:
         calibrated: bool = False,
         precision: int = 6,
         overwrite: bool = False,
-        lifted: bool = False,
+        columns: Sequence[ArraySpec] = (),
         state: dict[str, Any] | None = None,
     ) -> None:
         self.out, self.partial = out, manifest.partial_path(out)
@@ -60,7 +60,8 @@ class TsvWriter:
             manifest.claim(out, overwrite=overwrite, resume_hint=manifest.RESUME_HINT)
             self.partial.mkdir()
             self._handle: BinaryIO = self._path.open("wb")
-            self._put("\t".join((*leading_columns(lifted=lifted), *map(cell, labels))) + "\n")
+            first = (*TSV_COLUMNS, *(entry.name for entry in columns))
+            self._put("\t".join((*first, *map(cell, labels))) + "\n")
         else:
             self._handle = self._path.open("r+b")
             self._go_on(state)
@@ -167,9 +168,9 @@ def export_attributions(
     features = [results.labels(name) for name in FEATURE_COLUMNS]
     count = 0
     with writing(out, overwrite=overwrite) as handle:
-        lifted = bool(results.attributes.get("liftover"))
         header = (
-            *leading_columns(lifted=lifted),
+            *TSV_COLUMNS,
+            *results.origin_columns,
             "target_set",
             "target",
             "feature",

@@ -1,11 +1,10 @@
 """A VCF with its effects in INFO: every record of the input, in order, other columns as they are.
 
-The records are read a second time and matched, allele by allele, with the rows of the results.
+The records are read as they stand and matched, allele by allele, with the rows of the results.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import Any
 
 from seal_store.common.files import sync
 from seal_store.common.progress import Progress, silent
-from seal_store.errors import OutputError, VariantError
+from seal_store.errors import OutputError, VariantError, printable
 from seal_store.exporting.info import PREFIX, Fields, Row
 from seal_store.reference.contigs import resolve_contig
 from seal_store.results.view import View
 from seal_store.variants.alleles import Allele
-from seal_store.variants.records import Record, read_records
+from seal_store.variants.header import declaration
+from seal_store.variants.source import Record, VariantSource
 
 COLUMNS = b"#CHROM POS ID REF ALT QUAL FILTER INFO".split()
 RECORDS_AT_ONCE = 4_096
@@ -36,21 +36,21 @@ class Annotated:
     why_no_index: str = ""
 
 
-def check_input(vcf: Path) -> None:
+def check_input(vcf: VariantSource) -> None:
     """Raises :class:`VariantError` if ``vcf`` cannot be read or has fields of ours already."""
-    for record in read_records(vcf):
-        if not record.text.startswith(b"#"):
-            return
-        if found := re.match(rb"##INFO=<ID=(%b\w+)" % PREFIX.encode(), record.text):
+    for number, line in enumerate(vcf.header, 1):
+        kind, fields = declaration(line)
+        name = fields.get(b"ID", b"").decode("utf-8", "replace")
+        if kind == b"INFO" and name.startswith(PREFIX):
             raise VariantError(
-                f"{vcf}:{record.line}: has annotations of seal-store already ({found[1].decode()})",
-                f"remove them with `bcftools annotate -x INFO/{found[1].decode()},...`",
+                f"{vcf.name}:{number}: has annotations of seal-store already ({printable(name)})",
+                f"remove them with `bcftools annotate -x INFO/{printable(name)},...`",
             )
 
 
 def annotate(
     view: View,
-    vcf: Path,
+    vcf: VariantSource,
     path: Path,
     top: int,
     precision: int,
@@ -91,7 +91,7 @@ def annotate(
     return found
 
 
-def _bcf(fields: Fields, vcf: Path, path: Path, progress: Progress) -> Annotated:
+def _bcf(fields: Fields, vcf: VariantSource, path: Path, progress: Progress) -> Annotated:
     """By way of a VCF that declares whatever its records use."""
     import pysam
     from pysam import bcftools
@@ -111,7 +111,7 @@ def _bcf(fields: Fields, vcf: Path, path: Path, progress: Progress) -> Annotated
             found.why_no_index = "" if found.index else "contig lengths in the header are too short"
     except SamtoolsError as error:
         raise OutputError(
-            f"{vcf}: htslib does not take one of its records as BCF",
+            f"{vcf.name}: htslib does not take one of its records as BCF",
             "write .vcf.gz; `bcftools view -Ob` on it names the record",
         ) from error
     finally:
@@ -145,7 +145,7 @@ def _write(lines: Iterable[bytes], write: Callable[[bytes], Any]) -> None:
 
 def _annotated(
     fields: Fields,
-    vcf: Path,
+    vcf: VariantSource,
     found: Annotated,
     order: _Order,
     progress: Progress,
@@ -155,7 +155,7 @@ def _annotated(
     queue = _Queue(fields.view)
     header: list[bytes] = []
     width = 0
-    for record in read_records(vcf):
+    for record in vcf.records():
         if record.text.startswith(b"#"):
             header.append(record.text)
             continue
@@ -177,7 +177,7 @@ def _annotated(
             progress("records", found.records, None)
     if not width:
         yield from _header(header, b"", [*more, *fields.header()])
-    queue.finish(vcf)
+    queue.finish(vcf.name)
 
 
 def _split(record: Record, width: int) -> list[bytes] | None:
@@ -260,12 +260,12 @@ class _Queue:
             self._head = next(self._rows, None)
         return found
 
-    def finish(self, vcf: Path) -> None:
+    def finish(self, where: str) -> None:
         """Raises :class:`OutputError` if rows are left."""
         if self._head is not None:
             pos, name, ref, alt = self._head.key
             raise OutputError(
-                f"{vcf}: row {self._count} (0-based) of the results, {self._head.contig}:{pos} "
+                f"{where}: row {self._count} (0-based) of the results, {self._head.contig}:{pos} "
                 f"{ref[:20]}>{alt[:20]} {name}, is not in it at that place",
                 "give the VCF that was scored",
             )
@@ -284,12 +284,7 @@ def _rows(view: View) -> Iterator[Row]:
             yield Row(*values)
 
 
-_DECLARED = re.compile(
-    rb"""##(contig|INFO|FILTER|FORMAT)=<(?:(?:[^"]|"(?:\\.|[^"\\])*")*?,)?ID=([^,>]+)"""
-)
-
-
-def _undeclared(vcf: Path) -> list[bytes]:
+def _undeclared(vcf: VariantSource) -> list[bytes]:
     """Declarations of what the records of ``vcf`` use and its header lacks, as BCF needs them."""
     declared: set[tuple[bytes, bytes]] = {(b"FILTER", b"PASS"), (b"FILTER", b"."), (b"INFO", b".")}
     lines = []
@@ -300,10 +295,10 @@ def _undeclared(vcf: Path) -> list[bytes]:
             lines.append(b"##%b=<ID=%b%b>" % (kind, name, rest))
 
     note = b',Description="not declared in the input"'
-    for record in read_records(vcf):
+    for record in vcf.records():
         if record.text.startswith(b"#"):
-            if found := _DECLARED.match(record.text):
-                declared.add((found[1], found[2]))
+            kind, own = declaration(record.text)
+            declared.add((kind, own.get(b"ID", b"")))
             continue
         columns = record.text.split(b"\t") if b"\t" in record.text else record.text.split()
         if len(columns) < 5:

@@ -1,4 +1,4 @@
-"""Beluga, the CNN: configuration, weights, forward on whole windows.
+"""Beluga, the CNN: forward on whole windows.
 
 This plain form is the definition: every faster path is tested against it. No padding and
 stride 1 everywhere; with the published sizes, for one window::
@@ -15,11 +15,8 @@ has no effect in inference and is left out.
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,55 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seal_store.errors import WeightsError
-
-LAYERS = {f"conv{n}": f"model.0.{i}" for n, i in enumerate((0, 2, 6, 8, 12, 14), 1)} | {
-    "linear1": "model.1.2.1",
-    "linear2": "model.1.4.1",
-}
-"""Our layer names and the keys of a weights file."""
+from seal_store.model.config import LAYERS, CnnConfig
+from seal_store.model.weights import dense_tensor, load_tensors
 
 SUMMED_AT_ONCE = 16
 """Positions summed at once in the first linear layer."""
-
-
-@dataclass(frozen=True)
-class CnnConfig:
-    """Sizes of the network; the defaults are the published ones."""
-
-    channels: tuple[int, ...] = (320, 320, 480, 480, 640, 640)
-    hidden: int = 2003
-    features: int = 2002
-    kernel: int = 8
-    pool: int = 4
-    window: int = 2000
-
-    @property
-    def positions(self) -> int:
-        """Positions of the last convolution within one window (106 as published)."""
-        length, shrink = self.window, 2 * (self.kernel - 1)
-        for _ in range(2):
-            length = (length - shrink) // self.pool
-        return length - shrink
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every tensor of a weights file, in the file's order."""
-        outputs = (*self.channels, self.hidden, self.features)
-        inputs = (4, *self.channels[:-1], self.channels[-1] * self.positions, self.hidden)
-        shapes: dict[str, tuple[int, ...]] = {}
-        for (name, key), inner, outer in zip(LAYERS.items(), inputs, outputs, strict=True):
-            kernel = (1, self.kernel) if name.startswith("conv") else ()
-            shapes[f"{key}.weight"] = (outer, inner, *kernel)
-            shapes[f"{key}.bias"] = (outer,)
-        return shapes
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready values."""
-        return asdict(self) | {"channels": list(self.channels)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CnnConfig:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**{**values, "channels": tuple(values["channels"])})
 
 
 class Beluga(nn.Module):
@@ -92,6 +45,11 @@ class Beluga(nn.Module):
         for name in LAYERS:
             for part in ("weight", "bias"):
                 self.register_buffer(f"{name}_{part}", weights[f"{name}_{part}"])
+
+    @classmethod
+    def from_arrays(cls, config: CnnConfig, arrays: Mapping[str, np.ndarray]) -> Beluga:
+        """From arrays as a store has them; their memory is shared."""
+        return cls(config, {name: torch.from_numpy(values) for name, values in arrays.items()})
 
     @classmethod
     def from_state(cls, config: CnnConfig, state: Mapping[str, Tensor]) -> Beluga:
@@ -174,62 +132,12 @@ def load_cnn(path: str | Path) -> Beluga:
     message names the first one that is off.
     """
     loaded = load_tensors(
-        path, WeightsError, "check --cnn; `seal-store fetch resources --to DIR` downloads it"
+        path, WeightsError, "check `cnn`; `seal-store fetch resources --to DIR` downloads it"
     )
     hint = "expected the state dict of DeepSEA Beluga (deepsea.beluga.pth)"
     keys = [f"{layer}.{part}" for layer in LAYERS.values() for part in ("weight", "bias")]
     tensors = {key: dense_tensor(loaded, key, path, WeightsError, hint) for key in keys}
     return Beluga.from_state(check_weights(tensors, str(path), hint), tensors)
-
-
-def load_tensors(path: str | Path, error: type[WeightsError] | Any, hint: str) -> dict[str, Any]:
-    """``torch.load`` of a dict with ``weights_only=True``; failures are raised as ``error``.
-
-    Refused too: a zip that unpacks to more than it takes on disk, which PyTorch never writes.
-    """
-    if not Path(path).is_file():
-        raise error(f"weights file not found: {path}", hint)
-    try:
-        _check_zip(Path(path))
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as cause:  # torch raises many types for a damaged file
-        reason = str(cause).splitlines()[0][:200] if str(cause) else type(cause).__name__
-        raise error(
-            f"{path}: not a readable PyTorch weights file ({reason})",
-            "it may be truncated or hold more than weights: fetch it again and compare its size",
-        ) from cause
-    if not isinstance(loaded, dict):
-        raise error(f"{path}: holds a {type(loaded).__name__}, not a dict of tensors", hint)
-    return loaded
-
-
-def _check_zip(path: Path) -> None:
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as found:
-        members = found.infolist()
-    if any(m.compress_type != zipfile.ZIP_STORED for m in members):
-        raise ValueError("its contents are compressed")
-    if sum(m.file_size for m in members) > path.stat().st_size:
-        raise ValueError("its contents are larger than the file")
-
-
-def dense_tensor(
-    state: Mapping[str, Any], key: str, where: object, error: type[WeightsError] | Any, hint: str
-) -> Tensor:
-    """Tensor ``key`` without its gradient: real numbers in memory that the file holds.
-
-    Raises ``error`` if there is none, or one of another kind.
-    """
-    found = state.get(key)
-    if not isinstance(found, Tensor):
-        raise error(f"{where}: tensor {key} is missing", hint)
-    plain = found.layout is torch.strided and found.device.type == "cpu"
-    if not plain or found.is_quantized or not found.is_floating_point():
-        raise error(f"{where}: tensor {key} is not of plain real numbers", hint)
-    if found.numel() * found.element_size() > found.untyped_storage().nbytes():
-        raise error(f"{where}: tensor {key} is larger than what the file holds of it", hint)
-    return found.detach()
 
 
 def check_weights(tensors: Mapping[str, Tensor], where: str, hint: str) -> CnnConfig:

@@ -8,10 +8,9 @@ contexts), which holds the shared first layer too.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,56 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seal_store.errors import HeadsError
-from seal_store.model.beluga import dense_tensor, load_tensors
+from seal_store.model.head_set import ARRAYS, CNN, HeadSet
+from seal_store.model.weights import dense_tensor, load_tensors
 
 SUMMARY_SUFFIX = "_model_summary.txt"
-WEIGHTS, SYNTHETIC = "Weights", "synthetic"
-"""The line of a summary that says that a set's numbers have no meaning."""
-CNN = "CNN"
-"""The line of a summary that names the CNN (its SHA-256) whose features, in their order, a set was
-trained on. Training from a store writes it; Seal's own summaries have none."""
-
-ARRAYS = {
-    "w1": "layers.0.weight",
-    "b1": "layers.0.bias",
-    "w2": "layers.2.weight",
-    "b2": "layers.2.bias",
-}
-"""Our array names and the keys of Seal's ``model_state_dict``."""
 STAGES = {"pretrain": "general", "finetune": "specific"}
 """The two steps of training, and what a summary calls their contexts."""
-
-
-@dataclass(frozen=True)
-class HeadSet:
-    """One trained model.
-
-    ``w1`` float32 ``(latent, inputs)``, ``b1`` ``(latent,)``, ``w2`` ``(contexts, latent)``,
-    ``b2`` ``(contexts,)``; ``contexts`` names the outputs. ``summary`` holds the summary file's
-    lines as they were.
-    """
-
-    name: str
-    contexts: tuple[str, ...]
-    w1: np.ndarray
-    b1: np.ndarray
-    w2: np.ndarray
-    b2: np.ndarray
-    summary: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def inputs(self) -> int:
-        """Length of the decay-aggregated vector it takes."""
-        return int(self.w1.shape[1])
-
-    def sha256(self) -> str:
-        """Fingerprint: SHA-256 over context names and the four arrays."""
-        digest = hashlib.sha256("\n".join(self.contexts).encode())
-        for name in ARRAYS:
-            array = np.ascontiguousarray(getattr(self, name), "<f4")
-            digest.update(f"\n{name}{array.shape}".encode())
-            digest.update(array.data)
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -101,6 +56,7 @@ class Heads:
     ) -> None:
         if not sets:
             raise HeadsError("no head set to evaluate", "add one with `seal-store heads add`")
+        self.device = torch.device(device)
         self.w1 = torch.cat([torch.from_numpy(s.w1) for s in sets]).to(device)
         self.b1 = torch.cat([torch.from_numpy(s.b1) for s in sets]).to(device)
         total = sum(len(s.contexts) for s in sets)
@@ -161,7 +117,7 @@ def find_summaries(path: str | Path) -> list[Path]:
     if not path.is_file():
         raise HeadsError(
             f"model summary not found: {path}",
-            "check --heads; `seal-store fetch models --to DIR` downloads Seal's",
+            "check `heads`; `seal-store fetch models --to DIR` downloads Seal's",
         )
     return [path]
 
@@ -234,7 +190,7 @@ def model_file(summary_path: Path, stage: str) -> Path:
 def read_summary(path: Path) -> dict[str, str]:
     """``Key: value`` lines as a dict; blanks around keys and values are dropped."""
     if not path.is_file():
-        raise HeadsError(f"model summary not found: {path}", "check --heads")
+        raise HeadsError(f"model summary not found: {path}", "check `heads`")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ import numpy as np
 import pyfaidx
 
 from seal_store.common.extras import require
+from seal_store.common.files import compression
 from seal_store.errors import GenomeError
 from seal_store.reference.contigs import assembly_of_lengths, resolve_contig
 from seal_store.reference.fai import check_fai
@@ -207,17 +208,15 @@ def _is_bgzf(path: Path) -> bool:
     """Whether a file is compressed with bgzip. Raises for gzip, which has no random access."""
     try:
         with path.open("rb") as handle:
-            head = handle.read(18)
+            kind = compression(handle.read(18))
     except OSError as error:
         raise GenomeError(f"{path}: cannot be read: {error.strerror}", "check --genome") from error
-    if head[:2] != b"\x1f\x8b":
-        return False
-    if head[3:4] != b"\x04" or head[12:14] != b"BC":
+    if kind == "gzip":
         raise GenomeError(
             f"{path}: compressed with gzip, which has no random access",
             f"recompress it with bgzip: gunzip -c {path.name} | bgzip > NEW.fa.gz",
         )
-    return True
+    return kind == "bgzf"
 
 
 def _writable_near(path: Path) -> TemporaryDirectory[str]:

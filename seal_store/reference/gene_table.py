@@ -27,6 +27,7 @@ from typing import TextIO, cast
 import numpy as np
 from ncls import NCLS
 
+from seal_store.common.files import compression
 from seal_store.errors import GeneTableError
 from seal_store.reference.contigs import UNKNOWN, assembly_of_text, resolve_contig
 from seal_store.reference.gtf import STRANDS, TSS_CHOICES, Row, is_annotation, read_rows
@@ -156,7 +157,7 @@ def read_genes(path: str | Path, *, tss: str = "gene", gene_types: Sequence[str]
 
 def _open(path: Path) -> TextIO:
     with path.open("rb") as handle:
-        compressed = handle.read(2) == b"\x1f\x8b"
+        compressed = compression(handle.read(18))
     opened = gzip.open if compressed else open
     return cast(TextIO, opened(path, "rt", encoding="utf-8-sig", newline=""))
 

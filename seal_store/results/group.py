@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from zipfile import BadZipFile
@@ -15,10 +14,10 @@ from zipfile import BadZipFile
 import numpy as np
 import zarr
 
-from seal_store.common.files import file_sha256, sync
+from seal_store.common.files import sync
 from seal_store.errors import FormatError, OutputError
 from seal_store.results import journal
-from seal_store.scoring.attribution import CLOSED
+from seal_store.results.attributes import ResultsAttributes
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.scorer import Scorer
 from seal_store.store import frames, manifest
@@ -35,11 +34,13 @@ from seal_store.store.layout import (
     get,
     read,
     rows_per_chunk,
+    shape_of,
     spec,
     texts,
 )
-from seal_store.store.store import check_attributes, consolidate, software
+from seal_store.store.store import check_attributes, consolidate
 from seal_store.store.untrusted import Expected
+from seal_store.variants.source import Alleles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,57 +52,13 @@ ANY_LENGTH = ("id", "ref", "alt", "source_ref", "source_alt")
 COLUMNS = tuple(entry.name for entry in RESULTS if entry.dims == ("variant",))
 
 
-def describe(scorer: Scorer, variants: str, command: str) -> dict[str, Any]:
-    """Attributes of results: how they were computed and from what, without the counts.
-
-    ``variants`` names the input; where it is a file, its SHA-256 is among them.
-    """
-    options, store = scorer.options, scorer.store
-    file = Path(variants)
+def result_attributes(made: Mapping[str, Any], alleles: Alleles, command: str) -> dict[str, Any]:
+    """Attributes of results but the counts; ``made`` is :meth:`Scorer.provenance`."""
     return {
         "results_version": RESULTS_VERSION,
-        "scheme": options.scheme,
-        "genes": options.genes,
-        "max_distance": options.max_distance,
-        "ref_mismatch": options.ref_mismatch,
-        "gene": scorer.gene,
-        "device": str(scorer.device),
-        "tf32": options.tf32,
-        "attribution": attribution_attributes(scorer),
-        "calibration": scorer.calibration.source if scorer.calibration else None,
-        "variants": variants,
-        "variants_sha256": file_sha256(file) if file.is_file() else None,
-        "liftover": scorer.lifter.describe() if scorer.lifter else None,
-        "store": {
-            "path": str(store.path.resolve()),
-            "sha256": store.sha256,
-            "synthetic": store.synthetic,
-            "assembly": store.attributes["assembly"],
-            "grid": store.attributes["grid"],
-            "cnn_sha256": store.attributes["cnn"]["sha256"],
-            "heads": {h["name"]: h["sha256"] for h in store.attributes["heads"]},
-        },
-        "software": software(),
+        **made,
+        **alleles.provenance(),
         "command": command,
-    }
-
-
-def attribution_attributes(scorer: Scorer) -> dict[str, Any] | None:
-    """How attributions are made; None without any."""
-    if scorer.attributor is None:
-        return None
-    options = scorer.attributor.options
-    sampled = options.method not in CLOSED
-    return {
-        "method": options.method,
-        "targets": len(scorer.attributor.targets),
-        "samples": options.sample_count(scorer.attributor.features) if sampled else None,
-        "seed": options.seed if sampled else None,
-        "top_features": options.top_features,
-        "by": list(options.by),
-        "dtype": options.dtype,
-        "device": str(scorer.device),
-        "captum": version("captum") if sampled else None,
     }
 
 
@@ -120,7 +77,7 @@ class Writer(Protocol):
         """Bring all rows so far to the disk; what a writer needs to go on, JSON-ready."""
 
     def publish(self, attributes: dict[str, Any]) -> None:
-        """Finish; ``attributes`` are those of :func:`describe` with ``counts``."""
+        """Finish; ``attributes`` are those of :func:`result_attributes` with ``counts``."""
 
     def close(self) -> None:
         """Let go of what is open; what was written stays."""
@@ -168,7 +125,7 @@ class Appender:
         except (OSError, ValueError, LookupError, EOFError, BadZipFile, MemoryError) as error:
             raise OutputError(
                 f"{self.folder / name}: not the rows of an interrupted run",
-                "start again with --overwrite",
+                "start again with `overwrite=True`",
             ) from error
 
     def append(self, values: dict[str, np.ndarray]) -> None:
@@ -240,19 +197,23 @@ def write_labels(group: zarr.Group, scorer: Scorer) -> None:
 
 
 class ZarrWriter:
-    """Writes a results group; ``state`` is that of an earlier writer of the same ``out``."""
+    """Writes a results group with ``columns`` besides those of all results.
+
+    ``state`` is that of an earlier writer of the same ``out``.
+    """
 
     def __init__(
         self,
         out: Path,
         scorer: Scorer,
+        columns: Sequence[ArraySpec] = (),
         *,
         overwrite: bool = False,
         state: dict[str, Any] | None = None,
     ) -> None:
         self.out, self.partial = out, manifest.partial_path(out)
         specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
-        specs += LIFTED if scorer.lifter else ()
+        specs += columns
         specs += CALIBRATED if scorer.calibration is not None else ()
         sizes = {"context": len(scorer.context_name)}
         if scorer.attributor is not None:
@@ -285,6 +246,12 @@ class ZarrWriter:
         """Write what is held."""
         self._rows.flush()
 
+    def results(self, attributes: dict[str, Any]) -> Results:
+        """All rows so far, to read before they are published."""
+        self._rows.flush()
+        group = zarr.open_group(str(self.partial), mode="r", use_consolidated=False)
+        return Results(self.partial, (group, ResultsAttributes.parse(attributes)))
+
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write what is held, the attributes and the manifest; rename into place."""
         self._rows.flush()
@@ -297,34 +264,39 @@ class ZarrWriter:
 
 
 def expected_arrays(
-    attributes: Mapping[str, Any], metadata: Mapping[str, Any]
+    attributes: ResultsAttributes, metadata: Mapping[str, Any]
 ) -> dict[str, Expected]:
     """What the arrays of a results group must declare.
 
     Rows follow from the counts; lengths that the attributes do not tell from label arrays, which
     are bounded by their files.
     """
-    rows = attributes["counts"]["rows"]
-    sizes = {"variant": rows}
+    sizes = {"variant": attributes.counts.rows}
     arrays = metadata["consolidated_metadata"]["metadata"]
     labels = [e for e in (*RESULTS, *ATTRIBUTION) if len(e.dims) == 1 and e.dims != ("variant",)]
     for entry in labels:
         shape = arrays.get(entry.name, {}).get("shape")
         if isinstance(shape, list) and shape and type(shape[0]) is int:
             sizes.setdefault(entry.dims[0], shape[0])
-    top = (attributes.get("attribution") or {}).get("top_features")
+    made = attributes.attribution
+    top = made.top_features if made else None
     if top is not None:
         sizes["rank"] = min(top, sizes.get("feature", 0))
     found = {}
     for entry in (*RESULTS, *LIFTED, *CALIBRATED, *ATTRIBUTION):
-        dims = entry.dims
-        dtypes: tuple[str, ...] = ("string" if entry.dtype == "str" else entry.dtype,)
-        if entry.name == "attribution":
-            dtypes = ("float32", "float16")
+        if entry.name == "attribution" and made:
             dims = entry.dims if top is None else (*entry.dims[:2], "rank")
-        shape = tuple(sizes.get(dim, -1) for dim in dims)
-        found[entry.name] = Expected(dtypes, shape, whole=dims[0] != "variant")
+            entry = replace(entry, dtype=made.dtype, dims=dims)
+        if sizes.keys() >= set(entry.dims):
+            found[entry.name] = Expected(entry, shape_of(entry, sizes))
     return found
+
+
+def results_attributes(attributes: Mapping[str, Any], where: Path) -> ResultsAttributes:
+    """Those of results, checked. Raises :class:`FormatError` as :func:`check_attributes`."""
+    return ResultsAttributes.parse(
+        check_attributes(attributes, where, ATTRIBUTE, "results", RESULTS_VERSION)
+    )
 
 
 class Results:
@@ -334,33 +306,33 @@ class Results:
     of alleles that were not scored.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        """Open. Raises :class:`UnfinishedError` or :class:`FormatError`."""
+    def __init__(
+        self, path: str | Path, opened: tuple[zarr.Group, ResultsAttributes] | None = None
+    ) -> None:
+        """Open. Raises :class:`UnfinishedError` or :class:`FormatError`.
+
+        ``opened`` has group and attributes if they were opened otherwise, as those of an output
+        that is not published yet: then nothing is checked here.
+        """
         self.path = Path(path)
+        self.group, self.attributes = opened or self._open()
+
+    def _open(self) -> tuple[zarr.Group, ResultsAttributes]:
         partial = manifest.partial_path(self.path)
         whole = (partial / manifest.MANIFEST).exists()
         hint = f"all of it is there: rename {partial.name} to {self.path.name}"
         self.listed = manifest.check(
-            self.path, "results", hint if whole else "score again with --overwrite"
+            self.path, "results", hint if whole else "score again with `overwrite=True`"
         )
         """Size and SHA-256 of every file, as the manifest has them."""
         metadata = guard.read_metadata(self.path, self.listed)
-        self.attributes = check_attributes(
-            metadata["attributes"], self.path, ATTRIBUTE, "results", RESULTS_VERSION
-        )
-        expected = expected_arrays(self.attributes, metadata)
-        self.group = guard.open_group(self.path, metadata, expected, self.listed)
+        attributes = results_attributes(metadata["attributes"], self.path)
+        expected = expected_arrays(attributes, metadata)
+        group = guard.open_group(self.path, metadata, expected, self.listed)
         for entry in RESULTS:
-            if entry.name not in self.group:
-                raise FormatError(f"{path}: array {entry.name} is missing", "score again")
-
-    @classmethod
-    def unpublished(cls, partial: Path, attributes: dict[str, Any]) -> Results:
-        """Those that a :class:`ZarrWriter` has written to ``partial`` and flushed."""
-        self = cls.__new__(cls)
-        self.path, self.attributes = partial, attributes
-        self.group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
-        return self
+            if entry.name not in group:
+                raise FormatError(f"{self.path}: array {entry.name} is missing", "score again")
+        return group, attributes
 
     def __len__(self) -> int:
         return int(get(self.group, "pos").shape[0])
@@ -373,8 +345,7 @@ class Results:
         """Rows ``[start, stop)``, all by default."""
         part = slice(start, len(self) if stop is None else stop)
         columns = {}
-        lifted = [e.name for e in LIFTED if e.name in self.group]
-        for name in (*COLUMNS, *lifted):
+        for name in (*COLUMNS, *self.origin_columns):
             values = read(get(self.group, name), part)
             is_short = values.dtype.kind == "T" and name not in ANY_LENGTH
             columns[name] = texts(values, f"{self.path}: {name}") if is_short else values
@@ -398,6 +369,11 @@ class Results:
         return found
 
     @property
+    def origin_columns(self) -> tuple[str, ...]:
+        """Columns that say what the input has, where rows are not as it has them."""
+        return tuple(entry.name for entry in LIFTED if entry.name in self.group)
+
+    @property
     def is_calibrated(self) -> bool:
         """Whether every effect has its ``quantile`` and ``z``."""
         return all(entry.name in self.group for entry in CALIBRATED)
@@ -419,7 +395,7 @@ class Results:
         attributions too, if there are any. :func:`seal_store.to_frame` makes a table of it.
         Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
         """
-        return frames.open_effects(self.group.store, self.attributes)
+        return frames.open_effects(self.group.store, self.attributes.to_dict())
 
     def _strings(self, name: str, part: slice) -> list[str]:
         return [str(value) for value in read(get(self.group, name), part)]

@@ -63,7 +63,7 @@ def load(partial: Path, fingerprint: dict[str, Any]) -> tuple[str, Checkpoint]:
         checkpoint = Checkpoint(**found["checkpoint"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(
-            f"{partial}: its journal is damaged", "start again with --overwrite"
+            f"{partial}: its journal is damaged", "start again with `overwrite=True`"
         ) from error
     check_fingerprint(partial, begun, json.loads(json.dumps(fingerprint)))
     return command, checkpoint
@@ -73,5 +73,5 @@ def check_files(folder: Path, files: dict[str, manifest.Entry]) -> None:
     """Check that files have the SHA-256 that a journal lists. Raises :class:`OutputError`."""
     if name := manifest.changed(folder, files):
         raise OutputError(
-            f"{folder / name} is not as the journal lists it", "start again with --overwrite"
+            f"{folder / name} is not as the journal lists it", "start again with `overwrite=True`"
         )

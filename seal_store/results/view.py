@@ -50,9 +50,9 @@ class Selection:
 
     def __post_init__(self) -> None:
         if not self.min_effect >= 0:
-            raise InputError(f"--min-effect {self.min_effect}: not zero or more")
+            raise InputError(f"`min_effect` {self.min_effect}: not zero or more")
         if self.top is not None and self.top < 1:
-            raise InputError(f"--top {self.top}: not positive")
+            raise InputError(f"`top` {self.top}: not positive")
 
     @property
     def is_long(self) -> bool:
@@ -102,7 +102,7 @@ class View:
             *self.labels,
             *(f"{label}.{measure}" for measure in calibrated for label in self.labels),
         ]
-        self.columns = leading_columns(lifted=bool(results.attributes.get("liftover")))
+        self.columns = (*TSV_COLUMNS, *results.origin_columns)
 
     def effect(self, rows: Rows) -> np.ndarray:
         """Effects of ``rows`` on the chosen contexts."""
@@ -153,7 +153,10 @@ def strongest(effect: np.ndarray, top: int | None) -> np.ndarray:
 
 
 def leading(rows: Rows) -> dict[str, np.ndarray]:
-    """The values of :func:`leading_columns`; positions are 1-based."""
+    """The columns before those of the contexts, by name; positions are 1-based.
+
+    They are :data:`TSV_COLUMNS`, and those of the origin where rows have them.
+    """
     c = rows.columns
     signs = np.where(c["strand"] > 0, "+", "-")
     values = (
@@ -166,10 +169,5 @@ def leading(rows: Rows) -> dict[str, np.ndarray]:
         c["dist_to_tss"],
         c["ref_match"],
     )
-    lifted = {entry.name: c[entry.name] for entry in LIFTED if entry.name in c}
-    return dict(zip(TSV_COLUMNS, values, strict=True)) | lifted
-
-
-def leading_columns(*, lifted: bool) -> tuple[str, ...]:
-    """The columns before those of the contexts; more where alleles were ``lifted``."""
-    return (*TSV_COLUMNS, *(entry.name for entry in LIFTED)) if lifted else TSV_COLUMNS
+    origin = {entry.name: c[entry.name] for entry in LIFTED if entry.name in c}
+    return dict(zip(TSV_COLUMNS, values, strict=True)) | origin

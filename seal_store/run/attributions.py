@@ -20,17 +20,15 @@ from seal_store.results.group import (
     ATTRIBUTE,
     Appender,
     Results,
-    attribution_attributes,
     write_labels,
 )
 from seal_store.scoring.assign import Counts, Task
-from seal_store.scoring.attribution import AttributionOptions
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import AttributionOptions, ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.layout import ATTRIBUTION
 from seal_store.store.store import Store, consolidate, software
-from seal_store.variants.alleles import Allele
-from seal_store.variants.liftover import SWAPPED, LiftedAllele
+from seal_store.variants.alleles import Allele, evaluated
 
 TOLERANCE = 1e-6, 1e-2
 """How far an effect may be from the stored one: absolute, and of the row's largest."""
@@ -50,14 +48,15 @@ def scorer_of(
     Raises :class:`StoreError` if ``store`` has another CNN, other heads or another grid than the
     store that they were made from.
     """
-    made = results.attributes["store"]
-    heads = {entry["name"]: entry["sha256"] for entry in store.attributes["heads"]}
-    found = {"CNN": (made["cnn_sha256"], store.attributes["cnn"]["sha256"])}
+    made = results.attributes.store
+    heads = {entry.name: entry.sha256 for entry in store.attributes.heads}
+    found: dict[str, tuple[str, str | None]]
+    found = {"CNN": (made.cnn_sha256, store.attributes.cnn.sha256)}
     names, sets = results.contexts()
-    found |= {f"head set {name}": (made["heads"][name], heads.get(name)) for name in set(sets)}
-    found["assembly"] = made["assembly"], store.attributes["assembly"]
-    if "grid" in made:
-        found["grid"] = str(made["grid"]), str(store.attributes["grid"])
+    found |= {f"head set {name}": (made.heads[name], heads.get(name)) for name in set(sets)}
+    found["assembly"] = made.assembly, store.attributes.assembly
+    if made.grid is not None:
+        found["grid"] = str(made.grid), str(store.attributes.grid)
     for what, (then, now) in found.items():
         if then != now:
             raise StoreError(
@@ -66,16 +65,15 @@ def scorer_of(
                 "give the store it was made from with --store",
             )
     options = ScoreOptions(
-        scheme=results.attributes["scheme"],
+        scheme=results.attributes.scheme,
         heads=tuple(dict.fromkeys(sets)),
         contexts=tuple(f"{s}:{n}" for s, n in zip(sets, names, strict=True)),
         device=device,
-        tf32=tf32 or results.attributes["tf32"],
+        tf32=tf32 or results.attributes.tf32,
         batch=batch,
     )
-    scorer = Scorer(store, options, results.attributes.get("gene"), attribution)
-    scorer.assign = _Rows(results, store)
-    return scorer
+    gene = results.attributes.gene
+    return Scorer(store, options, gene, attribution, assign=_Rows(results, store))
 
 
 def add_attributions(
@@ -107,10 +105,10 @@ def _add(
 ) -> None:
     attributor = scorer.attributor
     assert attributor is not None
-    if results.attributes.get("attribution") and not overwrite:
-        method = results.attributes["attribution"]["method"]
+    if results.attributes.attribution and not overwrite:
+        method = results.attributes.attribution.method
         raise OutputError(
-            f"{path} has attributions already ({method})", "add --overwrite to replace them"
+            f"{path} has attributions already ({method})", "add `overwrite=True` to replace them"
         )
     if journal.exists(manifest.partial_path(path)):
         raise OutputError(
@@ -140,8 +138,8 @@ def _add(
             )
         appender.flush()
         group.attrs[ATTRIBUTE] = {
-            **results.attributes,
-            "attribution": attribution_attributes(scorer),
+            **results.attributes.to_dict(),
+            "attribution": attributor.provenance(),
             "attribution_command": command,
             "attribution_software": software(),
         }
@@ -175,19 +173,14 @@ def _places(results: Results, scorer: Scorer) -> list[int]:
 
 
 def _alleles(results: Results) -> Iterator[Allele]:
-    """The alleles of the rows; ``line`` is the row."""
+    """The alleles that the rows are of, as they were evaluated; ``line`` is the row."""
     names = ("contig", "pos", "id", "ref", "alt", "kind")
     row = 0
     for batch in results.batches():
         columns = (batch.columns[name].tolist() for name in names)
-        status = batch.columns.get("liftover", np.full(len(batch), ""))
-        for values, lifted in zip(zip(*columns, strict=True), status.tolist(), strict=True):
-            allele = Allele(row, *values)
-            if lifted.startswith(SWAPPED):
-                exchanged = {"ref": allele.alt, "alt": allele.ref, "source": allele}
-                fields = {name: getattr(allele, name) for name in ("line", *names)}
-                allele = LiftedAllele(**fields | exchanged, swapped=True)
-            yield allele
+        notes = batch.columns.get("liftover", np.full(len(batch), ""))
+        for values, note in zip(zip(*columns, strict=True), notes.tolist(), strict=True):
+            yield evaluated(Allele(row, *values), note)
             row += 1
 
 

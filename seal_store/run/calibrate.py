@@ -7,24 +7,30 @@ end by a copy that shares its files, and until then stands as it was.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import zarr
 
-from seal_store.common.files import file_sha256
 from seal_store.common.lock import hold
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, InputError, OutputError, StoreError, VariantError
 from seal_store.results.group import Results
 from seal_store.run.scores import is_finished, write_scores
 from seal_store.scoring.calibration import GROUP, levels
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
+from seal_store.store.attributes import (
+    ATTRIBUTE,
+    CalibrationAttributes,
+    StoreAttributes,
+    attributes_of,
+)
 from seal_store.store.layout import CALIBRATION, create, get, read
-from seal_store.store.store import ATTRIBUTE, Store, consolidate
-from seal_store.variants.alleles import read_variants
+from seal_store.store.store import Store, consolidate
+from seal_store.variants.source import Alleles, VariantSource
 
 BLOCK_BYTES = 512 << 20
 """Effects in memory at once, a column for each context."""
@@ -44,7 +50,7 @@ def calibrate(
     resume: bool = False,
     command: str = "",
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> CalibrationAttributes:
     """Score the VCF ``background`` and keep the distribution of its effects in ``store``.
 
     All contexts of the store are calibrated, for the scheme of ``options``. Rows that touch no
@@ -64,34 +70,39 @@ def calibrate(
         raise VariantError(f"variant file not found: {background}", "check the path")
     path = manifest.followed(store.path)
     with hold(path):
-        present = store.attributes.get(GROUP, {}).get(options.scheme)
-        sha256 = file_sha256(background)
+        present = store.attributes.calibration.get(options.scheme)
+        alleles = VariantSource(background).alleles()
+        sha256 = alleles.provenance()["variants_sha256"]
         if present is not None and resume and _is_done(store, path, present, sha256, options):
             manifest.remove(background_path(path))
-            return dict(present)
+            return present
         if present is not None and not overwrite:
             raise OutputError(
                 f"{store.path} has a calibration for scheme {options.scheme} already (made from "
-                f"{present['file']})",
+                f"{present.file})",
                 "add --overwrite to replace it",
             )
         _clear(path, store)
         results = _score(
-            store, path, background, sha256, options, overwrite, resume, command, progress
+            store, path, alleles, sha256, options, overwrite, resume, command, progress
         )
-        facts = {
-            "file": background.name,
-            "sha256": sha256,
-            "rows": int(_scored(results).sum()),
-            **{key: results.attributes[key] for key in ("genes", "max_distance", "tf32")},
-            "heads": results.attributes["store"]["heads"],
-            "counts": {k: v for k, v in results.attributes["counts"].items() if k != "examples"},
-            "software": results.attributes["software"],
-            "command": command,
-        }
-        if not facts["rows"]:
+        made = results.attributes
+        counts = made.counts.to_dict()
+        facts = CalibrationAttributes(
+            file=background.name,
+            sha256=sha256,
+            rows=int(_scored(results).sum()),
+            genes=made.genes,
+            max_distance=made.max_distance,
+            tf32=made.tf32,
+            heads=made.store.heads,
+            counts={key: value for key, value in counts.items() if key != "examples"},
+            software=made.software,
+            command=command,
+        )
+        if not facts.rows:
             manifest.remove(results.path)
-            reasons = facts["counts"]["not_scored"].items()
+            reasons = made.counts.not_scored.items()
             why = ", ".join(f"{count} {reason}" for reason, count in reasons)
             raise InputError(
                 f"{background}: no variant of it could be scored ({why or 'it has none'})",
@@ -158,24 +169,24 @@ def _scored(results: Results) -> np.ndarray:
 
 
 def _is_done(
-    store: Store, path: Path, present: dict[str, Any], sha256: str, options: ScoreOptions
+    store: Store, path: Path, present: CalibrationAttributes, sha256: str, options: ScoreOptions
 ) -> bool:
     """Whether ``present`` is what was asked for, and no later run is under way."""
-    heads = {entry["name"]: entry["sha256"] for entry in store.attributes["heads"]}
+    heads = {entry.name: entry.sha256 for entry in store.attributes.heads}
     asked = {"sha256": sha256, "heads": heads}
     asked |= {key: getattr(options, key) for key in ("genes", "max_distance", "tf32")}
     out = background_path(path)
-    if any(present[key] != value for key, value in asked.items()):
+    if any(getattr(present, key) != value for key, value in asked.items()):
         return False
     if not is_finished(out):
         return not manifest.partial_path(out).exists()
-    return bool(Results(out).attributes["store"]["sha256"] != store.sha256)
+    return bool(Results(out).attributes.store.sha256 != store.sha256)
 
 
 def _score(
     store: Store,
     path: Path,
-    background: Path,
+    alleles: Alleles,
     sha256: str,
     options: ScoreOptions,
     overwrite: bool,
@@ -188,13 +199,13 @@ def _score(
     if resume and is_finished(out):
         results = Results(out)
         made = results.attributes
-        same = made.get("variants_sha256") == sha256 and made["store"]["sha256"] == store.sha256
+        same = made.variants_sha256 == sha256 and made.store.sha256 == store.sha256
         keys = ("scheme", "genes", "max_distance", "ref_mismatch", "tf32")
-        if same and all(made[key] == getattr(options, key) for key in keys):
+        if same and all(getattr(made, key) == getattr(options, key) for key in keys):
             return results
         raise OutputError(
-            f"{out} holds the effects of another calibration, {made['variants']} with scheme "
-            f"{made['scheme']}",
+            f"{out} holds the effects of another calibration, {made.variants} with scheme "
+            f"{made.scheme}",
             "repeat that command, or start again with --overwrite alone",
         )
     if not (overwrite or resume) and (out.exists() or manifest.partial_path(out).exists()):
@@ -203,9 +214,8 @@ def _score(
         )
     write_scores(
         Scorer(store, options),
-        read_variants(str(background)),
+        alleles,
         out,
-        source=str(background),
         overwrite=overwrite,
         resume=resume,
         command=command,
@@ -224,9 +234,8 @@ def _clear(path: Path, store: Store) -> None:
         return
     begun = {file.name for file in partial.iterdir()} <= {f"{manifest.GROUP}.tmp"}
     if not begun:
-        ours = not (partial / manifest.JOURNAL).exists() and _without(partial) == {
-            key: value for key, value in store.attributes.items() if key != GROUP
-        }
+        plain = replace(store.attributes, calibration={})
+        ours = not (partial / manifest.JOURNAL).exists() and _without(partial) == plain
         if not ours:
             raise OutputError(
                 f"{partial} holds another store that is not finished",
@@ -235,18 +244,17 @@ def _clear(path: Path, store: Store) -> None:
     manifest.remove(partial)
 
 
-def _without(partial: Path) -> dict[str, Any] | None:
+def _without(partial: Path) -> StoreAttributes | None:
     """Attributes of an unfinished store, without its calibration."""
     try:
         group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
-        attributes: Any = group.attrs[ATTRIBUTE]
-        return {key: value for key, value in attributes.items() if key != GROUP}
+        return replace(attributes_of(group), calibration={})
     except Exception:  # zarr raises many types for damaged metadata
         return None
 
 
 def _publish(
-    path: Path, scheme: str, facts: dict[str, Any], results: Results, progress: Progress
+    path: Path, scheme: str, facts: CalibrationAttributes, results: Results, progress: Progress
 ) -> None:
     arrays = distribution(results, progress=progress)
     partial = manifest.partial_path(path)
@@ -257,9 +265,9 @@ def _publish(
         sizes = {"level": len(arrays["quantile"]), "context": len(arrays["mean"])}
         for entry in CALIBRATION:
             create(target, entry, sizes)[...] = arrays[entry.name]
-        attributes: Any = group.attrs[ATTRIBUTE]
-        made = {**attributes.get(GROUP, {}), scheme: facts}
-        group.attrs[ATTRIBUTE] = {**attributes, GROUP: made}
+        attributes = attributes_of(group)
+        made = attributes.calibration | {scheme: facts}
+        group.attrs[ATTRIBUTE] = replace(attributes, calibration=made).to_dict()
         consolidate(partial)
         manifest.publish(partial, path, known)
     except BaseException:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,16 @@ from seal_store.errors import InputError, OutputError
 from seal_store.exporting.render import ENDINGS, PLAIN, Form, RenderedWriter, check_form, ending
 from seal_store.exporting.tsv import TsvWriter
 from seal_store.results import journal
-from seal_store.results.group import ATTRIBUTE, Results, Writer, ZarrWriter, describe
+from seal_store.results.group import ATTRIBUTE, Results, Writer, ZarrWriter, result_attributes
 from seal_store.results.journal import Checkpoint
 from seal_store.results.view import EVERYTHING
 from seal_store.scoring.assign import Counts
 from seal_store.scoring.rows import Rows
-from seal_store.scoring.scorer import Scorer
+from seal_store.scoring.scorer import Scorer, Tally
 from seal_store.store import manifest
+from seal_store.store.layout import ArraySpec
 from seal_store.variants.alleles import Allele
+from seal_store.variants.source import Alleles
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -36,8 +37,6 @@ def write_scores(
     alleles: Iterable[Allele],
     out: Path,
     *,
-    source: str,
-    regions: Sequence[str] = (),
     form: Form = PLAIN,
     overwrite: bool = False,
     resume: bool = False,
@@ -49,9 +48,9 @@ def write_scores(
     """Score ``alleles`` into ``out``, ``.zarr`` or as in :func:`open_writer`; where they went.
 
     ``out`` appears only once it is whole. Rows are written while the next ones are computed.
-    ``source`` names the input in messages and in the results' attributes, ``regions`` the parts
-    of it that ``alleles`` come from, if not all. ``form`` says what of the results is written,
-    and how; ``tell`` gets notes on the output, such as a missing index.
+    :class:`~seal_store.variants.source.Alleles` say in the results' attributes where they come
+    from. ``form`` says what of the results is written, and how; ``tell`` gets notes on the
+    output, such as a missing index.
 
     A checkpoint is kept every ``checkpoint_seconds`` and when the run is interrupted; with
     ``resume`` a later run goes on from it and ends with the same bytes. Raises
@@ -63,14 +62,15 @@ def write_scores(
         raise OutputError(f"{out} is the store itself", "choose another --out")
     if store in place.parents:
         raise OutputError(f"{out} lies in the store {scorer.store.path}", "choose another --out")
-    if place == Path(source).resolve():
+    stream = Alleles.of(alleles, "input")
+    if stream.source is not None and place == stream.source.path.resolve():
         raise OutputError(f"{out} is the input itself", "choose another --out")
     out = manifest.followed(out)
     with hold(out):
-        run = _Run(scorer, out, source, regions, form, command)
+        run = _Run(scorer, stream, out, form, command)
         run.begin(overwrite=overwrite, resume=resume)
         try:
-            run.work(islice(alleles, scorer.counts.alleles, None), checkpoint_seconds, progress)
+            run.work(checkpoint_seconds, progress)
         except InputError:
             run.discard()
             raise
@@ -101,15 +101,16 @@ def is_finished(out: Path) -> bool:
         return out.exists() and not manifest.partial_path(out).exists()
 
 
-def check_finished(scorer: Scorer, out: Path, source: str, regions: Sequence[str] = ()) -> Counts:
+def check_finished(scorer: Scorer, alleles: Alleles, out: Path) -> Counts:
     """The counts of a finished results group, of the same inputs and options as a run now.
 
     Raises :class:`OutputError` naming the difference, and :class:`FormatError` if ``out`` is
     something else.
     """
     results = Results(out)
-    made = results.attributes
-    now = {**describe(scorer, source, ""), "regions": list(regions)}
+    made = results.attributes.to_dict()
+    made_now = result_attributes(scorer.provenance(), alleles, "")
+    now = {**made_now, "regions": list(alleles.regions)}
     names = set(now) - {"command", "device", "software"}
     if made["attribution"] and not now["attribution"]:
         names.discard("attribution")  # added later
@@ -131,43 +132,38 @@ class _Run:
     """One output from its first row to its publishing, or to the checkpoint it is left with."""
 
     def __init__(
-        self,
-        scorer: Scorer,
-        out: Path,
-        source: str,
-        regions: Sequence[str],
-        form: Form,
-        command: str,
+        self, scorer: Scorer, alleles: Alleles, out: Path, form: Form, command: str
     ) -> None:
-        self.scorer, self.out, self.source, self.regions = scorer, out, source, list(regions)
+        self.scorer, self.alleles, self.out = scorer, alleles, out
         self.form, self.command = form, command
-        self.partial = manifest.partial_path(out)
+        self.partial, self.start = manifest.partial_path(out), Tally()
         self.done: tuple[dict[str, Any], float | None] | None = None
         """Counts and completeness of the rows written, if these are whole."""
 
     def begin(self, *, overwrite: bool, resume: bool) -> None:
         """Open the writer, new or where an earlier run stopped."""
-        self.facts = describe(self.scorer, self.source, self.command)
+        self.facts = result_attributes(self.scorer.provenance(), self.alleles, self.command)
         self.fingerprint = self._fingerprint()
         complete_publishing(self.out)
         state = None
         if resume and journal.exists(self.partial):
             command, found = journal.load(self.partial, self.fingerprint)
             self.command, state = command, found.writer
-            self.scorer.counts = Counts.from_dict(found.counts)
-            self.scorer.completeness = found.completeness
+            self.start = Tally(Counts.from_dict(found.counts), found.completeness)
         elif resume and self.partial.exists():
             overwrite = True  # it stopped before its first checkpoint
+        columns = self.alleles.columns
         self.writer = open_writer(
-            self.out, self.scorer, self.form, overwrite=overwrite, state=state
+            self.out, self.scorer, columns, self.form, overwrite=overwrite, state=state
         )
 
-    def work(self, alleles: Iterable[Allele], seconds: float, progress: Progress) -> None:
-        """Score and write, then publish."""
+    def work(self, seconds: float, progress: Progress) -> None:
+        """Score and write what is not done yet, then publish."""
         scorer, last = self.scorer, time.monotonic()
+        alleles = self.alleles.after(self.start.counts.alleles)
         with ThreadPoolExecutor(1) as pool:
             pending: Future[None] | None = None
-            for rows in scorer.score(alleles, self.source, progress):
+            for rows in scorer.score(alleles, progress=progress, start=self.start):
                 if pending is not None:
                     pending.result()
                     if time.monotonic() - last >= seconds:
@@ -179,8 +175,8 @@ class _Run:
                 pending.result()
         counts = scorer.counts.to_dict()
         attributes = {**self.facts, "command": self.command}
-        if self.regions:
-            attributes["regions"] = self.regions
+        if self.alleles.regions:
+            attributes["regions"] = list(self.alleles.regions)
         self.writer.publish({**attributes, "counts": counts})
 
     def _write(self, rows: Rows, after: tuple[dict[str, Any], float | None]) -> None:
@@ -224,7 +220,7 @@ class _Run:
             "contexts": hashlib.sha256(names.encode()).hexdigest(),
             "targets": hashlib.sha256(str(targets).encode()).hexdigest(),
             "batch": scorer.options.batch,
-            "regions": self.regions,
+            "regions": list(self.alleles.regions),
             "output": self.out.suffix,
             "precision": self.form.precision,
             "selection": None if selection == EVERYTHING else asdict(selection),
@@ -232,9 +228,17 @@ class _Run:
 
 
 def open_writer(
-    out: Path, scorer: Scorer, form: Form, *, overwrite: bool, state: dict[str, Any] | None
+    out: Path,
+    scorer: Scorer,
+    columns: Sequence[ArraySpec],
+    form: Form,
+    *,
+    overwrite: bool,
+    state: dict[str, Any] | None,
 ) -> Writer:
     """The writer for ``out`` by its ending: ``.zarr``, or one of ``render.ENDINGS``.
+
+    ``columns`` are those that rows have besides the ones of all results.
 
     Seal's own table is written row by row; all others are made of a results group at the end.
     """
@@ -244,7 +248,7 @@ def open_writer(
                 f"{out}: a results group holds every row and context",
                 "--long, --top and --min-effect are for `seal-store export`, or other outputs",
             )
-        return ZarrWriter(out, scorer, overwrite=overwrite, state=state)
+        return ZarrWriter(out, scorer, columns, overwrite=overwrite, state=state)
     if not ending(out):
         raise OutputError(
             f"{out}: unknown kind of output", f"name it .zarr or {' or '.join(ENDINGS)}"
@@ -261,9 +265,9 @@ def open_writer(
             scorer.context_set,
             scorer.context_name,
             calibrated=scorer.calibration is not None,
-            lifted=scorer.lifter is not None,
+            columns=columns,
             precision=form.precision,
             overwrite=overwrite,
             state=state,
         )
-    return RenderedWriter(out, scorer, form, overwrite=overwrite, state=state)
+    return RenderedWriter(out, scorer, columns, form, overwrite=overwrite, state=state)

@@ -128,9 +128,9 @@ class Assigner:
     ) -> None:
         self.table = store.table
         self.only = None if gene is None else self.table.row(gene)
-        self.computed = {str(gene): i for i, gene in enumerate(store.gene_id)}
-        self.lengths: dict[str, int] = store.attributes["genome"]["contigs"]
-        self.assembly: str = store.attributes["assembly"]
+        self.computed = store.gene_position
+        self.lengths = store.attributes.genome.contigs
+        self.assembly = store.attributes.assembly
         self.max_distance = max_distance
         self.all_genes = all_genes
 
@@ -187,8 +187,8 @@ def reference_matches(task: Task, sequence: bytes) -> bool | None:
 
 
 def mismatch_error(task: Task, where: str) -> VariantError:
-    """What ``--ref-mismatch error`` raises."""
+    """What ``ref_mismatch="error"`` raises."""
     return VariantError(
         f"{where}: {task.allele}: REF differs from the store's genome",
-        "wrong assembly? use --ref-mismatch flag or skip to go on",
+        "wrong assembly? `ref_mismatch='flag'` or `ref_mismatch='skip'` goes on",
     )

@@ -19,7 +19,8 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -27,91 +28,16 @@ import torch
 from torch import Tensor
 
 from seal_store.common.extras import require
-from seal_store.errors import InputError
 from seal_store.model.heads import Heads, OutputLayer
+from seal_store.scoring.options import CLOSED, COMPLETE, GROUPS, AttributionOptions
 from seal_store.store.layout import ATTRIBUTION, ArraySpec, spec
 
-METHODS = (
-    "saliency",
-    "integratedGradients",
-    "deeplift",
-    "kernelShap",
-    "gradientShap",
-    "lime",
-)
-CLOSED = ("saliency", "integratedGradients", "deeplift")
-COMPLETE = ("integratedGradients", "deeplift", "kernelShap", "gradientShap")
-"""Methods whose scores add up to the effect: the first two exactly, the others as they sample."""
-
-GROUPS = {
-    "assay": "feature_assay_type",
-    "factor": "feature_factor",
-    "cell_type": "feature_cell_type",
-}
-"""Summaries (``--by``) and the store's array that says which group a feature is in."""
-
 UNLABELLED = "unlabelled"
-DTYPES = ("float32", "float16")
-GRADIENT_SAMPLES = 50
 BLOCK = 1 << 20
 """Numbers in an intermediate, reused and small enough for a cache (4 MB)."""
 FEW_TARGETS = 12
 VALUES = 1 << 23
 """Attributions computed at once (32 MB)."""
-
-
-@dataclass(frozen=True)
-class AttributionOptions:
-    """What to attribute, and how much of it to keep; see ``seal-store attribute --help``.
-
-    ``targets`` are contexts, each ``name`` or ``set:name``, or the one word ``all``. ``samples``
-    is for the sampled methods; None chooses by the number of features. ``top_features`` keeps
-    that many of the strongest features per row and target (0: none, only ``by``), None all.
-    """
-
-    method: str
-    targets: tuple[str, ...]
-    samples: int | None = None
-    seed: int = 0
-    top_features: int | None = None
-    by: tuple[str, ...] = ()
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by", tuple(dict.fromkeys(self.by)))
-        for values, choices, flag in (
-            ((self.method,), METHODS, "--attribute"),
-            (self.by, tuple(GROUPS), "--by"),
-            ((self.dtype,), DTYPES, "--attribution-dtype"),
-        ):
-            for value in values:
-                if value not in choices:
-                    raise InputError(f"{flag} {value!r}: not one of {', '.join(choices)}")
-        if not self.targets:
-            raise InputError("no target to attribute", "name contexts with --target, or 'all'")
-        if self.samples is not None and (self.samples < 2 or self.method in CLOSED):
-            closed = self.method in CLOSED
-            raise InputError(
-                f"--samples {self.samples}: "
-                + (f"{self.method} is exact and draws none" if closed else "at least 2 are needed"),
-                "leave it out",
-            )
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"--seed {self.seed}: not between 0 and {2**32 - 1}")
-        if self.top_features is not None and self.top_features < 0:
-            raise InputError(f"--top-features {self.top_features}: negative")
-        if self.top_features == 0 and not self.by:
-            raise InputError("--top-features 0 keeps nothing", "say --by what to add up instead")
-
-    def sample_count(self, features: int) -> int:
-        """Samples drawn: ``samples``, else ``2 * features + 2048`` (the rule of the shap package).
-
-        A regression on fewer samples than features has no single solution. GradientShap fits
-        nothing and draws :data:`GRADIENT_SAMPLES`.
-        """
-        if self.samples is not None:
-            return self.samples
-        return GRADIENT_SAMPLES if self.method == "gradientShap" else 2 * features + 2048
 
 
 class Attributor:
@@ -137,7 +63,7 @@ class Attributor:
             for output in heads.outputs
             if _inside(targets, output.contexts).any()
         ]
-        device = heads.w1.device
+        self.device, device = heads.device, heads.w1.device
         self._target_index = torch.from_numpy(targets).to(device)
         self.groups: dict[str, np.ndarray] = {}
         self._members: dict[str, Tensor] = {}
@@ -148,6 +74,22 @@ class Attributor:
             self._members[by] = torch.eye(len(names))[torch.from_numpy(place)].to(device)
         if options.method not in CLOSED:
             require("attribution", f"attribution by {options.method}")
+
+    def provenance(self) -> dict[str, Any]:
+        """How attributions are made, JSON-ready."""
+        options = self.options
+        sampled = options.method not in CLOSED
+        return {
+            "method": options.method,
+            "targets": len(self.targets),
+            "samples": options.sample_count(self.features) if sampled else None,
+            "seed": options.seed if sampled else None,
+            "top_features": options.top_features,
+            "by": list(options.by),
+            "dtype": options.dtype,
+            "device": str(self.device),
+            "captum": version("captum") if sampled else None,
+        }
 
     def specs(self) -> list[ArraySpec]:
         """The arrays that :meth:`__call__` gives, first dimension ``variant``."""

@@ -21,7 +21,6 @@ from seal_store.model.delta import Delta, Edit
 from seal_store.model.grid import decay_weights
 from seal_store.model.heads import Heads
 from seal_store.model.sweep import sweep
-from seal_store.model.trunk import Trunk
 from seal_store.scoring.assign import Task
 from seal_store.scoring.haplotype import SHIFTS, Stretch
 from seal_store.store.shards import ShardFiles
@@ -76,14 +75,12 @@ class Change:
 
 
 class Evaluator:
-    """What both schemes need: the store, the CNN and the heads on ``device``."""
+    """What both schemes need: the store, and the CNN of ``delta`` and the heads on its device."""
 
-    def __init__(self, store: Store, heads: Heads, device: torch.device, scheme: str) -> None:
-        self.store, self.heads, self.device, self.scheme = store, heads, device, scheme
-        self.model = store.cnn().to(device)
-        self.trunk = Trunk(self.model)
-        self.delta = Delta(self.model, self.trunk)
-        self.weights = to_device(store.grid.decay_weights.astype(np.float32), device)
+    def __init__(self, store: Store, heads: Heads, delta: Delta, scheme: str) -> None:
+        self.store, self.heads, self.delta, self.scheme = store, heads, delta, scheme
+        self.model, self.trunk, self.device = delta.model, delta.trunk, delta.device
+        self.weights = to_device(store.grid.decay_weights.astype(np.float32), self.device)
         held = "features" if scheme == "centered" else "hidden" if store.has_hidden else None
         self.windows = ShardFiles(store.array(held)) if held else None
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from seal_store.model.delta import BASES_AT_ONCE, CONE
-from seal_store.scoring.scorer import ALLELES_PER_CHUNK, ScoreOptions
+from seal_store.model.cone import BASES_AT_ONCE, CONE
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.reading import ALLELES_PER_CHUNK
 from seal_store.store.layout import CALIBRATED, VARIANTS_PER_CHUNK
 from seal_store.store.store import Store
 
@@ -32,13 +33,13 @@ def describe_needs(store: Store, batch: int = ScoreOptions.batch) -> dict[str, A
     ``disk`` is for 1,000 rows, before compression; ``memory`` and ``gpu_memory`` are for SNVs in
     batches of ``batch`` and do not grow with the input.
     """
-    contexts = sum(entry["contexts"] for entry in store.attributes["heads"])
+    contexts = sum(entry.contexts for entry in store.attributes.heads)
     config, grid = store.config, store.grid
     decay = 2 * len(grid.rates)
     inputs = decay * config.features
     weights = _cnn_bytes(store) + sum(
-        4 * (entry["latent"] * (inputs + 1) + entry["contexts"] * (entry["latent"] + 1))
-        for entry in store.attributes["heads"]
+        4 * (entry.latent * (inputs + 1) + entry.contexts * (entry.latent + 1))
+        for entry in store.attributes.heads
     )
     bases = 2 * batch * CONE
     windows = math.ceil(config.window / grid.step) + 1

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from seal_store.errors import HeadsError
+from seal_store.variants.alleles import Allele
+
+TEXT = np.dtypes.StringDType()
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,19 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.effect)
+
+
+def origin_columns(alleles: Sequence[Allele]) -> dict[str, np.ndarray]:
+    """What :data:`seal_store.store.layout.LIFTED` holds of alleles that have an origin."""
+    origins = [allele.origin for allele in alleles if allele.origin is not None]
+    read = [origin.allele for origin in origins]
+    return {
+        "source_contig": np.array([a.contig for a in read], TEXT),
+        "source_pos": np.array([a.pos for a in read], np.int64),
+        "source_ref": np.array([a.ref for a in read], TEXT),
+        "source_alt": np.array([a.alt for a in read], TEXT),
+        "liftover": np.array([origin.note for origin in origins], TEXT),
+    }
 
 
 def select_contexts(names: Sequence[tuple[str, str]], wanted: Sequence[str]) -> np.ndarray:

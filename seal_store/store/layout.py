@@ -21,6 +21,8 @@ FORMAT_VERSION = 1
 RESULTS_VERSION = 1
 
 GENES_PER_SHARD = 64
+"""Unless the plan of a store says another number; of all stores that do not tell theirs."""
+
 WINDOWS_PER_CHUNK = 20
 VARIANTS_PER_CHUNK = 2048
 
@@ -39,7 +41,11 @@ class ArraySpec:
     """One array: name, dtype, dimensions, meaning, unit and ``coordinates`` (for xarray).
 
     ``chunks`` gives chunk lengths by dimension where they are not the whole dimension;
-    ``sharded`` arrays keep ``GENES_PER_SHARD`` genes in one file.
+    ``sharded`` arrays keep the genes of a shard in one file. ``written`` in a build by the
+    ``plan``, each of the ``shards`` or ``finalize``, which writes those that need head sets.
+    ``weights`` are not compressed, as they hardly shrink, and have chunks of ``CHUNK_BYTES``
+    along their first dimension. ``lengths`` names the lengths of the dimensions where several
+    arrays have a dimension of the same name and other lengths.
     """
 
     name: str
@@ -50,6 +56,9 @@ class ArraySpec:
     coordinates: str = ""
     chunks: Mapping[str, int] | None = None
     sharded: bool = False
+    written: str = "plan"
+    weights: bool = False
+    lengths: tuple[str, ...] = ()
 
 
 _GENE = "gene_id gene_symbol contig strand tss"
@@ -66,6 +75,7 @@ STORE = (
         f"{_GENE} window_offset {_FEATURE}",
         {"gene": 1, "window": WINDOWS_PER_CHUNK},
         sharded=True,
+        written="shards",
     ),
     ArraySpec(
         "hidden",
@@ -77,6 +87,7 @@ STORE = (
         f"{_GENE} window_offset",
         {"gene": 1, "window": WINDOWS_PER_CHUNK},
         sharded=True,
+        written="shards",
     ),
     ArraySpec(
         "aggregated",
@@ -87,6 +98,7 @@ STORE = (
         f"{_GENE} {_FEATURE}",
         {"gene": 1},
         sharded=True,
+        written="shards",
     ),
     ArraySpec(
         "sequence",
@@ -106,6 +118,7 @@ STORE = (
         "ln(expression + pseudocount)",
         f"{_GENE} {_CONTEXT}",
         {"gene": 256},
+        written="finalize",
     ),
     ArraySpec("gene_id", "str", ("gene",), "gene id, as in the gene table"),
     ArraySpec("gene_symbol", "str", ("gene",), "gene symbol"),
@@ -120,12 +133,14 @@ STORE = (
     ArraySpec("feature_factor", "str", ("feature",), "protein, mark or DNase"),
     ArraySpec("feature_cell_type", "str", ("feature",), "cell type of the experiment"),
     ArraySpec("feature_treatment", "str", ("feature",), "treatment of the cells"),
-    ArraySpec("context_name", "str", ("context",), "context, as its head set names it"),
-    ArraySpec("context_set", "str", ("context",), "head set"),
-    ArraySpec("context_kind", "str", ("context",), "region or cell"),
-    ArraySpec("context_stage", "str", ("context",), "developmental stage"),
-    ArraySpec("context_region", "str", ("context",), "brain region"),
-    ArraySpec("context_cell_type", "str", ("context",), "cell type"),
+    ArraySpec(
+        "context_name", "str", ("context",), "context, as its head set names it", written="finalize"
+    ),
+    ArraySpec("context_set", "str", ("context",), "head set", written="finalize"),
+    ArraySpec("context_kind", "str", ("context",), "region or cell", written="finalize"),
+    ArraySpec("context_stage", "str", ("context",), "developmental stage", written="finalize"),
+    ArraySpec("context_region", "str", ("context",), "brain region", written="finalize"),
+    ArraySpec("context_cell_type", "str", ("context",), "cell type", written="finalize"),
     ArraySpec("table/gene_id", "str", ("table_gene",), "gene id, the whole table in file order"),
     ArraySpec("table/gene_symbol", "str", ("table_gene",), "gene symbol"),
     ArraySpec("table/gene_type", "str", ("table_gene",), "gene type"),
@@ -139,6 +154,42 @@ STORE = (
         "computed, not_selected, contig_not_in_fasta or no_profile",
     ),
 )
+
+SHARD_ARRAYS = tuple(entry.name for entry in STORE if entry.written == "shards")
+
+
+def _weight(name: str, dims: tuple[str, ...], *lengths: str) -> ArraySpec:
+    return ArraySpec(name, "float32", dims, "weights", weights=True, lengths=lengths)
+
+
+CNN = (
+    *(
+        entry
+        for n in range(1, 7)
+        for entry in (
+            _weight(
+                f"cnn/conv{n}_weight",
+                ("channel_out", "channel_in", "tap"),
+                *(f"conv{n}", f"conv{n - 1}", "tap"),
+            ),
+            _weight(f"cnn/conv{n}_bias", ("channel_out",), f"conv{n}"),
+        )
+    ),
+    _weight("cnn/linear1_weight", ("position", "channel", "unit")),
+    _weight("cnn/linear1_bias", ("unit",)),
+    _weight("cnn/linear2_weight", ("feature", "unit")),
+    _weight("cnn/linear2_bias", ("feature",)),
+)
+"""Of a store, beside :data:`STORE`: named as the CNN's tensors, in its order."""
+
+HEADS = (
+    _weight("w1", ("latent", "input")),
+    _weight("b1", ("latent",)),
+    _weight("w2", ("output", "latent")),
+    _weight("b2", ("output",)),
+    ArraySpec("context", "str", ("output",), "context names, in output order"),
+)
+"""In the group ``heads/SET`` of a store, for each head set."""
 
 RESULTS = (
     ArraySpec(
@@ -342,10 +393,17 @@ def rows_per_chunk(entry: ArraySpec, sizes: Mapping[str, int]) -> int:
     return max(1, min(VARIANTS_PER_CHUNK, CHUNK_BYTES // max(1, row)))
 
 
-def create(group: zarr.Group, entry: ArraySpec, sizes: Mapping[str, int]) -> zarr.Array[Any]:
+def create(
+    group: zarr.Group,
+    entry: ArraySpec,
+    sizes: Mapping[str, int],
+    genes_per_shard: int = GENES_PER_SHARD,
+) -> zarr.Array[Any]:
     """Create ``entry`` in ``group``; ``sizes`` gives the length of each dimension."""
-    shape = tuple(sizes[dim] for dim in entry.dims)
-    limits = entry.chunks or {}
+    shape = shape_of(entry, sizes)
+    limits = dict(entry.chunks or {})
+    if entry.weights:
+        limits[entry.dims[0]] = max(1, CHUNK_BYTES // max(1, 4 * int(np.prod(shape[1:]))))
     chunks = tuple(
         min(length or limits.get(dim, 1), limits.get(dim, length or 1))
         for dim, length in zip(entry.dims, shape, strict=True)
@@ -353,47 +411,38 @@ def create(group: zarr.Group, entry: ArraySpec, sizes: Mapping[str, int]) -> zar
     shards = None
     if entry.sharded:
         grid = [-(-length // chunk) * chunk for length, chunk in zip(shape, chunks, strict=True)]
-        shards = (min(GENES_PER_SHARD, max(1, shape[0])), *grid[1:])
-    return create_array(group, entry.name, shape, entry, chunks, shards)
+        shards = (min(genes_per_shard, max(1, shape[0])), *grid[1:])
+    return create_array(group, entry, shape, chunks, shards)
+
+
+def shape_of(entry: ArraySpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Lengths of an array's dimensions."""
+    return tuple(sizes[name] for name in entry.lengths or entry.dims)
 
 
 def create_array(
     group: zarr.Group,
-    path: str,
-    shape: tuple[int, ...],
     entry: ArraySpec,
+    shape: tuple[int, ...],
     chunks: tuple[int, ...],
     shards: tuple[int, ...] | None = None,
 ) -> zarr.Array[Any]:
     """Create an array with this package's codecs, fill value and attributes."""
     dtype = np.dtype(entry.dtype) if entry.dtype != "str" else None
-    attributes: dict[str, Any] = {"long_name": entry.meaning}
-    if entry.unit:
-        attributes["units"] = entry.unit
-    if entry.coordinates:
-        attributes["coordinates"] = entry.coordinates
+    about = {"long_name": entry.meaning, "units": entry.unit, "coordinates": entry.coordinates}
     compressor = (
         BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=dtype.itemsize)
         if dtype is not None and dtype.itemsize > 1
         else ZstdCodec(level=3)
     )
     return group.create_array(
-        path,
+        entry.name,
         shape=shape,
         chunks=chunks,
         shards=shards,
         dtype=str if dtype is None else dtype,
-        compressors=[compressor, Crc32cCodec()],
+        compressors=[Crc32cCodec()] if entry.weights else [compressor, Crc32cCodec()],
         fill_value=np.nan if dtype is not None and dtype.kind == "f" else None,
         dimension_names=entry.dims,
-        attributes=attributes,
+        attributes={key: value for key, value in about.items() if value},
     )
-
-
-def put_weight(group: zarr.Group, path: str, values: np.ndarray, dims: tuple[str, ...]) -> None:
-    """Write a float32 weight array, chunked along its first dimension."""
-    row = max(1, values[:1].nbytes)
-    rows = max(1, min(len(values), CHUNK_BYTES // row))
-    entry = ArraySpec(path, "float32", dims, "weights")
-    array = create_array(group, path, values.shape, entry, (rows, *values.shape[1:]))
-    array[...] = values

@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from seal_store.common.files import sync, write_json
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import OutputError, StoreError, UnfinishedError
 from seal_store.store import manifest
+from seal_store.store.attributes import ATTRIBUTE, StoreAttributes
+from seal_store.store.layout import SHARD_ARRAYS
 from seal_store.store.manifest import Entry
-
-SHARD_ARRAYS = ("features", "hidden", "aggregated")
 
 
 def entry_path(partial: Path, shard: int) -> Path:
@@ -111,11 +110,11 @@ def set_aside(partial: Path) -> None:
         sync(partial)
 
 
-def remove_unlisted(partial: Path, attributes: dict[str, Any]) -> None:
+def remove_unlisted(partial: Path, attributes: StoreAttributes) -> None:
     """Remove head sets and ``hidden`` of which the attributes do not say that they are whole."""
-    if not attributes["hidden"]:
+    if not attributes.hidden:
         manifest.remove(partial / "hidden")
-    heads, known = partial / "heads", {entry["name"] for entry in attributes["heads"]}
+    heads, known = partial / "heads", {entry.name for entry in attributes.heads}
     if not known:
         manifest.remove(heads)
     for folder in heads.glob("*/"):
@@ -123,17 +122,12 @@ def remove_unlisted(partial: Path, attributes: dict[str, Any]) -> None:
             manifest.remove(folder)
 
 
-def check_plan(partial: Path, attribute: str, begun: dict[str, Any]) -> None:
+def check_plan(partial: Path, begun: StoreAttributes) -> None:
     """Raise :class:`OutputError` if the plan is another one than a shard ``begun`` with."""
     try:
         text = (partial / manifest.GROUP).read_text(encoding="utf-8")
-        now = json.loads(text)["attributes"][attribute]
-    except (OSError, ValueError, KeyError):
+        now = StoreAttributes.parse(json.loads(text)["attributes"][ATTRIBUTE])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         now = None
     if now != begun:
         raise OutputError(f"{partial}: was planned anew meanwhile", "compute the shard again")
-
-
-def with_tf32(attributes: dict[str, Any]) -> bool:
-    """Whether TF32 was allowed for any shard of a store; older stores tell by their command."""
-    return bool(attributes.get("tf32", "--tf32" in attributes["command"].split()))

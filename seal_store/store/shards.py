@@ -1,4 +1,4 @@
-"""Many chunks of a sharded array at once, straight from and to its files.
+"""Many chunks of an array at once, straight from and to its files.
 
 zarr-python spends 0.3 ms or more of Python on each chunk, more than its coding takes. Building
 and scoring on a GPU need thousands a second, so this reads and writes what
@@ -9,24 +9,27 @@ and length of each chunk and their CRC-32C; a chunk is Blosc or Zstandard data a
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import google_crc32c
 import numpy as np
 import zarr
 from numcodecs import Blosc, Zstd
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
+from zarr.storage import LocalStore
 
 from seal_store.errors import FormatError
-from seal_store.store.untrusted import Guarded, decoded_size
+from seal_store.store.checked import CRC, Checked, decoded_size
+from seal_store.store.layout import read
 
-_CRC = 4
 _NONE = np.iinfo(np.uint64).max
 """Offset and length of a chunk that is not there."""
 _TOGETHER = 16
@@ -40,16 +43,16 @@ class ShardFiles:
     """
 
     def __init__(self, array: zarr.Array[Any], threads: int | None = None) -> None:
-        self._root = Path(str(array.store_path).removeprefix("file://"))
+        self._array = array
         codecs = array.metadata.codecs  # type: ignore[union-attr]
         sharding = codecs[0] if len(codecs) == 1 else None
         inner = sharding.codecs if isinstance(sharding, ShardingCodec) else ()
         kinds = [type(codec) for codec in inner]
         if len(kinds) != 3 or (kinds[0], kinds[2]) != (BytesCodec, Crc32cCodec):
             raise FormatError(
-                f"{self._root}: not stored as this version reads it", "build it again"
+                f"{_folder(array)}: not stored as this version reads it", "build it again"
             )
-        self._codec = _numcodec(inner[1])
+        self._kind, self._codec = inner[1], _numcodec(inner[1])
         self.dtype = np.dtype(array.dtype)
         self.fill = array.fill_value
         self.chunk = array.chunks
@@ -58,9 +61,6 @@ class ShardFiles:
         )
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._index: dict[tuple[int, ...], np.ndarray] = {}
-        store = array.store
-        self._listed = store.listed if isinstance(store, Guarded) else None
-        self._name = array.path
 
     def read(self, wanted: Sequence[tuple[int, ...]]) -> np.ndarray:
         """Chunks by their position in the grid of chunks: ``(len(wanted), *chunk shape)``.
@@ -95,7 +95,7 @@ class ShardFiles:
         for place, data in zip(places, chunks, strict=True):
             index[place] = offset, len(data)
             offset += len(data)
-        path = self._path(shard)
+        path = _path(self._array, shard)
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(path.name + ".partial")
         with aside.open("wb") as file:
@@ -112,9 +112,6 @@ class ShardFiles:
             chunk[tuple(map(slice, part.shape))] = part
         return _with_crc(self._codec.encode(np.ascontiguousarray(chunk, self.dtype)))
 
-    def _path(self, shard: tuple[int, ...]) -> Path:
-        return self._root / "c" / Path(*map(str, shard))
-
     def _read_part(
         self,
         shard: tuple[int, ...],
@@ -122,9 +119,8 @@ class ShardFiles:
         out: np.ndarray,
     ) -> None:
         """Fill ``out[i]`` for each ``(i, place)``, chunks of one shard."""
-        path = self._path(shard)
         try:
-            with self._opened(shard) as file:
+            with _opened(self._array, shard) as file:
                 index = self._index.get(shard)
                 if index is None:
                     index = self._index[shard] = self._read_index(file.fileno())
@@ -133,34 +129,16 @@ class ShardFiles:
                     offset, length = index[inner].tolist()
                     data = _checked(os.pread(file.fileno(), length, offset), length)
                     target = out[i].reshape(-1).view(np.uint8)
-                    size = decoded_size(np.frombuffer(data, np.uint8), self._codec.codec_id)
+                    size = decoded_size(memoryview(data), self._kind)
                     if size != target.nbytes:
                         raise ValueError(f"a chunk of {size} bytes, not {target.nbytes}")
                     self._codec.decode(data, target)
         except (OSError, ValueError, RuntimeError, OverflowError) as error:
-            raise FormatError(
-                f"{path}: damaged data ({str(error)[:120]})", "copy it again or build it again"
-            ) from error
-
-    def _opened(self, shard: tuple[int, ...]) -> BinaryIO:
-        """A shard's file; of a finished folder, one that the manifest lists, as it lists it."""
-        path = self._path(shard)
-        if self._listed is None:
-            return path.open("rb")
-        entry = self._listed.get("/".join([self._name, "c", *map(str, shard)]))
-        if entry is None:
-            raise ValueError("not in the manifest")
-        # not blocking: what is a pipe by now is told below
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size != entry["size"]:
-            file.close()
-            raise ValueError("not as the manifest lists it")
-        return file
+            raise _damaged(_path(self._array, shard), error) from error
 
     def _read_index(self, file: int) -> np.ndarray:
         """Offset and length of each chunk of a shard: uint64 ``(*chunks, 2)``."""
-        length = 16 * int(np.prod(self._grid)) + _CRC
+        length = 16 * int(np.prod(self._grid)) + CRC
         start = os.fstat(file).st_size - length
         if start < 0:
             raise ValueError("too short for its index")
@@ -172,6 +150,68 @@ class ShardFiles:
         if not inside[index[..., 0] != _NONE].all():
             raise ValueError("an index that leads outside the file")
         return index
+
+
+def read_whole(array: zarr.Array[Any], threads: int | None = None) -> np.ndarray:
+    """All values of an array.
+
+    Chunks that are not compressed and follow each other in memory, as those of weights, are read
+    straight to their place, ``threads`` at once; others by zarr. Raises :class:`FormatError` if
+    one is missing or damaged.
+    """
+    kinds = [type(codec) for codec in array.metadata.codecs]  # type: ignore[union-attr]
+    in_rows = array.ndim > 0 and array.chunks[1:] == array.shape[1:]
+    plain = kinds == [BytesCodec, Crc32cCodec] and in_rows and sys.byteorder == "little"
+    if not plain or not isinstance(array.store, LocalStore):
+        return read(array)
+    out = np.empty(array.shape, array.dtype)
+    rows = array.chunks[0]
+    size = rows * out[:1].nbytes + CRC
+
+    def fill(place: int) -> None:
+        part = out[place * rows : (place + 1) * rows].reshape(-1).view(np.uint8)
+        key = (place, *(0,) * (array.ndim - 1))
+        try:
+            with _opened(array, key) as file:
+                if os.fstat(file.fileno()).st_size != size:
+                    raise ValueError("not of its size")
+                file.readinto(part.data)
+                tail = file.read(size - part.nbytes)  # rows beyond the last one, and the checksum
+            checksum = google_crc32c.extend(google_crc32c.value(part), tail[:-CRC])
+            if checksum != int.from_bytes(tail[-CRC:], "little"):
+                raise ValueError("wrong checksum")
+        except (OSError, ValueError) as error:
+            raise _damaged(_path(array, key), error) from error
+
+    with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
+        list(pool.map(fill, range(-(-len(out) // rows))))
+    return out
+
+
+def _folder(array: zarr.Array[Any]) -> Path:
+    return Path(str(array.store_path).removeprefix("file://"))
+
+
+def _path(array: zarr.Array[Any], place: tuple[int, ...]) -> Path:
+    return _folder(array) / "c" / Path(*map(str, place))
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    hint = "copy it again or build it again"
+    return FormatError(f"{path}: damaged data ({str(error)[:120]})", hint)
+
+
+def _opened(array: zarr.Array[Any], place: tuple[int, ...]) -> io.FileIO:
+    """A chunk's or shard's file; of a finished folder one of the manifest, as that lists it."""
+    # not blocking: what is a pipe by now is told below
+    file = io.FileIO(_path(array, place), opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))
+    if isinstance(array.store, Checked):
+        entry = array.store.listed.get("/".join([array.path, "c", *map(str, place)]))
+        found = os.fstat(file.fileno())
+        if entry is None or not stat.S_ISREG(found.st_mode) or found.st_size != entry["size"]:
+            file.close()
+            raise ValueError("not as the manifest lists it" if entry else "not in the manifest")
+    return file
 
 
 def _numcodec(codec: Any) -> Blosc | Zstd:
@@ -187,13 +227,13 @@ def _numcodec(codec: Any) -> Blosc | Zstd:
 
 
 def _with_crc(data: bytes) -> bytes:
-    return data + google_crc32c.value(data).to_bytes(_CRC, "little")
+    return data + google_crc32c.value(data).to_bytes(CRC, "little")
 
 
 def _checked(data: bytes, length: int) -> bytes:
     """``data`` without its CRC-32C, which must be right."""
-    if len(data) != length or length < _CRC:
+    if len(data) != length or length < CRC:
         raise ValueError("a chunk is missing")
-    if google_crc32c.value(data[:-_CRC]) != int.from_bytes(data[-_CRC:], "little"):
+    if google_crc32c.value(data[:-CRC]) != int.from_bytes(data[-CRC:], "little"):
         raise ValueError("wrong checksum")
-    return data[:-_CRC]
+    return data[:-CRC]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -16,40 +16,46 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import numpy as np
-import torch
 import zarr
 
 from seal_store.common.files import file_sha256
 from seal_store.errors import FormatError, GeneTableError, HeadsError, StoreError
-from seal_store.model.beluga import LAYERS, Beluga, CnnConfig
+from seal_store.model.config import CnnConfig
 from seal_store.model.grid import Grid
-from seal_store.model.heads import ARRAYS, SYNTHETIC, WEIGHTS, HeadSet
+from seal_store.model.head_set import SYNTHETIC, WEIGHTS, HeadSet
 from seal_store.reference.gene_table import GeneTable
 from seal_store.store import frames, manifest
 from seal_store.store import untrusted as guard
+from seal_store.store.attributes import ATTRIBUTE, StoreAttributes, attributes_of
 from seal_store.store.layout import (
     CALIBRATION,
     CALIBRATION_LEVELS,
+    CNN,
     FORMAT_VERSION,
+    HEADS,
     SEQUENCE_LENGTH,
     SEQUENCE_OFFSET,
     STORE,
-    ArraySpec,
     get,
     read,
+    shape_of,
     texts,
 )
 from seal_store.store.shard_journal import earlier
+from seal_store.store.shards import read_whole
 from seal_store.store.untrusted import Expected
 
 if TYPE_CHECKING:
     import anndata
     import xarray as xr
 
-ATTRIBUTE = "seal_store"
+    import seal_store
+    from seal_store.model.beluga import Beluga
+
 UNFINISHED_HINT = "finish it with `seal-store build ... --resume` (same options as before)"
 
 
+@cache
 def software() -> dict[str, str]:
     """Versions of the packages that numbers depend on."""
     return {name: version(name) for name in ("seal-store", "torch", "numpy", "zarr", "numcodecs")}
@@ -77,6 +83,13 @@ def check_attributes(
     return found
 
 
+def store_attributes(attributes: Mapping[str, Any], where: Path) -> StoreAttributes:
+    """Those of a store, checked. Raises :class:`FormatError` as :func:`check_attributes`."""
+    return StoreAttributes.parse(
+        check_attributes(attributes, where, ATTRIBUTE, "store", FORMAT_VERSION)
+    )
+
+
 def _validator(schema: Mapping[str, Any]) -> Any:
     """Of JSON Schema, but an integer is written as one: not 200.0, which Python takes otherwise."""
     kind = jsonschema.validators.validator_for(schema)
@@ -84,65 +97,26 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     return jsonschema.validators.extend(kind, type_checker=checker)(schema)
 
 
-def expected_arrays(attributes: Mapping[str, Any]) -> dict[str, Expected]:
-    """What the arrays of a store must declare, from its attributes."""
-    config = CnnConfig.from_dict(attributes["cnn"]["config"])
-    decay = 2 * len(attributes["grid"]["rates"])
-    sizes = {
-        "gene": attributes["gene_table"]["status"].get("computed", 0),
-        "table_gene": attributes["gene_table"]["genes"],
-        "window": attributes["grid"]["bins"],
-        "decay": decay,
-        "feature": config.features,
-        "unit": config.hidden,
-        "strand_read": 2,
-        "base": SEQUENCE_LENGTH,
-        "context": sum(entry["contexts"] for entry in attributes["heads"]),
-    }
+def expected_arrays(attributes: StoreAttributes) -> dict[str, Expected]:
+    """Every array of a store that has these attributes."""
+    sizes, shard = attributes.sizes(), attributes.genes_per_shard
     found = {
-        entry.name: Expected(
-            ("string" if entry.dtype == "str" else entry.dtype,),
-            tuple(sizes[dim] for dim in entry.dims),
-            whole=not entry.sharded,
-            chunk=_chunk(entry, sizes) if entry.sharded else (),
-        )
-        for entry in STORE
+        entry.name: Expected(entry, shape_of(entry, sizes), shard if entry.sharded else 0)
+        for entry in (*STORE, *CNN)
+        if (entry.name != "hidden" or attributes.hidden)
+        and (entry.written != "finalize" or attributes.heads)
     }
-    outputs = (*config.channels, config.hidden, config.features)
-    inputs = (4, *config.channels[:-1])
-    for n, (name, width) in enumerate(zip(LAYERS, outputs, strict=True)):
-        shape: tuple[int, ...] = (width, config.hidden)
-        if n < len(inputs):
-            shape = (width, inputs[n], config.kernel)
-        elif name == "linear1":
-            shape = (config.positions, config.channels[-1], width)
-        found[f"cnn/{name}_weight"] = Expected(("float32",), shape)
-        found[f"cnn/{name}_bias"] = Expected(("float32",), (width,))
-    for entry in attributes["heads"]:
-        latent, contexts = entry["latent"], entry["contexts"]
-        shapes = {
-            "w1": (latent, decay * config.features),
-            "b1": (latent,),
-            "w2": (contexts, latent),
-            "b2": (contexts,),
+    for heads in attributes.heads:
+        own = attributes.head_sizes(heads)
+        found |= {f"heads/{heads.name}/{e.name}": Expected(e, shape_of(e, own)) for e in HEADS}
+    contexts = {heads.name: heads.contexts for heads in attributes.heads}
+    for scheme, made in attributes.calibration.items():
+        count = sum(contexts.get(name, 0) for name in made.heads)
+        own = {"level": CALIBRATION_LEVELS, "context": count}
+        found |= {
+            f"calibration/{scheme}/{e.name}": Expected(e, shape_of(e, own)) for e in CALIBRATION
         }
-        own = f"heads/{entry['name']}"
-        found |= {f"{own}/{name}": Expected(("float32",), shapes[name]) for name in ARRAYS}
-        found[f"{own}/context"] = Expected(("string",), (contexts,))
-    contexts_of = {entry["name"]: entry["contexts"] for entry in attributes["heads"]}
-    for scheme, calibration in attributes.get("calibration", {}).items():
-        sizes["level"] = CALIBRATION_LEVELS
-        sizes["context"] = sum(contexts_of.get(name, 0) for name in calibration["heads"])
-        for entry in CALIBRATION:
-            dtype = "string" if entry.dtype == "str" else entry.dtype
-            shape = tuple(sizes[dim] for dim in entry.dims)
-            found[f"calibration/{scheme}/{entry.name}"] = Expected((dtype,), shape)
     return found
-
-
-def _chunk(entry: ArraySpec, sizes: Mapping[str, int]) -> tuple[int | None, ...]:
-    """One gene, and all else but the number of windows: so readers find a gene's values."""
-    return tuple({"gene": 1, "window": None}.get(dim, sizes[dim]) for dim in entry.dims)
 
 
 def consolidate(path: Path) -> None:
@@ -162,38 +136,37 @@ class Store:
     :class:`~seal_store.errors.FormatError`.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        """Open a store. Raises :class:`UnfinishedError` or :class:`FormatError`."""
+    def __init__(
+        self, path: str | Path, opened: tuple[zarr.Group, StoreAttributes] | None = None
+    ) -> None:
+        """Open a store. Raises :class:`UnfinishedError` or :class:`FormatError`.
+
+        ``opened`` has its group and attributes if they were opened otherwise: then nothing is
+        checked here.
+        """
         self.path = Path(path)
+        self.group, self.attributes = opened or self._open()
+        self.grid, self.config = self.attributes.grid, self.attributes.cnn.config
+        self.kept: dict[Any, Any] = {}
+        """What is loaded of the store, kept by :func:`seal_store.scoring.scorer.loaded`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "kept": {}}
+
+    def _open(self) -> tuple[zarr.Group, StoreAttributes]:
         computed = earlier(manifest.partial_path(self.path)) is not None
         finish = f"finish it with `seal-store build --finalize --out {self.path}`"
         self.listed = manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
         """Size and SHA-256 of every file, as the manifest has them."""
         self.sha256  # noqa: B018 - as it was opened
         metadata = guard.read_metadata(self.path, self.listed)
-        attributes = check_attributes(
-            metadata["attributes"], self.path, ATTRIBUTE, "store", FORMAT_VERSION
-        )
+        attributes = store_attributes(metadata["attributes"], self.path)
         expected = expected_arrays(attributes)
-        self._adopt(guard.open_group(self.path, metadata, expected, self.listed), attributes)
-        optional = {e.name for e in STORE if e.name == "hidden" or "context" in e.dims}
+        group = guard.open_group(self.path, metadata, expected, self.listed)
         for name in expected:
-            if name not in optional and name not in self.group:
-                raise FormatError(f"{path}: array {name} is missing", "build it again")
-
-    @classmethod
-    def of(cls, path: Path, group: zarr.Group, attributes: dict[str, Any]) -> Store:
-        """A store whose attributes are checked, and perhaps nothing else."""
-        store = cls.__new__(cls)
-        store.path = path
-        store._adopt(group, attributes)
-        return store
-
-    def _adopt(self, group: zarr.Group, attributes: dict[str, Any]) -> None:
-        self.group, self.attributes = group, attributes
-        grid = attributes["grid"]
-        self.grid = Grid(**{**grid, "rates": tuple(grid["rates"])})
-        self.config = CnnConfig.from_dict(attributes["cnn"]["config"])
+            if name not in group:
+                raise FormatError(f"{self.path}: array {name} is missing", "build it again")
+        return group, attributes
 
     def __len__(self) -> int:
         return len(self.gene_id)
@@ -210,7 +183,7 @@ class Store:
         except OSError:
             same = False
         if not same:
-            raise StoreError(f"{self.path} was replaced while it was read", "start again")
+            raise StoreError(f"{self.path} was replaced since it was opened", "open it again")
 
     @property
     def has_hidden(self) -> bool:
@@ -243,13 +216,14 @@ class Store:
         return self.column("table/status")
 
     @cached_property
-    def _gene_of(self) -> dict[str, int]:
+    def gene_position(self) -> dict[str, int]:
+        """Positions of the computed genes, by id."""
         return {str(gene): i for i, gene in enumerate(self.gene_id)}
 
     def gene(self, gene_id: str) -> int:
         """Position of a computed gene. Raises :class:`GeneTableError` if it was not computed."""
         try:
-            return self._gene_of[gene_id]
+            return self.gene_position[gene_id]
         except KeyError:
             row = self.table.row(gene_id)
             raise GeneTableError(
@@ -324,7 +298,7 @@ class Store:
         genes = {name: self.column(name) for name, dims in labels.items() if dims == ("gene",)}
         contexts = {n: self.column(n) for n, dims in labels.items() if dims == ("context",)}
         about = {"store": str(self.path), "sha256": self.sha256, "synthetic": self.synthetic}
-        about |= {"assembly": self.attributes["assembly"], "units": "ln(expression + pseudocount)"}
+        about |= {"assembly": self.attributes.assembly, "units": "ln(expression + pseudocount)"}
         return frames.expression(read(self.array("expression")), genes, contexts, about)
 
     @property
@@ -333,12 +307,25 @@ class Store:
 
         So it is in the demo's store: its effects have no meaning.
         """
-        lines = (entry.get("summary", {}).get(WEIGHTS, "") for entry in self.attributes["heads"])
+        lines = (entry.summary.get(WEIGHTS, "") for entry in self.attributes.heads)
         return any(line.startswith(SYNTHETIC) for line in lines)
 
     def _need_heads(self) -> None:
         if not self.head_sets:
             raise HeadsError(f"{self.path} has no heads", "add some with `seal-store heads add`")
+
+    def scorer(self, **options: Any) -> seal_store.Scorer:
+        """What :func:`seal_store.score` scores with; takes its keyword arguments from ``scheme``.
+
+        Its weights stay loaded with this store, for :func:`seal_store.score` and later scorers.
+        """
+        import seal_store  # the engine is built on this class: it is loaded when asked for
+
+        return seal_store.Scorer(self, seal_store.ScoreOptions(**options))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The CNN's weights float32, by the names that :mod:`seal_store.model.beluga` gives."""
+        return read_weights(self.group)
 
     def cnn(self) -> Beluga:
         """The CNN, on CPU."""
@@ -347,7 +334,7 @@ class Store:
     @property
     def head_sets(self) -> list[str]:
         """Names of the head sets, in context order."""
-        return [entry["name"] for entry in self.attributes["heads"]]
+        return [entry.name for entry in self.attributes.heads]
 
     def heads(self, names: list[str] | None = None) -> list[HeadSet]:
         """Head sets by name, in the store's order; all by default.
@@ -383,22 +370,26 @@ def grid_slice(grid: Grid, tss: int, strand: int) -> slice:
     return slice(start, end)
 
 
+def read_weights(group: zarr.Group) -> dict[str, np.ndarray]:
+    """See :meth:`Store.weights`; of a store finished or not."""
+    return {e.name.partition("/")[2]: read_whole(get(group, e.name)) for e in CNN}
+
+
 def read_cnn(group: zarr.Group, config: CnnConfig) -> Beluga:
     """The CNN of a store, finished or not."""
-    keys = [f"{name}_{part}" for name in LAYERS for part in ("weight", "bias")]
-    arrays = {key: read(get(group, f"cnn/{key}")) for key in keys}
-    return Beluga(config, {key: torch.from_numpy(value) for key, value in arrays.items()})
+    from seal_store.model.beluga import Beluga  # PyTorch: only where weights are used
+
+    return Beluga.from_arrays(config, read_weights(group))
 
 
 def read_heads(group: zarr.Group, names: list[str]) -> list[HeadSet]:
     """Head sets of a store, finished or not, in the order of its attributes."""
-    attributes: Any = group.attrs[ATTRIBUTE]
     sets = []
-    for entry in attributes["heads"]:
-        name = entry["name"]
-        if name not in names:
+    for entry in attributes_of(group).heads:
+        if entry.name not in names:
             continue
-        arrays = {key: read(get(group, f"heads/{name}/{key}")) for key in ARRAYS}
-        contexts = tuple(str(c) for c in read(get(group, f"heads/{name}/context")))
-        sets.append(HeadSet(name, contexts, **arrays, summary=entry.get("summary", {})))
+        own = f"heads/{entry.name}"
+        weights = {e.name: read_whole(get(group, f"{own}/{e.name}")) for e in HEADS if e.weights}
+        contexts = tuple(str(c) for c in read(get(group, f"{own}/context")))
+        sets.append(HeadSet(entry.name, contexts, **weights, summary=entry.summary))
     return sets

@@ -1,8 +1,9 @@
-"""What of a folder from elsewhere is believed, before memory is taken.
+"""Folders from elsewhere: nothing that they declare is believed before it is bounded.
 
-A finished folder is read through :class:`Guarded`: only files that its manifest lists, and no
-chunk that would decode to more than its array declares. What arrays may declare follows from the
-attributes (:class:`Expected`); :func:`check_arrays` compares before anything is opened.
+What arrays there are, and their shapes and dtypes, follows from the attributes (:class:`Expected`).
+An array's metadata must be those that this package would write: all that is taken from them are
+the lengths of chunks, and one of a few compressors. zarr gets to see these metadata and never the
+folder's own, and reads chunks through :class:`~seal_store.store.checked.Checked`.
 """
 
 from __future__ import annotations
@@ -10,21 +11,20 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-from numcodecs import Zstd
-from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import LocalStore
+from zarr.storage import MemoryStore
 
 from seal_store.common.files import file_sha256
 from seal_store.errors import FormatError
+from seal_store.store.checked import HINT, Checked, Chunks, compressor
+from seal_store.store.layout import ArraySpec, create_array
 from seal_store.store.manifest import METADATA_BYTES, Entry
 
 METADATA = "zarr.json"
@@ -40,42 +40,17 @@ WHOLE_LIMIT, RATIO = 256 << 20, 100
 INNER_CHUNKS = 1 << 16
 """Chunks in one shard."""
 
-DTYPES = ["bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64", "string"]
-CODECS = frozenset({"bytes", "vlen-utf8", "blosc", "zstd", "crc32c"})
-HINT = "it is damaged or not one of ours: copy it again, or make it again"
-
 
 @dataclass(frozen=True)
 class Expected:
-    """What an array must declare: one of ``dtypes``, and ``shape``.
+    """An array of a folder: what the layout says of it, and its shape.
 
-    ``whole``: it is read as a whole, so that its size counts. ``chunk``, if given, is the shape
-    that its chunks must have; None where that is free.
+    ``shard`` is the number of genes in a shard; 0 for arrays that have none.
     """
 
-    dtypes: tuple[str, ...]
+    entry: ArraySpec
     shape: tuple[int, ...]
-    whole: bool = True
-    chunk: tuple[int | None, ...] = ()
-
-
-@dataclass(frozen=True)
-class Chunks:
-    """How the chunks of an array decode: ``size`` in bytes, ``codec``, ``tail`` of a checksum.
-
-    ``entries`` are those of a chunk of text, whose ``size`` is the largest; 0 for numbers.
-    ``shape`` is that of a chunk; ``inner`` the number of chunks in a shard, 0 without shards;
-    ``grid`` that of files (chunks or shards) along each dimension, ``total`` the array's bytes.
-    """
-
-    size: int
-    entries: int
-    codec: str
-    tail: int
-    shape: tuple[int, ...]
-    inner: int
-    grid: tuple[int, ...]
-    total: int
+    shard: int = 0
 
 
 def read_metadata(path: Path, listed: Mapping[str, Entry]) -> dict[str, Any]:
@@ -111,285 +86,116 @@ def open_group(
     expected: Mapping[str, Expected],
     listed: Mapping[str, Entry],
 ) -> zarr.Group:
-    """The group at ``path``, read only, through :class:`Guarded`. Raises :class:`FormatError`."""
-    chunks = check_arrays(metadata, expected, listed, path)
-    try:
-        return zarr.open_group(
-            Guarded(path, listed, chunks), mode="r", zarr_format=3, use_consolidated=True
-        )
-    except FormatError:
-        raise
-    except Exception as error:  # zarr raises many types for damaged metadata
-        raise FormatError(f"{path}: not a readable Zarr group ({error})", HINT) from error
+    """The expected arrays of the group at ``path``, as far as they are there, read only.
 
-
-def check_arrays(
-    metadata: Mapping[str, Any],
-    expected: Mapping[str, Expected],
-    listed: Mapping[str, Entry],
-    where: Path,
-) -> dict[str, Chunks]:
-    """How the chunks of every array decode. Raises :class:`FormatError`, naming the array.
-
-    Arrays beside the expected ones may be there; they need a known dtype and known codecs too.
+    Others are not in it. Raises :class:`FormatError`, naming the array.
     """
-    stored: Counter[str] = Counter()
-    files: defaultdict[str, set[str]] = defaultdict(set)
-    for name, entry in listed.items():
-        array, _, place = name.rpartition("/c/")
-        stored[array] += entry["size"]
-        files[array].add(place)
-    found = {}
+    files: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for key, own in listed.items():
+        files[key.rpartition("/c/")[0]][key.rpartition("/c/")[2]] = own["size"]
+    chunks: dict[str, Chunks] = {}
+    documents: dict[str, Any] = {}
     for name, declared in metadata["consolidated_metadata"]["metadata"].items():
         try:
             if not all(part.strip(".") for part in name.split("/")):
                 raise ValueError("its name leads outside the group")
-            if declared["node_type"] == "group":
-                if name in expected:
-                    raise ValueError("is a group")
+            if declared["node_type"] == "group" and name not in expected:
                 _check_group(declared)
-                continue
-            chunks = _chunks(declared)
-            want = expected.get(name)
-            if want is not None:
-                _compare(declared, want, chunks, files[name], stored[name])
+                documents[name] = GROUP
+            elif name in expected:
+                documents[name], chunks[name] = _array(declared, expected[name], files[name])
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else error
-            raise FormatError(f"{where}: array {str(name)[:80]}: {reason}", HINT) from None
-        found[str(name)] = chunks
-    return found
+            raise FormatError(f"{path}: array {str(name)[:80]}: {reason}", HINT) from None
+    inner = {"kind": "inline", "must_understand": False, "metadata": documents}
+    root = {**GROUP, "attributes": metadata["attributes"], "consolidated_metadata": inner}
+    store = Checked(path, listed, chunks, {METADATA: json.dumps(root).encode()})
+    return zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=True)
+
+
+GROUP = {"attributes": {}, "zarr_format": 3, "node_type": "group"}
 
 
 def _check_group(declared: Mapping[str, Any]) -> None:
     """A group within has no metadata of its own that zarr would go by."""
-    own = declared.get("consolidated_metadata")
-    known = {"node_type", "zarr_format", "attributes", "consolidated_metadata"}
-    if declared["zarr_format"] != 3 or not known.issuperset(declared):
-        raise ValueError("not a plain Zarr v3 group")
-    if own is not None and own["metadata"] != {}:
+    within = declared.get("consolidated_metadata") or {"metadata": {}}
+    rest = {key: value for key, value in declared.items() if key != "consolidated_metadata"}
+    if rest != GROUP or within["metadata"] != {}:
         raise ValueError("a group with metadata of its own")
 
 
-def _compare(
-    declared: Mapping[str, Any], want: Expected, chunks: Chunks, files: set[str], stored: int
-) -> None:
-    shape = tuple(declared["shape"])
-    if declared["data_type"] not in want.dtypes or shape != want.shape:
-        raise ValueError(
-            f"declares {declared['data_type']} {_short(shape)}, "
-            f"expected {' or '.join(want.dtypes)} {_short(want.shape)}"
-        )
-    if any(n not in (None, own) for n, own in zip(want.chunk, chunks.shape, strict=False)):
-        raise ValueError(f"declares chunks {_short(chunks.shape)}")
-    if "float" in declared["data_type"]:
-        count = math.prod(chunks.grid)
-        if len(files) < count:
-            raise ValueError(f"declares {count} chunk files, the manifest lists {len(files)}")
-        for place in itertools.product(*map(range, chunks.grid)):
-            if "/".join(map(str, place)) not in files:
-                raise ValueError(f"the manifest lacks its chunk {_short(place)}")
-    if want.whole and chunks.total > WHOLE_LIMIT + RATIO * stored:
-        raise ValueError(f"declares {chunks.total} bytes, but its files hold {stored}")
+def _array(
+    declared: Mapping[str, Any], want: Expected, files: Mapping[str, int]
+) -> tuple[dict[str, Any], Chunks]:
+    """Our own metadata of an array, and how its chunks decode."""
+    entry = want.entry
+    outer = _lengths(declared["chunk_grid"]["configuration"]["chunk_shape"], want)
+    inner = outer
+    if entry.sharded:
+        inner = _lengths(declared["codecs"][0]["configuration"]["chunk_shape"], want)
+    chunks = _chunks(want, outer, inner)
+    # weights were compressed once
+    for kind in (entry, replace(entry, weights=False)):
+        scratch = zarr.create_group(MemoryStore(), zarr_format=3)
+        array = create_array(scratch, kind, want.shape, inner, outer if entry.sharded else None)
+        ours = json.loads(json.dumps(array.metadata.to_dict()))
+        different = [k for k in {**ours, **declared} if ours.get(k) != declared.get(k)]
+        if not set(different) - {"attributes", "dimension_names"}:
+            _check_files(want, outer, files)
+            return ours, replace(chunks, codec=compressor(array))
+    key = next(k for k in different if k not in ("attributes", "dimension_names"))
+    found, wanted = (json.dumps(own.get(key))[:80] for own in (declared, ours))
+    raise ValueError(f"declares {key} {found}, expected {wanted}")
 
 
-def _chunks(declared: Mapping[str, Any]) -> Chunks:
-    """Raises an error of the kinds that :func:`check_arrays` names the array for."""
-    dtype, shape = declared["data_type"], _lengths(declared["shape"], 0)
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(f"unknown data type {str(dtype)[:60]!r}")
-    if declared["zarr_format"] != 3 or declared.get("storage_transformers"):
-        raise ValueError("not a plain Zarr v3 array")
-    encoding = declared["chunk_key_encoding"]
-    if encoding["name"] != "default" or encoding["configuration"]["separator"] != "/":
-        raise ValueError("unknown names of chunks")
-    if declared["chunk_grid"]["name"] != "regular":
-        raise ValueError("chunks are not regular")
-    outer = _lengths(declared["chunk_grid"]["configuration"]["chunk_shape"], 1)
-    if dtype == "string" and declared["fill_value"] != "":
-        raise ValueError(f"fill value {str(declared['fill_value'])[:60]!r}")
-    codecs, chunk, inner = declared["codecs"], outer, 0
-    if len(shape) != len(outer):
-        raise ValueError("shape and chunks have another number of dimensions")
-    if codecs[0]["name"] == "sharding_indexed":
-        if len(codecs) != 1:
-            raise ValueError("codecs after its shards")
-        sharding = codecs[0]["configuration"]
-        index = [codec["name"] for codec in sharding["index_codecs"]]
-        if index != ["bytes", "crc32c"] or sharding.get("index_location", "end") != "end":
-            raise ValueError("unknown shard index")
-        codecs, chunk = sharding["codecs"], _lengths(sharding["chunk_shape"], 1)
-        if len(chunk) != len(outer) or any(o % c for o, c in zip(outer, chunk, strict=True)):
-            raise ValueError(f"chunks {_short(chunk)} do not fill shards {_short(outer)}")
-        inner = math.prod(o // c for o, c in zip(outer, chunk, strict=True))
-        if inner > INNER_CHUNKS:
-            raise ValueError(f"declares {inner} chunks in a shard")
-    text = dtype == "string"
-    width = 16 if text else np.dtype(dtype).itemsize
-    size = math.prod(chunk) * width
+def _lengths(values: Any, want: Expected) -> tuple[int, ...]:
+    """Lengths of chunks, one for each dimension."""
+    if len(values) != len(want.shape) or any(type(n) is not int or n < 1 for n in values):
+        raise ValueError(f"declares chunks {str(values)[:60]}")
+    return tuple(values)
+
+
+def _chunks(want: Expected, outer: tuple[int, ...], inner: tuple[int, ...]) -> Chunks:
+    entry, count = want.entry, 0
+    if entry.sharded:
+        # readers find a gene's values by its place: one gene, and all but the number of windows
+        free = dict(zip(entry.dims, inner, strict=True)) | {"gene": 1}
+        whole = dict(zip(entry.dims, want.shape, strict=True))
+        fixed = whole | {dim: free[dim] for dim in ("gene", "window") if dim in free}
+        if inner != tuple(fixed.values()) or outer[0] != min(want.shard, max(1, want.shape[0])):
+            raise ValueError(f"declares chunks {_short(inner)} in shards {_short(outer)}")
+        if any(o % c for o, c in zip(outer, inner, strict=True)):
+            raise ValueError(f"chunks {_short(inner)} do not fill shards {_short(outer)}")
+        count = math.prod(o // c for o, c in zip(outer, inner, strict=True))
+        if count > INNER_CHUNKS:
+            raise ValueError(f"declares {count} chunks in a shard")
+    entries = math.prod(inner) if entry.dtype == "str" else 0
+    size = math.prod(inner) * _width(entry)
     if size > CHUNK_LIMIT:
         raise ValueError(f"declares chunks of {size} bytes, at most {CHUNK_LIMIT} are read")
-    grid = tuple(-(-length // c) for length, c in zip(shape, outer, strict=True))
-    entries = math.prod(chunk) if text else 0
-    limit = min(CHUNK_LIMIT, entries * TEXT_LIMIT) if text else size
-    codec, tail = _compressor(codecs, text)
-    return Chunks(limit, entries, codec, tail, chunk, inner, grid, math.prod(shape) * width)
+    limit = min(CHUNK_LIMIT, entries * TEXT_LIMIT) if entries else size
+    return Chunks(limit, None, entries, count)
 
 
-def _compressor(codecs: Any, text: bool) -> tuple[str, int]:
-    """The compressor of a pipeline (``blosc``, ``zstd`` or none) and bytes of its checksum."""
-    names = [codec["name"] for codec in codecs]
-    for name in names:
-        if name not in CODECS:
-            raise ValueError(f"unknown codec {str(name)[:60]!r}")
-    checksum = names[-1:] == ["crc32c"]
-    rest = names[1:-1] if checksum else names[1:]
-    possible = ([], ["zstd"]) if text else ([], ["zstd"], ["blosc"])
-    if names[:1] != ["vlen-utf8" if text else "bytes"] or rest not in possible:
-        raise ValueError(f"unknown codecs {', '.join(names)[:80]}")
-    return "".join(rest), 4 * checksum
+def _check_files(want: Expected, outer: tuple[int, ...], files: Mapping[str, int]) -> None:
+    """All chunks of floats are there, and no more is read as a whole than the files can hold."""
+    grid = tuple(-(-length // c) for length, c in zip(want.shape, outer, strict=True))
+    if "float" in want.entry.dtype:
+        count = math.prod(grid)
+        if len(files) < count:
+            raise ValueError(f"declares {count} chunk files, the manifest lists {len(files)}")
+        for place in itertools.product(*map(range, grid)):
+            if "/".join(map(str, place)) not in files:
+                raise ValueError(f"the manifest lacks its chunk {_short(place)}")
+    total, stored = math.prod(want.shape) * _width(want.entry), sum(files.values())
+    in_parts = want.entry.sharded or want.entry.dims[0] == "variant"
+    if not in_parts and total > WHOLE_LIMIT + RATIO * stored:
+        raise ValueError(f"declares {total} bytes, but its files hold {stored}")
 
 
-def _lengths(values: Any, least: int) -> tuple[int, ...]:
-    if not isinstance(values, list) or not 1 <= len(values) <= 8:
-        raise ValueError(f"lengths {str(values)[:60]}")
-    for value in values:
-        if type(value) is not int or not least <= value < 1 << 48:
-            raise ValueError(f"length {str(value)[:60]}")
-    return tuple(values)
+def _width(entry: ArraySpec) -> int:
+    return 16 if entry.dtype == "str" else np.dtype(entry.dtype).itemsize
 
 
 def _short(values: tuple[int, ...]) -> str:
     return " x ".join(str(value) for value in values)
-
-
-class Guarded(LocalStore):
-    """A finished folder, read only: the files of its manifest, chunks of the declared size."""
-
-    def __init__(
-        self, root: Path, listed: Mapping[str, Entry], chunks: Mapping[str, Chunks]
-    ) -> None:
-        super().__init__(root, read_only=True)
-        self.listed, self._chunks = listed, chunks
-
-    def with_read_only(self, read_only: bool = False) -> Guarded:
-        """Itself. Raises :class:`ValueError` if it is to be written to."""
-        if not read_only:
-            raise ValueError("a finished folder is read only")
-        return self
-
-    async def get(
-        self,
-        key: str,
-        prototype: BufferPrototype | None = None,
-        byte_range: ByteRequest | None = None,
-    ) -> Buffer | None:
-        """The bytes of a listed file; None for others. Raises :class:`FormatError`."""
-        if not self._may(key, byte_range):
-            return None
-        return self._checked(key, await super().get(key, prototype, byte_range), byte_range)
-
-    def get_sync(
-        self,
-        key: str,
-        *,
-        prototype: BufferPrototype | None = None,
-        byte_range: ByteRequest | None = None,
-    ) -> Buffer | None:
-        """As :meth:`get`."""
-        if not self._may(key, byte_range):
-            return None
-        found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
-        return self._checked(key, found, byte_range)
-
-    def _may(self, key: str, byte_range: ByteRequest | None) -> bool:
-        if key not in self.listed:
-            return False
-        size = self.listed[key]["size"]
-        if isinstance(byte_range, RangeByteRequest) and not (
-            0 <= byte_range.start <= byte_range.end <= size
-        ):
-            raise FormatError(f"{self.root / key}: damaged data (a chunk outside its file)", HINT)
-        return True
-
-    def _checked(
-        self, key: str, found: Buffer | None, byte_range: ByteRequest | None
-    ) -> Buffer | None:
-        chunks = self._chunks.get(key.rpartition("/c/")[0])
-        if found is None:
-            raise FormatError(f"{self.root / key} is missing", HINT)
-        if chunks is None or (chunks.inner and isinstance(byte_range, SuffixByteRequest)):
-            return found
-        data = found.as_numpy_array().view(np.uint8)
-        parts = _split(data, chunks.inner) if chunks.inner and byte_range is None else [data]
-        for part in parts:
-            fault = _excess(part, chunks)
-            if fault:
-                raise FormatError(f"{self.root / key}: damaged data ({fault})", HINT)
-        return found
-
-
-def _excess(chunk: np.ndarray, chunks: Chunks) -> str:
-    """How a chunk would decode to something else than its array declares; empty if not."""
-    data = chunk[: len(chunk) - chunks.tail]
-    size = decoded_size(data, chunks.codec)
-    if size is None:
-        return "a chunk of unknown size"
-    if size > chunks.size or (size < chunks.size and not chunks.entries):
-        return f"a chunk of {size} bytes, not {chunks.size}"
-    if chunks.entries:
-        try:
-            text = Zstd().decode(data.tobytes()) if chunks.codec else data.tobytes()
-        except RuntimeError:
-            return "a chunk that does not decode"
-        if (entries := int.from_bytes(text[:4], "little")) != chunks.entries:
-            return f"a chunk of {entries} entries, not {chunks.entries}"
-    return ""
-
-
-def _split(shard: np.ndarray, inner: int) -> list[np.ndarray]:
-    """The chunks of a whole shard; none where its index cannot be (zarr says so)."""
-    index = shard[-(16 * inner + 4) : -4]
-    if len(index) != 16 * inner:
-        return []
-    places = np.frombuffer(index.tobytes(), "<u8").reshape(-1, 2).tolist()
-    return [shard[start : start + length] for start, length in places if start < len(shard)]
-
-
-def decoded_size(data: np.ndarray, codec: str) -> int | None:
-    """What a chunk says that it decodes to, in bytes, from its first ones; None if unknown.
-
-    ``data`` is uint8, without checksum.
-    """
-    if codec == "blosc":
-        return _blosc_size(data[:16].tobytes(), len(data))
-    if codec == "zstd":
-        return _zstd_size(data.tobytes())
-    return len(data)
-
-
-def _blosc_size(head: bytes, stored: int) -> int | None:
-    """Bytes of a Blosc chunk from its header; None unless all of it is there, as Blosc trusts."""
-    if len(head) < 16 or int.from_bytes(head[12:16], "little") != stored:
-        return None
-    size = int.from_bytes(head[4:8], "little")
-    plain = bool(head[2] & 2)
-    return None if plain and stored != size + 16 else size
-
-
-def _zstd_size(data: bytes) -> int | None:
-    """Content size of a Zstandard frame (RFC 8878, 3.1.1); None unless it is the only one."""
-    if len(data) < 6 or data[:4] != b"\x28\xb5\x2f\xfd":
-        return None
-    flags = data[4]
-    single = bool(flags & 0x20)
-    width = (1 if single else 0, 2, 4, 8)[flags >> 6]
-    start = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
-    place, last = start + width, False
-    while not last and place + 3 <= len(data):
-        block = int.from_bytes(data[place : place + 3], "little")
-        last, kind, length = bool(block & 1), block >> 1 & 3, block >> 3
-        place += 3 + (1 if kind == 1 else length)  # a repeated byte stands there once
-    place += 4 * bool(flags & 4)
-    if not width or not last or place != len(data):
-        return None
-    return int.from_bytes(data[start : start + width], "little") + (256 if width == 2 else 0)

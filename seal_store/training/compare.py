@@ -18,7 +18,8 @@ from seal_store.common.device import inference, resolve_device
 from seal_store.common.extras import require
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import TrainingError
-from seal_store.model.heads import Heads, HeadSet, check_cnn, find_summaries, load_head_set
+from seal_store.model.head_set import HeadSet
+from seal_store.model.heads import Heads, check_cnn, find_summaries, load_head_set
 from seal_store.reference.gene_table import GeneTable, read_genes
 from seal_store.store.store import Store, software
 from seal_store.training.expression import Matrix, read_matrix

@@ -18,8 +18,10 @@ from torch import Tensor
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import TrainingError
 from seal_store.reference.gene_table import GeneTable, read_genes
-from seal_store.store.layout import GENES_PER_SHARD
 from seal_store.store.store import Store
+
+GENES_AT_ONCE = 64
+"""Rows copied or hashed at once."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Features:
         if device.type == self.matrix.device.type:
             return self
         matrix = torch.empty((len(self.rows), self.matrix.shape[1]), device=device)
-        for start in range(0, len(matrix), GENES_PER_SHARD):
-            part = slice(start, start + GENES_PER_SHARD)
+        for start in range(0, len(matrix), GENES_AT_ONCE):
+            part = slice(start, start + GENES_AT_ONCE)
             matrix[part] = self.matrix[self.rows[part]].to(device)
         return Features(matrix, torch.arange(len(self.rows), device=device), self.sha256)
 
@@ -57,7 +59,7 @@ class Source:
     @property
     def cnn(self) -> str:
         """SHA-256 of the CNN that the features are of; empty for an NPY."""
-        return str(self.store.attributes["cnn"]["sha256"]) if self.store is not None else ""
+        return self.store.attributes.cnn.sha256 if self.store is not None else ""
 
     def read(self, rows: np.ndarray, progress: Progress = silent) -> Features:
         """Decay sums of the genes in ``rows``, ascending.
@@ -71,8 +73,8 @@ class Source:
             index = np.arange(len(rows))
             self._fill(matrix, rows, progress)
         digest = hashlib.sha256()
-        for start in range(0, len(rows), GENES_PER_SHARD):
-            part = matrix[index[start : start + GENES_PER_SHARD]]
+        for start in range(0, len(rows), GENES_AT_ONCE):
+            part = matrix[index[start : start + GENES_AT_ONCE]]
             finite = np.isfinite(part).all(1)
             if not finite.all():
                 row = rows[start + int(np.flatnonzero(~finite)[0])]
@@ -89,8 +91,9 @@ class Source:
     def _fill(self, matrix: np.ndarray, rows: np.ndarray, progress: Progress) -> None:
         assert self.store is not None
         done = 0
-        for start in range(0, len(self.genes), GENES_PER_SHARD):
-            own = rows[(rows >= start) & (rows < start + GENES_PER_SHARD)]
+        shard = self.store.attributes.genes_per_shard
+        for start in range(0, len(self.genes), shard):
+            own = rows[(rows >= start) & (rows < start + shard)]
             if len(own):
                 values = self.store.aggregated(slice(start, int(own[-1]) + 1))
                 matrix[done : done + len(own)] = values.reshape(len(values), -1)[own - start]

@@ -24,15 +24,8 @@ from seal_store.common.extras import require
 from seal_store.common.files import file_sha256
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, OutputError, TrainingError
-from seal_store.model.heads import (
-    CNN,
-    Heads,
-    HeadSet,
-    check_cnn,
-    find_summaries,
-    load_head_set,
-    model_file,
-)
+from seal_store.model.head_set import CNN, HeadSet
+from seal_store.model.heads import Heads, check_cnn, find_summaries, load_head_set, model_file
 from seal_store.store.store import software
 from seal_store.training.checkpoint import Checkpoint
 from seal_store.training.expression import read_matrix

@@ -1,36 +1,21 @@
-"""Variants: reading VCF and BCF, splitting, classifying and trimming alleles.
+"""Alleles: what a record splits into, of which kind each is, and what it changes.
 
 Positions are 1-based as in VCF unless a name says otherwise.
 """
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from operator import itemgetter
-from pathlib import Path
-from typing import Any
 
-from seal_store.errors import VariantError, printable
-from seal_store.variants.bcf import MAGIC, bcf_records, read_header
-from seal_store.variants.index import find_index, read_index
-from seal_store.variants.lines import (
-    DAMAGE,
-    Line,
-    check_end,
-    damaged,
-    is_bgzf,
-    is_gzip,
-    opened,
-    pass_over,
-    text_lines,
-)
-from seal_store.variants.regions import Region, Regions
+from seal_store.errors import printable
 
 SCORABLE = ("snv", "mnv", "insertion", "deletion", "complex")
+SWAPPED = "swapped"
+"""How the notes of swapped alleles begin."""
+
 MAX_POSITION = 2**31 - 1
 MAX_NAME = 1 << 16
 """Characters of a CHROM or ID; a longer one is not VCF."""
@@ -48,7 +33,9 @@ class Allele:
     equals REF), ``symbolic`` (``<...>`` and breakends), ``star`` (``*``), ``missing`` (``.`` or
     empty), ``iupac`` (letters other than A, C, G, T) or ``malformed`` (a line that is not VCF;
     ``problem`` says what is wrong). ``line`` is its 1-based line number (of BCF, its record), 0
-    where that is not known: read through an index, or not from a file.
+    where that is not known: read through an index, or not from a file. ``origin`` is set where
+    the allele is evaluated as another one than the input has; ``ref`` is then what the store's
+    genome has, and ``kind`` that of the input's change.
     """
 
     line: int
@@ -59,11 +46,40 @@ class Allele:
     alt: str
     kind: str
     problem: str = ""
+    origin: Origin | None = None
+
+    @property
+    def swapped(self) -> bool:
+        """Whether ``ref`` is the input's ALT, so that the input's effect is minus this one's."""
+        return self.origin is not None and self.origin.swapped
 
     def __str__(self) -> str:
+        if self.origin is not None:
+            return f"{self.origin.allele}, {self.origin.step} {self.contig}:{self.pos}"
         line = f"line {self.line}, " if self.line else ""
         contig = short(self.contig, "characters")
         return f"{line}{contig}:{self.pos} {short(self.ref)}>{short(self.alt)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The ``allele`` as it was read, of one that is evaluated at another place or turned around.
+
+    ``note`` says what was done, as results show it, and ``step`` as messages do. If ``swapped``,
+    REF and ALT are exchanged: the genome has the input's ALT.
+    """
+
+    allele: Allele
+    note: str
+    swapped: bool = False
+    step: str = "scored as"
+
+
+def evaluated(shown: Allele, note: str) -> Allele:
+    """What was evaluated for an allele that results show with ``note``."""
+    if not note.startswith(SWAPPED):
+        return shown
+    return replace(shown, ref=shown.alt, alt=shown.ref, origin=Origin(shown, note, swapped=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,102 +138,6 @@ def classify(ref: str, alt: str) -> str:
     if change.length and change.alt:
         return "complex"
     return "insertion" if change.alt else "deletion"
-
-
-def read_variants(path: str | Path, regions: Sequence[Region] = ()) -> Iterator[Allele]:
-    """Every allele of a VCF, gzipped or not, of BCF or of Seal's headerless 5 columns.
-
-    ``path`` ``-`` is stdin. Multi-allelic records are split; INFO and genotypes are ignored.
-    Records are streamed: memory does not grow with the file. With ``regions`` only alleles whose
-    REF touches one of them, through an index where there is one (see :func:`index_for`); a line
-    without a position is in no region.
-
-    Raises :class:`VariantError` if the file is missing, neither text nor BCF, or damaged.
-    """
-    chosen = Regions(regions)
-    index = index_for(path) if chosen else None
-    alleles = _whole(path) if index is None else _indexed(path, index, chosen)
-    if not chosen:
-        return alleles
-    return (a for a in alleles if a.pos and chosen.overlap(a.contig, a.pos, _last(a)))
-
-
-def index_for(path: str | Path) -> Path | None:
-    """The ``.csi`` or ``.tbi`` index of BGZF at ``path``; None for another file and for stdin."""
-    if str(path) == "-" or not Path(path).is_file() or not is_bgzf(path):
-        return None
-    return find_index(path)
-
-
-def reads_all_of(path: str | Path) -> bool:
-    """Whether regions of a compressed file are found only by reading all of it."""
-    return index_for(path) is None and str(path) != "-" and is_gzip(path)
-
-
-def _last(allele: Allele) -> int:
-    return allele.pos + max(len(allele.ref), 1) - 1
-
-
-def _whole(path: str | Path) -> Iterator[Allele]:
-    where = "stdin" if str(path) == "-" else str(path)
-    with opened(path) as handle:
-        yield from _alleles(_records(handle, where))
-
-
-def _indexed(path: str | Path, index_path: Path, regions: Regions) -> Iterator[Allele]:
-    """Alleles of the records that touch ``regions``, in the order of the file."""
-    where, index = str(path), read_index(index_path)
-    foreign = VariantError(f"{index_path}: does not belong to {where}", "make it again with tabix")
-    check_end(path)
-    header, names = b"", index.names
-    with opened(path, 0) as handle:
-        if begins_bcf(handle, where):
-            header, names = read_header(handle, where)
-    places = ((index.offset(names.index(r.contig), r.first), r) for r in regions.spelled(names))
-    before = None
-    for offset, region in sorted(((o, r) for o, r in places if o is not None), key=itemgetter(0)):
-        if not is_bgzf(path, offset >> 16):
-            raise foreign
-        with opened(path, offset >> 16) as handle:
-            pass_over(handle, offset & 0xFFFF, where)
-            first = True
-            for allele in _alleles(
-                (0, text, all_) for _, text, all_ in _records(handle, where, header)
-            ):
-                if first and allele.contig != region.contig:
-                    raise foreign
-                first = False
-                if allele.pos and (allele.contig != region.contig or allele.pos > region.last):
-                    break
-                if before is None or before.contig != region.contig or allele.pos > before.last:
-                    yield allele
-            if first:  # an index has no offset for a contig without records
-                raise foreign
-        before = region
-
-
-def begins_bcf(handle: io.BufferedReader[Any], where: str) -> bool:
-    """Whether what ``handle`` gives next is BCF. Raises :class:`VariantError` for damaged gzip."""
-    try:
-        return handle.peek(3)[:3] == MAGIC
-    except DAMAGE as error:
-        raise damaged(where, "line", 0, error) from error
-
-
-def _records(handle: io.BufferedReader[Any], where: str, header: bytes = b"") -> Iterator[Line]:
-    """Lines with a record: of BCF (all of it, or what follows ``header``) or of text."""
-    if header or begins_bcf(handle, where):
-        yield from bcf_records(handle, where, header)
-        return
-    for number, line, complete in text_lines(handle, where):
-        text = line.removeprefix("\ufeff") if number == 1 else line
-        if text.strip() and not text.startswith("#"):
-            yield number, text, complete
-
-
-def _alleles(records: Iterable[Line]) -> Iterator[Allele]:
-    for number, text, complete in records:
-        yield from alleles_of(number, text, complete)
 
 
 def alleles_of(number: int, text: str, complete: bool) -> Iterator[Allele]:

@@ -23,6 +23,7 @@ from typing import IO, Any, cast
 
 from seal_store.common.extras import require
 from seal_store.errors import VariantError, printable
+from seal_store.variants.header import contigs
 from seal_store.variants.lines import DAMAGE, Line, damaged, text_lines, whole_lines
 
 MAGIC = b"BCF"
@@ -154,12 +155,11 @@ class _Pump(Thread):
                 self.sink.close()
 
 
-def read_header(handle: io.BufferedReader[Any], where: str) -> tuple[bytes, list[str]]:
-    """The bytes of a BCF header, and the names of its contigs by index.
+def read_header(handle: io.BufferedReader[Any], where: str) -> bytes:
+    """The bytes of a BCF header: nine of magic and length, then its text.
 
     Raises :class:`VariantError` if it is cut short, damaged or not BCF 2.
     """
-    wrong = VariantError(f"{where}: BCF header is damaged", "copy or make it again")
     try:
         start = handle.read(9)
         length = struct.unpack("<I", start[5:])[0] if len(start) == 9 else 0
@@ -167,20 +167,28 @@ def read_header(handle: io.BufferedReader[Any], where: str) -> tuple[bytes, list
     except DAMAGE as error:
         raise damaged(where, "record", 0, error) from error
     if start[:4] != MAGIC + b"\2" or not length or len(text) != length:
-        raise wrong
+        raise _broken_header(where)
+    return start + text
+
+
+def header_lines(header: bytes) -> list[bytes]:
+    """The lines of a BCF header, without their ends."""
+    return header[9:].rstrip(b"\0").splitlines()
+
+
+def contig_names(header: bytes, where: str) -> list[str]:
+    """The names of a BCF's contigs by index. Raises :class:`VariantError` for an odd index."""
     names: dict[int, str] = {}
-    for line in text.rstrip(b"\0").decode("utf-8", "replace").splitlines():
-        if line.startswith("##contig=<"):
-            fields = dict(
-                part.split("=", 1) for part in line[10:].rstrip(">").split(",") if "=" in part
-            )
-            place = fields.get("IDX", str(len(names)))
-            if not (place.isascii() and place.isdigit() and len(place) < 10):
-                raise wrong
-            if int(place) >= MAX_CONTIGS:
-                raise wrong
-            names[int(place)] = fields.get("ID", "")
-    return start + text, [names.get(i, "") for i in range(max(names, default=-1) + 1)]
+    for fields in contigs(header_lines(header)):
+        place = fields.get(b"IDX", b"%d" % len(names))
+        if not place.isdigit() or len(place) >= 10 or int(place) >= MAX_CONTIGS:
+            raise _broken_header(where)
+        names[int(place)] = fields.get(b"ID", b"").decode("utf-8", "replace")
+    return [names.get(i, "") for i in range(max(names, default=-1) + 1)]
+
+
+def _broken_header(where: str) -> VariantError:
+    return VariantError(f"{where}: BCF header is damaged", "copy or make it again")
 
 
 def _columns(record: Any) -> str:

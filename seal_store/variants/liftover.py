@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seal_store.common.extras import require
-from seal_store.common.files import file_sha256
+from seal_store.common.files import compression, file_sha256
 from seal_store.errors import LiftoverError
 from seal_store.reference.assembly import check_name, check_variants
 from seal_store.reference.contigs import (
@@ -28,40 +26,14 @@ from seal_store.reference.contigs import (
     resolve_contig,
 )
 from seal_store.reference.fasta import reverse_complement
-from seal_store.reference.gene_table import GeneTable
-from seal_store.store.layout import SEQUENCE_LENGTH
-from seal_store.store.store import Store, sequence_start
-from seal_store.variants.alleles import SCORABLE, Allele, classify, trim
-
-LIFTED, SWAPPED = "lifted", "swapped"
-SEQUENCES = 32
-"""Genes whose sequence is kept at hand."""
+from seal_store.store.layout import LIFTED
+from seal_store.store.store import Store
+from seal_store.variants.alleles import SCORABLE, SWAPPED, Allele, Origin, classify, trim
+from seal_store.variants.bases import StoreBases
+from seal_store.variants.source import Alleles
 
 LINE_BYTES = 4_096
 HINT = "give a .chain or .chain.gz file in UCSC's format"
-
-
-@dataclass(frozen=True, slots=True)
-class LiftedAllele(Allele):
-    """An allele on the target, as it is evaluated: ``ref`` is what the target has.
-
-    ``source`` is the allele as it was read. If ``swapped``, the target has the source's ALT:
-    ``ref`` and ``alt`` here are exchanged, and the source's effect is minus this one's; ``kind``
-    stays that of the source's change.
-    ``reverse`` says whether it lies on the other strand there.
-    """
-
-    source: Allele = field(kw_only=True)
-    swapped: bool = False
-    reverse: bool = False
-
-    @property
-    def status(self) -> str:
-        """``lifted`` or ``swapped``, with ``_reverse`` where it is on the other strand."""
-        return (SWAPPED if self.swapped else LIFTED) + ("_reverse" if self.reverse else "")
-
-    def __str__(self) -> str:
-        return f"{self.source}, lifted to {self.contig}:{self.pos}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +46,9 @@ class _Place:
 
 
 class Lifter:
-    """Lifts alleles by a chain file onto the genome of ``store``.
+    """Lifts alleles by a chain file onto the genome of ``store``, one by one or a stream of them.
+
+    If the target has an allele's ALT, it is swapped (:class:`seal_store.variants.alleles.Origin`).
 
     The target's bases are those that the store has: the 45 kb around each computed gene. An
     allele elsewhere is lifted without being compared to them; it gets no score anyway. Raises
@@ -89,11 +63,12 @@ class Lifter:
         self._chain = _open(self.path)
         self._assembly = assembly_of_lengths(self.sources)
         self._contigs: dict[str, str | None] = {}
-        self._bases = _Bases(store)
+        self._store_bases = StoreBases(store)
 
-    def describe(self) -> dict[str, str]:
-        """What results say of it: name and SHA-256 of the chain file."""
-        return {"chain": self.path.name, "sha256": file_sha256(self.path)}
+    def lift(self, alleles: Alleles) -> Alleles:
+        """The same alleles on the target, with their origin; results name the chain file."""
+        facts = {"chain": self.path.name, "sha256": file_sha256(self.path)}
+        return replace(alleles, stream=map(self, alleles), columns=LIFTED, liftover=facts)
 
     def check_variants(self, where: str | Path, header: Mapping[str, int]) -> None:
         """Refuse variants whose ``##contig`` lines are of another assembly than the chain's."""
@@ -197,6 +172,10 @@ class Lifter:
             return 0, 0
         return _shift(left[::-1], unit[::-1]), _shift(right, unit)
 
+    def _bases(self, contig: str, start: int, end: int) -> str | None:
+        """The target's bases ``[start, end)``, None where the store has not all of them."""
+        return self._store_bases(contig, start + 1, end)
+
     def _stretch(self, contig: str, start: int, end: int) -> _Place | str:
         """Where ``[start, end)`` stands if it does so in one piece, else why not."""
         first = self._base(contig, start)
@@ -227,65 +206,16 @@ class Lifter:
         return _Place(name, start, strand == "+") if start >= 0 else "liftover_unmapped"
 
 
-def is_swapped(allele: Allele) -> bool:
-    """Whether an allele was lifted and stands with REF and ALT exchanged."""
-    return isinstance(allele, LiftedAllele) and allele.swapped
-
-
-def source_columns(alleles: Sequence[Allele]) -> dict[str, np.ndarray]:
-    """The columns of :data:`seal_store.store.layout.LIFTED`, one entry an allele."""
-    lifted = [allele for allele in alleles if isinstance(allele, LiftedAllele)]
-    sources = [allele.source for allele in lifted]
-    text = np.dtypes.StringDType()
-    return {
-        "source_contig": np.array([a.contig for a in sources], text),
-        "source_pos": np.array([a.pos for a in sources], np.int64),
-        "source_ref": np.array([a.ref for a in sources], text),
-        "source_alt": np.array([a.alt for a in sources], text),
-        "liftover": np.array([a.status for a in lifted], text),
-    }
-
-
-class _Bases:
-    """Bases of the target, from the sequences of a store's computed genes."""
-
-    def __init__(self, store: Store) -> None:
-        table = store.table
-        rows = np.array([table.row(str(gene)) for gene in store.gene_id])
-        columns = (table.gene_id, table.symbol, table.contig, table.strand, table.tss)
-        self._genes = GeneTable(*(c[rows] for c in (*columns, table.gene_type)))
-        self._sequence = lru_cache(SEQUENCES)(lambda gene: store.sequence(gene).tobytes())
-
-    def __call__(self, contig: str, start: int, end: int) -> str | None:
-        """``[start, end)`` if a computed gene's sequence holds it all, else None."""
-        name = self._genes.contig_name(contig)
-        gene = self._genes.nearest(name, (start + end) // 2 + 1) if name is not None else None
-        if gene is None:
-            return None
-        first = sequence_start(int(self._genes.tss[gene]))
-        if start < first or end > first + SEQUENCE_LENGTH:
-            return None
-        return str(self._sequence(gene)[start - first : end - first], "ascii")
-
-
 def _lifted(
-    source: Allele, place: _Place, pos: int, ref: str, alt: str, *, swapped: bool
-) -> LiftedAllele:
-    kind = classify(ref, alt) if "N" not in ref else source.kind
+    allele: Allele, place: _Place, pos: int, ref: str, alt: str, *, swapped: bool
+) -> Allele:
+    """``allele`` on the target, where ``ref`` and ``alt`` are its own or, if swapped, exchanged."""
+    kind = classify(ref, alt) if "N" not in ref else allele.kind
     if swapped:
         ref, alt = alt, ref
-    return LiftedAllele(
-        source.line,
-        place.contig,
-        pos,
-        source.id,
-        ref,
-        alt,
-        kind,
-        source=source,
-        swapped=swapped,
-        reverse=not place.forward,
-    )
+    note = (SWAPPED if swapped else "lifted") + ("" if place.forward else "_reverse")
+    origin = Origin(allele, note, swapped, "lifted to")
+    return Allele(allele.line, place.contig, pos, allele.id, ref, alt, kind, origin=origin)
 
 
 def _shift(bases: str, unit: str) -> int:
@@ -321,7 +251,7 @@ def _sizes(path: Path) -> tuple[dict[str, int], dict[str, int]]:
         raise LiftoverError(f"chain file not found: {path}", "check --liftover")
     try:
         with path.open("rb") as raw:
-            compressed = raw.read(2) == b"\x1f\x8b"
+            compressed = bool(compression(raw.read(18)))
             raw.seek(0)
             handle = gzip.GzipFile(fileobj=raw) if compressed else raw
             for number, line in enumerate(iter(partial(handle.readline, LINE_BYTES), b""), 1):
@@ -355,8 +285,8 @@ def _integer(text: str, where: str) -> int:
 
 def _check_target(path: Path, targets: Mapping[str, int], store: Store) -> None:
     """Refuse a chain to another genome than the store's."""
-    lengths: dict[str, int] = store.attributes["genome"]["contigs"]
-    own, found = store.attributes["assembly"], assembly_of_lengths(targets)
+    lengths = store.attributes.genome.contigs
+    own, found = store.attributes.assembly, assembly_of_lengths(targets)
     hint = "give a chain file to the store's assembly; its name ends in To and that assembly"
     if differ(own, found):
         raise LiftoverError(f"{path} lifts to {called(found)}, the store is {called(own)}", hint)

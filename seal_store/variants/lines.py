@@ -1,15 +1,12 @@
-"""Lines of a file that may be compressed, whose damage is told and whose length is no matter."""
+"""Lines of what may be compressed: its damage is told, and their length is no matter."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from seal_store.errors import VariantError
 
@@ -22,59 +19,8 @@ MAX_WHOLE = 256 << 20
 DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading damaged gzip raises."""
 
-_BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-
 Line = tuple[int, str, bool]
 """1-based number, text without its end, whether all of it is there."""
-
-
-@contextmanager
-def opened(path: str | Path, offset: int | None = None) -> Iterator[io.BufferedReader[Any]]:
-    """The bytes of a file, gunzipped if they are gzip; ``-`` is stdin.
-
-    With ``offset``, the byte of the file to begin at, only a part is meant to be read. Raises
-    :class:`VariantError` if the file is missing or unreadable, and at the end, unless a part was
-    read, if it is BGZF without its end marker.
-    """
-    if str(path) == "-":
-        stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
-        yield from _decompressed(_Source(stdin), "stdin")
-        return
-    if not Path(path).exists() or Path(path).is_dir():
-        raise VariantError(f"variant file not found: {path}", "check the path; '-' reads stdin")
-    try:
-        raw = open(path, "rb", buffering=0)  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise VariantError(f"{path}: cannot be read: {error.strerror}") from error
-    with raw:
-        if offset is not None:  # a pipe has no other place than its start
-            raw.seek(offset)
-        yield from _decompressed(_Source(raw), str(path), part=offset is not None)
-
-
-def is_gzip(path: str | Path) -> bool:
-    """Whether a file is there and begins as gzip."""
-    if not Path(path).is_file():
-        return False
-    with open(path, "rb") as handle:
-        return handle.read(2) == b"\x1f\x8b"
-
-
-def is_bgzf(path: str | Path, place: int = 0) -> bool:
-    """Whether a block of BGZF begins at byte ``place`` of a file."""
-    with open(path, "rb") as handle:
-        if place >= handle.seek(0, io.SEEK_END):
-            return False
-        handle.seek(place)
-        return _begins_bgzf(handle.read(18))
-
-
-def check_end(path: str | Path) -> None:
-    """Raise :class:`VariantError` if a file of BGZF lacks its end marker."""
-    with open(path, "rb") as handle:
-        handle.seek(max(0, handle.seek(0, io.SEEK_END) - len(_BGZF_END)))
-        if handle.read() != _BGZF_END:
-            raise _truncated(str(path))
 
 
 def pass_over(handle: io.BufferedReader[Any], count: int, where: str) -> None:
@@ -143,47 +89,4 @@ def damaged(where: str, unit: str, number: int, error: BaseException) -> Variant
     return VariantError(
         f"{where}: compressed data is damaged after {unit} {number} ({error})",
         "copy or make it again",
-    )
-
-
-class _Source(io.RawIOBase):
-    """Passes bytes on and remembers the last ones, to see whether BGZF is whole."""
-
-    def __init__(self, raw: Any) -> None:
-        super().__init__()
-        self._raw = raw
-        self.tail = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        size = int(self._raw.readinto(buffer) or 0)
-        self.tail = (self.tail + bytes(buffer[:size]))[-len(_BGZF_END) :]
-        return size
-
-
-def _decompressed(
-    source: _Source, where: str, *, part: bool = False
-) -> Iterator[io.BufferedReader[Any]]:
-    plain = io.BufferedReader(source)
-    head = plain.peek(18)[:18]
-    if head[:2] != b"\x1f\x8b":
-        yield plain
-        return
-    yield io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=plain)), 1 << 16)
-    if _begins_bgzf(head) and not part:
-        while plain.read(1 << 20):
-            pass
-        if source.tail != _BGZF_END:
-            raise _truncated(where)
-
-
-def _begins_bgzf(head: bytes) -> bool:
-    return head[:4] == b"\x1f\x8b\x08\x04" and head[12:14] == b"BC"
-
-
-def _truncated(where: str) -> VariantError:
-    return VariantError(
-        f"{where}: truncated, the BGZF end marker is missing", "copy or make it again"
     )

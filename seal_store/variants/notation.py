@@ -2,7 +2,8 @@
 
 Positions are 1-based in all of them. HGVS descriptions become alleles as VCF has them: with the
 base before an insertion or deletion, and shifted to the left as far as the sequence is the same
-(HGVS shifts to the right). The bases for this are those that a store keeps around its genes.
+(HGVS shifts to the right). The bases for this are those of a store, see
+:class:`seal_store.variants.bases.StoreBases`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-import numpy as np
-
 from seal_store.errors import VariantError
 from seal_store.reference.contigs import UNKNOWN, assembly_of_name, chromosome, differ
 from seal_store.reference.fasta import reverse_complement
-from seal_store.store.layout import SEQUENCE_LENGTH
-from seal_store.store.store import Store, sequence_start
 from seal_store.variants.alleles import Allele, alleles_of
 
 Bases = Callable[[str, int, int], "str | None"]
@@ -30,37 +27,6 @@ _HGVS = re.compile(
     r"|dup(?P<twice>[ACGTN]*)|ins(?P<new>[ACGTN]+)|(?P<inv>inv))",
     re.ASCII | re.IGNORECASE,
 )
-
-
-class StoreBases:
-    """The sequence that a store keeps around the TSSs of its genes."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self._last: tuple[int, str] = (-1, "")
-
-    def __call__(self, contig: str, first: int, last: int) -> str | None:
-        """See :data:`Bases`. Beyond the ends of a contig the store has N."""
-        table = self.store.table
-        name = table.contig_name(contig)
-        if name is None or first < 1:
-            return None
-        for row in table.within(name, first, SEQUENCE_LENGTH // 2):
-            start = sequence_start(int(table.tss[row])) + 1
-            if start <= first and last < start + SEQUENCE_LENGTH:
-                sequence = self._sequence(row)
-                if sequence:
-                    return sequence[first - start : last + 1 - start]
-        return None
-
-    def _sequence(self, row: int) -> str:
-        if self._last[0] != row:
-            found = np.flatnonzero(self.store.gene_id == self.store.table.gene_id[row])
-            text = (
-                self.store.sequence(int(found[0])).tobytes().decode("ascii") if len(found) else ""
-            )
-            self._last = row, text
-        return self._last[1]
 
 
 def parse_variant(text: str, bases: Bases, assembly: str = "unknown") -> list[Allele]:

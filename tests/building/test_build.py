@@ -28,12 +28,13 @@ from seal_store.errors import (
 )
 from seal_store.model.heads import load_heads
 from seal_store.reference.fasta import Genome, one_hot
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.layout import STORE
 from seal_store.store.store import Store
 from seal_store.synthetic import DECAYS, TINY, World, write_head_set
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 
 def windows_of(store: Store, world: World, gene: int, indices: list[int]) -> torch.Tensor:
@@ -124,7 +125,7 @@ def test_another_first_offset_moves_the_grid(
     make_store: Callable[..., Store], world: World
 ) -> None:
     other = make_store(first_offset=-20_000, gene=("GENE01", "GENE02"))
-    assert other.attributes["grid"]["first_offset"] == -20_000
+    assert other.attributes.grid.first_offset == -20_000
     for gene in range(2):
         x = windows_of(other, world, gene, [0, 77, 199])
         with torch.inference_mode():
@@ -200,20 +201,13 @@ def test_a_profile_with_code_inside_is_refused(
         make_store(from_profiles=profiles)
 
 
-def shards_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("building.build", "building.plan", "store.layout"):
-        monkeypatch.setattr(f"seal_store.{module}.GENES_PER_SHARD", 4)
-
-
 def contents(path: Path) -> dict[str, bytes]:
     files = (p for p in path.rglob("*") if p.is_file())
     return {p.relative_to(path).as_posix(): p.read_bytes() for p in files}
 
 
-def test_shards_in_any_order_give_the_same_bytes(
-    options: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shards_of_four(monkeypatch)
+def test_shards_in_any_order_give_the_same_bytes(options: BuildOptions, tmp_path: Path) -> None:
+    options = replace(options, genes_per_shard=4)
     whole = build(replace(options, out=tmp_path / "whole.zarr"), "cpu")
     planned = plan(replace(options, out=tmp_path / "parts.zarr"))
     assert planned.shards == 3
@@ -228,7 +222,7 @@ def test_shards_in_any_order_give_the_same_bytes(
 def test_resume_keeps_finished_shards(
     options: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shards_of_four(monkeypatch)
+    options = replace(options, genes_per_shard=4)
     whole = build(replace(options, out=tmp_path / "whole.zarr"), "cpu")
     out = tmp_path / "resumed.zarr"
     planned = plan(replace(options, out=out))

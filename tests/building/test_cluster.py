@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +24,9 @@ from seal_store.common import lock
 from seal_store.common.lock import hold, lock_path
 from seal_store.errors import HeadsError, OutputError, StoreError, UnfinishedError
 from seal_store.run.calibrate import calibrate
-from seal_store.scoring.scorer import ScoreOptions
+from seal_store.scoring.options import ScoreOptions
 from seal_store.store import manifest, shard_journal
+from seal_store.store.attributes import StoreAttributes
 from seal_store.store.store import Store
 from seal_store.synthetic import DECAYS, TINY, World, write_head_set
 
@@ -37,11 +37,6 @@ def two(options: BuildOptions, tmp_path: Path) -> BuildOptions:
     return replace(options, out=tmp_path / "two.zarr", gene=("GENE01", "GENE02"), heads=())
 
 
-def one_gene_each() -> None:
-    for name in ("building.build", "building.plan", "store.layout"):
-        vars(__import__(f"seal_store.{name}", fromlist=[name]))["GENES_PER_SHARD"] = 1
-
-
 def until(path: Path, *_: object) -> None:
     path.with_suffix(".ready").touch()
     while not path.exists():
@@ -49,7 +44,6 @@ def until(path: Path, *_: object) -> None:
 
 
 def shard_on_node_a(folder: Path, go: Path) -> None:
-    one_gene_each()
     socket.gethostname = lambda: "nodeA"
     lock._boot_id = lambda: "boot of nodeA"
     run_shards(folder, [0], "cpu", progress=partial(until, go))
@@ -58,8 +52,7 @@ def shard_on_node_a(folder: Path, go: Path) -> None:
 def test_shards_run_on_two_hosts_at_once(
     two: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("building.build", "building.plan", "store.layout"):
-        monkeypatch.setattr(f"seal_store.{name}.GENES_PER_SHARD", 1)
+    two = replace(two, genes_per_shard=1)
     folder, go = plan(two).path, tmp_path / "go"
     process = SERVER.Process(target=shard_on_node_a, args=(folder, go))
     process.start()
@@ -232,12 +225,10 @@ def test_a_damaged_calibration_is_told_before_anything_is_changed(
     assert files(path) == before
 
 
-def test_tf32_is_that_of_the_shards(two: BuildOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seal_store.building.build.GENES_PER_SHARD", 1)
-    monkeypatch.setattr("seal_store.building.plan.GENES_PER_SHARD", 1)
-    monkeypatch.setattr("seal_store.store.layout.GENES_PER_SHARD", 1)
+def test_tf32_is_that_of_the_shards(two: BuildOptions) -> None:
+    two = replace(two, genes_per_shard=1)
 
-    def made(*allowed: bool, command: str) -> dict[str, Any]:
+    def made(*allowed: bool, command: str) -> StoreAttributes:
         folder = plan(replace(two, overwrite=True, command=command)).path
         for shard, tf32 in enumerate(allowed):
             run_shards(folder, [shard], "cpu", tf32=tf32)
@@ -245,13 +236,12 @@ def test_tf32_is_that_of_the_shards(two: BuildOptions, monkeypatch: pytest.Monke
 
     plain = made(False, False, command="build --plan --tf32")
     mixed = made(False, True, command="build --plan")
-    assert (plain["tf32"], mixed["tf32"]) == (False, True)
+    assert (plain.tf32, mixed.tf32) == (False, True)
     for attributes in (plain, mixed):
-        assert shard_journal.with_tf32(attributes) == attributes["tf32"]
-        told = "--tf32" in attributes["command"]
-        attributes = {key: value for key, value in attributes.items() if key != "tf32"}
-        assert shard_journal.with_tf32(attributes) == told  # a store of before
-    assert build(replace(two, resume=True), "cpu").attributes["tf32"]  # the same plan
+        assert attributes.allowed_tf32 == attributes.tf32
+        told = "--tf32" in attributes.command
+        assert replace(attributes, tf32=None).allowed_tf32 == told  # a store of before
+    assert build(replace(two, resume=True), "cpu").attributes.tf32  # the same plan
 
 
 @pytest.mark.parametrize("out", [".", "/", ".."])

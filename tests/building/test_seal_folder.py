@@ -78,9 +78,7 @@ def same_store(one: Path, other: Path) -> None:
     for path in (one, other):
         files: dict[str, Any] = json.loads((path / "manifest.json").read_text())["files"]
         del files["zarr.json"]
-        attributes = dict(Store(path).attributes)
-        del attributes["command"]
-        found.append((files, attributes))
+        found.append((files, replace(Store(path).attributes, command="")))
     assert found[0] == found[1]
 
 
@@ -115,7 +113,7 @@ def test_the_store_is_that_of_explicit_options(
     store = Store(tmp_path / "a")
     assert store.head_sets == list(head_set_names())
     assert facts["contexts"] == 802
-    assert store.attributes["source"] == "profiles"
+    assert store.attributes.source == "profiles"
     found = facts["from_seal"]
     assert found["genome"] == [str(seal / "resource" / "hg19.fa")]
     assert found["from_profiles"] == [str(seal / "resource" / "chromatin_tss")]
@@ -155,7 +153,7 @@ def test_explicit_options_come_first(cli: Cli, copy: Path, world: World, tmp_pat
     succeeded(result)
     store = Store(tmp_path / "a")
     assert store.head_sets == [head_set_names()[2]]
-    assert store.attributes["genome"]["file"] == world.genome.name
+    assert store.attributes.genome.file == world.genome.name
     assert store.gene_id.tolist() == ["GENE01"]
     assert "found --genome" not in result.stderr
     assert "found --heads" not in result.stderr

@@ -16,7 +16,6 @@ import zarr
 from click.testing import Result
 from interrupted import files, kill_after, scored
 
-from seal_store.building import build as build_module
 from seal_store.building import plan as plan_module
 from seal_store.building.build import add_heads, build
 from seal_store.building.plan import BuildOptions
@@ -36,13 +35,13 @@ from seal_store.model.grid import aggregate
 from seal_store.model.heads import load_heads
 from seal_store.results.group import Results
 from seal_store.run.scores import write_scores
-from seal_store.scoring import scorer
-from seal_store.scoring.attribution import AttributionOptions
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring import reading
+from seal_store.scoring.options import AttributionOptions, ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import layout, manifest
 from seal_store.store.store import Store
 from seal_store.synthetic import TINY, TINY_LATENT, World, write_models
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 SOAK = pytest.mark.soak
 
@@ -51,8 +50,6 @@ SOAK = pytest.mark.soak
 def small_pieces() -> Iterator[None]:
     """Three shards and many chunks in a tiny store."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (plan_module, build_module, layout):
-            patch.setattr(module, "GENES_PER_SHARD", 4)
         patch.setattr(layout, "VARIANTS_PER_CHUNK", 8)
         yield
 
@@ -62,7 +59,7 @@ def whole(
     small_pieces: None, options: BuildOptions, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     out = tmp_path_factory.mktemp("whole") / "store.zarr"
-    return build(replace(options, out=out), "cpu").path
+    return build(replace(options, out=out, genes_per_shard=4), "cpu").path
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +71,7 @@ def scores(whole: Path, world: World, tmp_path_factory: pytest.TempPathFactory) 
         ScoreOptions(device="cpu", heads=("cell_state_mid_fetal_to_adult",)),
         attribution=chosen,
     )
-    write_scores(scorer, read_variants(world.variants), out, source="variants.vcf")
+    write_scores(scorer, read_variants(world.variants), out)
     return out
 
 
@@ -504,16 +501,16 @@ def test_what_does_not_belong_together_is_refused_with_both_fingerprints(
         add_heads(Path(shutil.copytree(store.path, tmp_path / "s.zarr")), heads)
     first = min(load_heads(heads), key=lambda s: s.name).sha256()
     assert first in str(caught.value)
-    assert store.attributes["cnn"]["sha256"] in str(caught.value)
+    assert store.attributes.cnn.sha256 in str(caught.value)
 
     own = replace(options, out=tmp_path / "planned.zarr")
     plan_module.plan(own)
     with pytest.raises(OutputError, match="another cnn.sha256") as refused:
         plan_module.plan(replace(own, cnn=cnn, heads=(), resume=True))
     assert other in str(refused.value)
-    assert store.attributes["cnn"]["sha256"] in str(refused.value)
+    assert store.attributes.cnn.sha256 in str(refused.value)
 
-    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(reading, "ALLELES_PER_CHUNK", 4)
     with pytest.raises(KeyboardInterrupt):
         scored(store, world.variants, tmp_path / "out.zarr", stop_after=20)
     moved = make_store(gene=tuple(str(g) for g in store.gene_id[:9]))

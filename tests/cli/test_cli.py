@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from seal_store.building import build as library
 from seal_store.building.plan import BuildOptions
 from seal_store.cli import COMMANDS
 from seal_store.exporting.tsv import TsvWriter
-from seal_store.model.beluga import CnnConfig
+from seal_store.model.config import CnnConfig
 from seal_store.results.group import Results
 from seal_store.results.view import TSV_COLUMNS
 from seal_store.scoring.scorer import Scorer
@@ -118,8 +119,8 @@ def copied(small: Small, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def one_gene_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("store.layout", "building.plan", "building.build"):
-        monkeypatch.setattr(f"seal_store.{module}.GENES_PER_SHARD", 1)
+    one = partial(BuildOptions, genes_per_shard=1)
+    monkeypatch.setattr("seal_store.building.plan.BuildOptions", one)
 
 
 def succeeded(result: Result) -> str:
@@ -736,7 +737,7 @@ def test_every_allele_is_a_row_or_has_a_reason(cli: Cli, small: Small, tmp_path:
     assert facts["alleles"] == 6
     assert facts["not_scored"] == {"no_gene_in_range": 1, "symbolic": 1}
     assert facts["examples"]["symbolic"][0].startswith("line 8, chr2:26000")
-    kept = Results(out).attributes["counts"]
+    kept = Results(out).attributes.counts.to_dict()
     assert kept == {key: facts[key] for key in kept}
     text = succeeded(cli(*small.score(out, "--overwrite")))
     assert "alleles in: 6, scored: 4, not scored: 2" in text
@@ -1055,7 +1056,7 @@ def test_resume_of_an_overwriting_build_gives_the_new_store(
     succeeded(cli(*small.build(out, *imported)))
     succeeded(cli(*small.build(out, *again, "--plan")))
     succeeded(cli(*small.build(out, *again, "--resume")))
-    assert Store(out).attributes["keep_bits"] == 8
+    assert Store(out).attributes.keep_bits == 8
 
 
 def test_build_store_py_is_the_same_command(small: Small, tmp_path: Path) -> None:
@@ -1072,7 +1073,7 @@ def test_build_store_py_is_the_same_command(small: Small, tmp_path: Path) -> Non
     assert one.gene_id.tolist() == ["G2"]
     assert one.table.gene_id.tolist() == ["G1", "G2"]
     np.testing.assert_allclose(one.features(0), both.features(both.gene("G2")), atol=1e-6)
-    assert one.attributes["command"].startswith("seal-store build --genome ")
+    assert one.attributes.command.startswith("seal-store build --genome ")
     wrong = run(*args, "--keep-bits", "24")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("Usage: seal-store build ")

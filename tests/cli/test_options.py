@@ -15,11 +15,11 @@ from planted import Planted, write_planted
 from seal_store.building.plan import BuildOptions
 from seal_store.cli import main
 from seal_store.run.scores import write_scores
-from seal_store.scoring.attribution import AttributionOptions
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import AttributionOptions, ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
 CONTEXT = "childhood.DFC"
@@ -124,7 +124,7 @@ def explained(store: Store, variant: Path, tmp_path_factory: pytest.TempPathFact
     out = tmp_path_factory.mktemp("explained") / "r.zarr"
     options = AttributionOptions("deeplift", TARGETS)
     scorer = Scorer(store, ScoreOptions(device="cpu"), attribution=options)
-    write_scores(scorer, read_variants(variant), out, source=str(variant))
+    write_scores(scorer, read_variants(variant), out)
     return out
 
 

@@ -27,13 +27,14 @@ from seal_store.model.labels import context_columns, table
 from seal_store.results.group import Results
 from seal_store.results.view import EVERYTHING, TSV_COLUMNS, Selection, View, strongest
 from seal_store.run.scores import write_scores
-from seal_store.scoring import scorer
+from seal_store.scoring import reading
+from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.rows import Rows
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import layout
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
 CHOSEN = ("Mid.Neuron.584", "adulthood.MD", "Early.Neuron.383")
@@ -45,7 +46,7 @@ def results(store: Store, world: World, tmp_path_factory: pytest.TempPathFactory
     """Several genes for each allele."""
     out = tmp_path_factory.mktemp("results") / "r.zarr"
     scorer = Scorer(store, ScoreOptions(device="cpu", genes="all", contexts=CONTEXTS))
-    write_scores(scorer, read_variants(world.variants), out, source=str(world.variants))
+    write_scores(scorer, read_variants(world.variants), out)
     return Results(out)
 
 
@@ -159,7 +160,7 @@ def test_schema_types_and_metadata(results: Results, tmp_path: Path) -> None:
         assert schema.field("pos").type == schema.field("dist_to_tss").type == pa.int64()
         assert schema.field("reference_genome_match").type == pa.bool_()
         metadata = json.loads(schema.metadata[b"seal_store_results"])
-        assert metadata == results.attributes
+        assert metadata == results.attributes.to_dict()
         assert metadata["store"]["sha256"]
         assert metadata["counts"]["rows"] == len(results)
         group = pq.ParquetFile(out).metadata.row_group(0)
@@ -339,7 +340,6 @@ def scored(store: Path, vcf: Path, out: Path) -> None:
         scorer,
         read_variants(vcf),
         out,
-        source=str(vcf),
         form=form,
         resume=True,
         checkpoint_seconds=0,
@@ -357,7 +357,7 @@ def test_a_killed_score_into_parquet_goes_on_to_the_same_bytes(
 def test_ctrl_c_keeps_what_was_scored(
     store: Store, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 8)
+    monkeypatch.setattr(reading, "ALLELES_PER_CHUNK", 8)
     monkeypatch.setattr(layout, "VARIANTS_PER_CHUNK", 8)
     out, begun = tmp_path / "x.parquet", []
 
@@ -372,7 +372,6 @@ def test_ctrl_c_keeps_what_was_scored(
             scorer,
             read_variants(world.variants),
             out,
-            source=str(world.variants),
             form=form,
             resume=True,
             progress=progress,
@@ -391,7 +390,6 @@ def test_ctrl_c_keeps_what_was_scored(
         Scorer(store, ScoreOptions(device="cpu", batch=2, contexts=CONTEXTS)),
         read_variants(world.variants),
         whole,
-        source=str(world.variants),
     )
     same(frame_of(out), tsv(Results(whole), tmp_path))
 

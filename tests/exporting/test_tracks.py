@@ -22,10 +22,12 @@ from seal_store.exporting.tracks import (
 )
 from seal_store.results.group import Results
 from seal_store.run.scores import write_scores
+from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.saturate import saturation
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
-from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.alleles import Allele
+from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
 GENE, SPAN = "GENE05", 30
@@ -36,7 +38,7 @@ CONTEXTS = ("adulthood.MD", "Mid.Neuron.584")
 def saturated(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("saturated") / "s.zarr"
     scorer = Scorer(store, ScoreOptions(device="cpu", contexts=CONTEXTS), GENE)
-    write_scores(scorer, saturation(store, GENE, SPAN), out, source="SNVs")
+    write_scores(scorer, saturation(store, GENE, SPAN), out)
     return out
 
 
@@ -97,7 +99,7 @@ def test_contigs_have_the_lengths_of_the_store(
     out = tmp_path / "x.bw"
     assert cli("export", saturated, out, "--contexts", CONTEXTS[0]).exit_code == 0
     track = pyBigWig.open(str(out))
-    assert dict(track.chroms()) == store.attributes["genome"]["contigs"] == contig_lengths(store)
+    assert dict(track.chroms()) == store.attributes.genome.contigs == contig_lengths(store)
     assert track.header()["nBasesCovered"] == 2 * SPAN + 1
     track.close()
 
@@ -113,7 +115,7 @@ def test_an_snv_written_beside_an_indel_is_at_its_own_base(store: Store, tmp_pat
     for name, allele in (("padded", padded), ("plain", plain)):
         out = tmp_path / f"{name}.zarr"
         scorer = Scorer(store, ScoreOptions(device="cpu", contexts=CONTEXTS), GENE)
-        write_scores(scorer, [allele], out, source=name)
+        write_scores(scorer, [allele], out)
         parts += effect_track(Results(out), CONTEXTS[0])
     assert [part.start.tolist() for part in parts] == [[tss + 1]] * 2
     np.testing.assert_allclose(parts[0].value, parts[1].value, rtol=1e-5)
@@ -129,7 +131,7 @@ def test_one_gene_has_to_be_chosen(store: Store, tmp_path: Path) -> None:
         for i, (alt, kind) in enumerate([("C", "snv"), ("AT", "insertion"), ("G", "snv")])
     ]
     scorer = Scorer(store, ScoreOptions(device="cpu", genes="all", contexts=CONTEXTS[:1]))
-    write_scores(scorer, alleles, out, source="made")
+    write_scores(scorer, alleles, out)
     results = Results(out)
     with pytest.raises(InputError, match="several genes"):
         effect_track(results, CONTEXTS[0])
@@ -275,7 +277,7 @@ def test_results_of_a_vcf_make_a_track_too(cli: Cli, store: Store, tmp_path: Pat
     tss = int(store.table.tss[row])
     vcf.write_text("".join(f"chr1\t{tss + i}\t-\tA\tC\n" for i in (3, 1, 2, 2)))
     scorer = Scorer(store, ScoreOptions(device="cpu", contexts=CONTEXTS))
-    write_scores(scorer, read_variants(vcf), zarr, source=str(vcf))
+    write_scores(scorer, read_variants(vcf), zarr)
     found = cli("export", zarr, tmp_path / "x.bedgraph", "--contexts", CONTEXTS[1])
     assert found.exit_code == 0, found.output
     assert [e[1] for e in intervals(tmp_path / "x.bedgraph")] == [tss, tss + 1, tss + 2]

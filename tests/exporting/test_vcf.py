@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -23,13 +24,13 @@ from seal_store.results.group import Results
 from seal_store.results.view import Selection
 from seal_store.run.scores import write_scores
 from seal_store.scoring.assign import Assigner, Counts
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import lines
-from seal_store.variants.alleles import read_variants
 from seal_store.variants.lines import MAX_FIELDS
-from seal_store.variants.records import read_records
+from seal_store.variants.source import VariantSource, read_variants
 
 Cli = Callable[..., Result]
 
@@ -95,7 +96,7 @@ def made(
     for genes in ("nearest", "all"):
         options = ScoreOptions(device="cpu", genes=genes, contexts=CONTEXTS)
         out = folder / f"{genes}.zarr"
-        write_scores(Scorer(store, options), read_variants(vcf), out, source=str(vcf))
+        write_scores(Scorer(store, options), read_variants(vcf), out)
     return lambda genes: folder / f"{genes}.zarr"
 
 
@@ -225,7 +226,7 @@ def test_every_unscored_allele_says_why(cli: Cli, store: Store, vcf: Path, tmp_p
     skip = ["score", "vcf", vcf, "--store", store.path, "--ref-mismatch", "skip", "--out"]
     run(cli, *skip, out)
     run(cli, *skip, zarr)
-    counts = Results(zarr).attributes["counts"]["not_scored"]
+    counts = Results(zarr).attributes.counts.not_scored
     found = [s for text in statuses_in_order(out) for s in text]
     listed = {reason: found.count(reason) for reason in counts}
     assert listed == counts
@@ -239,15 +240,15 @@ def test_every_unscored_allele_says_why(cli: Cli, store: Store, vcf: Path, tmp_p
         "ref_mismatch",
         "unknown_contig",
     }
-    assert len(found) == Results(zarr).attributes["counts"]["alleles"]
+    assert len(found) == Results(zarr).attributes.counts.alleles
     run(cli, "export", zarr, tmp_path / "again.vcf")
     assert viewed(tmp_path / "again.vcf")[1] == viewed(out)[1]
     moved = tmp_path / "moved.zarr"
     zarr.rename(moved)
-    Results(moved).attributes["store"]["path"] = "nowhere"
     results = Results(moved)
-    results.attributes["store"]["path"] = str(tmp_path / "nowhere")
-    export(results, tmp_path / "plain.vcf", Form(vcf=vcf))
+    made = replace(results.attributes.store, path=str(tmp_path / "nowhere"))
+    results.attributes = replace(results.attributes, store=made)
+    export(results, tmp_path / "plain.vcf", Form(vcf=VariantSource(vcf)))
     plain = [s for text in statuses_in_order(tmp_path / "plain.vcf") for s in text]
     apart = {"no_gene_in_range", "ref_mismatch", "unknown_contig", "too_long"}
     assert plain == ["not_scored" if s in apart else s for s in found]
@@ -395,7 +396,7 @@ def test_a_bcf_can_be_annotated(cli: Cli, nearest: Path, vcf: Path, tmp_path: Pa
     """From its records as htslib prints them."""
     bcf = tmp_path / "in.bcf"
     bcftools.view("-Ob", "-o", str(bcf), str(vcf), catch_stdout=False)
-    own = [record for record in read_records(bcf) if record.alleles]
+    own = [record for record in VariantSource(bcf).records() if record.alleles]
     assert [a.alt for r in own for a in r.alleles] == [a.alt for a in read_variants(vcf)]
     run(cli, "export", nearest, tmp_path / "a.vcf.gz", "--vcf", bcf)
     run(cli, "export", nearest, tmp_path / "b.vcf.gz")
@@ -479,7 +480,7 @@ def test_records_are_whole_lines_with_the_readers_alleles(world: World, tmp_path
     long = b"chr1\t9\tid\tA\tC\t.\t.\tX=" + b"y" * (2 * MAX_FIELDS)
     path = tmp_path / "in.vcf"
     path.write_bytes(b"\xef\xbb\xbf" + world.variants.read_bytes() + b"\n" + long + b"\nbad\n")
-    records = list(read_records(path))
+    records = list(VariantSource(path).records())
     assert [a for r in records for a in r.alleles] == list(read_variants(path))
     assert records[-2].text == long
     assert records[0].text == b"##fileformat=VCFv4.2"
@@ -499,11 +500,11 @@ def test_a_line_that_is_too_long_to_be_held_is_refused(
     pysam.bcftools.view("-Ob", "-o", str(bcf), str(path), catch_stdout=False)
     monkeypatch.setattr(lines, "MAX_WHOLE", 1_002)
     for source in (path, bcf):
-        assert len(list(read_records(source))[-1].text) == 1_000
+        assert len(list(VariantSource(source).records())[-1].text) == 1_000
     monkeypatch.setattr(lines, "MAX_WHOLE", 999)
     for source in (path, bcf):
         with pytest.raises(VariantError, match=rf"{source.name}:\d+: line of more than 999 bytes"):
-            list(read_records(source))
+            list(VariantSource(source).records())
 
 
 def test_reasons_are_those_of_the_assignment(store: Store, vcf: Path) -> None:
@@ -512,9 +513,9 @@ def test_reasons_are_those_of_the_assignment(store: Store, vcf: Path) -> None:
     counts = Counts()
     for allele in read_variants(vcf):
         if not assigner(allele, counts):
-            assert counts.not_scored[scorer.reason(allele)] > 0
+            assert counts.not_scored[scorer.reader.reason(allele)] > 0
         else:
-            assert scorer.reason(allele) in ("", "too_long")
+            assert scorer.reader.reason(allele) in ("", "too_long")
     assert scorer.counts == Counts()
 
 
@@ -538,7 +539,7 @@ def test_contexts_that_need_encoding(nearest: Path, vcf: Path, tmp_path: Path) -
             return names, ["s", "s", "t"]
 
     out = tmp_path / "o.vcf.gz"
-    export(Renamed(nearest), out, Form(Selection(tuple(names)), vcf=vcf))
+    export(Renamed(nearest), out, Form(Selection(tuple(names)), vcf=VariantSource(vcf)))
     record = {r[2]: r for r in viewed(out)[1]}["=cmd|' /C calc'!A0"]
     own = parse(record[7])[1]
     assert {"T_O_P" + "_" * 8, "a_b", "a_b_2"} <= set(own)
@@ -627,7 +628,7 @@ def test_alleles_outside_the_regions_of_a_strict_run_are_not_judged(
 def test_lifted_results_are_not_those_of_a_vcf(
     cli: Cli, store: Store, tmp_path: Path, vcf: Path
 ) -> None:
-    size = store.attributes["genome"]["contigs"]
+    size = store.attributes.genome.contigs
     chains = (
         f"chain 1 {c} {n} + 0 {n} {c} {n} + 0 {n} {i}\n{n}\n"
         for i, (c, n) in enumerate(size.items(), 1)

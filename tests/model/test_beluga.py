@@ -12,7 +12,8 @@ import reference
 import torch
 
 from seal_store.errors import WeightsError
-from seal_store.model.beluga import LAYERS, Beluga, CnnConfig, load_cnn
+from seal_store.model.beluga import Beluga, load_cnn
+from seal_store.model.config import LAYERS, CnnConfig
 from seal_store.model.sweep import sweep
 from seal_store.model.trunk import Trunk
 from seal_store.reference.fasta import one_hot

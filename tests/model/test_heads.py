@@ -13,7 +13,8 @@ import reference
 import torch
 
 from seal_store.errors import HeadsError
-from seal_store.model.heads import ARRAYS, Heads, HeadSet, find_summaries, load_head_set, load_heads
+from seal_store.model.head_set import ARRAYS, HeadSet
+from seal_store.model.heads import Heads, find_summaries, load_head_set, load_heads
 from seal_store.synthetic import random_head_set, write_head_set
 
 CONTEXTS = ("early_fetal.A1C", "adult.AMY", "infant.HIP")

@@ -16,13 +16,15 @@ from click.testing import Result
 from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions, plan
 from seal_store.errors import GenomeError, VariantError
-from seal_store.reference.assembly import check_variants, header_lengths
+from seal_store.reference.assembly import check_variants
 from seal_store.reference.fasta import Genome
 from seal_store.scoring.assign import Counts
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.alleles import Allele
+from seal_store.variants.source import VariantSource, read_variants
 
 HG38 = (
     "##fileformat=VCFv4.2\n"
@@ -61,7 +63,7 @@ def bcf(text: str) -> bytes:
 )
 def test_lengths_in_a_header(tmp_path: Path, content: bytes, lengths: dict[str, int]) -> None:
     (tmp_path / "in.vcf").write_bytes(content)
-    assert header_lengths(tmp_path / "in.vcf") == lengths
+    assert VariantSource(tmp_path / "in.vcf").contig_lengths == lengths
 
 
 def test_a_bcf_that_htslib_wrote(tmp_path: Path) -> None:
@@ -70,9 +72,8 @@ def test_a_bcf_that_htslib_wrote(tmp_path: Path) -> None:
         header.contigs.add(name, length=length)
     with pysam.VariantFile(str(tmp_path / "in.bcf"), "wb", header=header):
         pass
-    assert header_lengths(tmp_path / "in.bcf") == LENGTHS
-    assert header_lengths("-") == {}
-    assert header_lengths(tmp_path / "nowhere") == {}
+    assert VariantSource(tmp_path / "in.bcf").contig_lengths == LENGTHS
+    assert VariantSource(tmp_path / "nowhere").contig_lengths == {}
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_an_accession_of_another_assembly_is_refused(store: Store) -> None:
         allele = Allele(1, contig, tss, ".", "A", "C", "snv")
         return len(assigner(allele, Counts()))
 
-    assert attributes["assembly"] == "unknown"
+    assert attributes.assembly == "unknown"
     names = ("chr1", "1", "NC_000001.10", "NC_000001.11", "CM000663.2")
     assert [assign(name) for name in names] == [1] * 5
     assigner.assembly = "hg38"  # type: ignore[attr-defined]
@@ -214,7 +215,7 @@ def test_bgzip_fasta_and_gtf_score_as_plain_fasta_and_bed(
     assert other.column("gene_symbol").tolist() == [f"N{g}" for g in store.gene_id]
     for name in ("sequence", "features", "hidden", "aggregated", "expression"):
         np.testing.assert_array_equal(other.array(name)[...], store.array(name)[...], err_msg=name)
-    assert set(other.attributes["genome"]["contigs"]) == {"chr1", "chr2", "chr3"}
+    assert set(other.attributes.genome.contigs) == {"chr1", "chr2", "chr3"}
     found, expected = (
         list(Scorer(s, ScoreOptions(device="cpu")).score(read_variants(path)))
         for s, path in ((other, vcf), (store, world.variants))
@@ -238,6 +239,6 @@ def test_gene_types_and_tss_are_recorded_in_the_store(
         hidden=False,
     )
     store = build(chosen, "cpu")
-    assert store.attributes["gene_table"]["gene_types"] == ["a"]
-    assert store.attributes["gene_table"]["tss"] == "canonical"
+    assert store.attributes.gene_table.gene_types == ("a",)
+    assert store.attributes.gene_table.tss == "canonical"
     assert store.table.gene_id.tolist() == [f"GENE{i:02d}" for i in range(1, 13, 2)]

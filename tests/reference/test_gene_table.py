@@ -13,7 +13,7 @@ import reference
 
 from seal_store.errors import GeneTableError
 from seal_store.reference.gene_table import GeneTable, read_genes
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 CSV = "id,symbol,seqnames,strand,TSS,CAGE_representative_TSS,type\n"
 

@@ -9,9 +9,10 @@ import pytest
 
 from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.synthetic import TINY, TINY_LATENT, write_models
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 HG19_CHR1 = 249_250_621
 
@@ -44,9 +45,9 @@ def test_the_500_real_variants_give_206_rows(shared: Path, chr1: Path, tmp_path:
         ),
         "cpu",
     )
-    assert store.attributes["assembly"] == "hg19"
-    assert store.attributes["genome"]["contigs"] == {"chr1": HG19_CHR1}
-    assert store.attributes["gene_table"]["status"]["contig_not_in_fasta"] > 16_000
+    assert store.attributes.assembly == "hg19"
+    assert store.attributes.genome.contigs == {"chr1": HG19_CHR1}
+    assert store.attributes.gene_table.status["contig_not_in_fasta"] > 16_000
     scorer = Scorer(store, ScoreOptions(device="cpu"))
     rows = list(scorer.score(read_variants(variants)))
     assert sum(map(len, rows)) == 206

@@ -31,13 +31,15 @@ from seal_store.results.group import Results
 from seal_store.run import calibrate as module
 from seal_store.run.calibrate import background_path, calibrate, distribution
 from seal_store.run.scores import write_scores
-from seal_store.scoring.calibration import Calibration, levels, read_calibration, uncalibrated
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.calibration import levels, uncalibrated
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.quantiles import Calibration, read_calibration
+from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.layout import CALIBRATION_LEVELS
 from seal_store.store.store import Store
 from seal_store.synthetic import World, write_head_set
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
 CPU = ScoreOptions(device="cpu")
@@ -111,7 +113,7 @@ def succeeded(result: Result) -> str:
 
 def score(store: Store, vcf: Path, out: Path, **more: Any) -> Results:
     scorer = Scorer(store, ScoreOptions(device="cpu", **more))
-    write_scores(scorer, read_variants(str(vcf)), out, source=str(vcf))
+    write_scores(scorer, read_variants(str(vcf)), out)
     return Results(out)
 
 
@@ -193,18 +195,18 @@ def test_effects_that_are_not_finite_are_refused(effects: Results, tmp_path: Pat
     copy = shutil.copytree(effects.path, tmp_path / "nan.zarr")
     group: Any = zarr.open_group(str(copy), mode="r+", use_consolidated=False)
     group["effect"][5, 2] = np.inf
-    results = Results.__new__(Results)  # its chunk is no longer as long as the manifest says
-    results.path, results.group, results.attributes = copy, group, effects.attributes
+    # its chunk is no longer as long as the manifest says
+    results = Results(copy, (group, effects.attributes))
     with pytest.raises(StoreError, match="not finite"):
         distribution(results)
 
 
 def test_attributes_and_manifest_say_what_was_done(calibrated: Store, background: Path) -> None:
-    facts = calibrated.attributes["calibration"]["grid"]
-    assert (facts["file"], facts["sha256"]) == (background.name, file_sha256(background))
-    assert (facts["rows"], facts["counts"]["alleles"]) == (301, 302)
-    assert facts["counts"]["not_scored"] == {"symbolic": 1}
-    assert facts["heads"] == {h["name"]: h["sha256"] for h in calibrated.attributes["heads"]}
+    facts = calibrated.attributes.calibration["grid"]
+    assert (facts.file, facts.sha256) == (background.name, file_sha256(background))
+    assert (facts.rows, facts.counts["alleles"]) == (301, 302)
+    assert facts.counts["not_scored"] == {"symbolic": 1}
+    assert facts.heads == {h.name: h.sha256 for h in calibrated.attributes.heads}
     listed = json.loads((calibrated.path / manifest.MANIFEST).read_text())["files"]
     on_disk = {
         p.relative_to(calibrated.path).as_posix()
@@ -304,8 +306,7 @@ def test_a_constant_background_has_sd_zero(effects: Results, tmp_path: Path) -> 
     copy = shutil.copytree(effects.path, tmp_path / "same.zarr")
     group: Any = zarr.open_group(str(copy), mode="r+", use_consolidated=False)
     group["effect"][:, 1] = np.float32(0.1)
-    results = Results.__new__(Results)
-    results.path, results.group, results.attributes = copy, group, effects.attributes
+    results = Results(copy, (group, effects.attributes))
     found = distribution(results)
     assert (found["sd"][1], found["mean"][1]) == (0, np.float32(0.1))
     assert (found["sd"][[0, 2]] > 0).all()
@@ -323,9 +324,9 @@ def test_results_and_tables_of_calibrated_scores(
 
     scored = Results(run("c.zarr", "--calibrated"))
     rows, n = scored.rows(), len(calibrated.column("context_name"))
-    facts = calibrated.attributes["calibration"]["grid"]
-    named = scored.attributes["calibration"]
-    assert (named["sha256"], named["rows"]) == (facts["sha256"], facts["rows"])
+    facts = calibrated.attributes.calibration["grid"]
+    named = scored.attributes.calibration
+    assert (named.sha256, named.rows) == (facts.sha256, facts.rows)
     own = list(zip(*reversed(calibrated.contexts()), strict=True))
     made = read_calibration(calibrated, "grid", [(str(s), str(c)) for s, c in own], CPU_DEVICE)
     for name, values in made(torch.from_numpy(rows.effect)).items():
@@ -334,7 +335,7 @@ def test_results_and_tables_of_calibrated_scores(
         assert (array.dtype, array.metadata.dimension_names) == ("float32", ("variant", "context"))
     plain = Results(run("p.zarr"))
     assert "quantile" not in plain.group
-    assert plain.attributes["calibration"] is None
+    assert plain.attributes.calibration is None
     wide = [line.split("\t") for line in run("c.tsv", "--calibrated").read_text().splitlines()]
     narrow = [line.split("\t") for line in run("p.tsv").read_text().splitlines()]
     assert [line[: 8 + n] for line in wide] == narrow
@@ -592,7 +593,7 @@ def run_killed_in_replace(store: Path, background: Path) -> None:
 def test_an_interrupted_background_goes_on_where_it_stopped(
     copied: Path, calibrated: Store, background: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seal_store.scoring.scorer.ALLELES_PER_CHUNK", 64)
+    monkeypatch.setattr("seal_store.scoring.reading.ALLELES_PER_CHUNK", 64)
     monkeypatch.setattr("seal_store.store.layout.VARIANTS_PER_CHUNK", 64)
 
     def stop(unit: str, done: int, total: int | None) -> None:
@@ -604,7 +605,7 @@ def test_an_interrupted_background_goes_on_where_it_stopped(
         calibrate(Store(copied), background, small, progress=stop)
     partial_results = manifest.partial_path(background_path(copied))
     assert partial_results.exists()
-    assert "calibration" not in Store(copied).attributes
+    assert not Store(copied).attributes.calibration
     seen: list[int] = []
 
     def watch(unit: str, done: int, total: int | None) -> None:

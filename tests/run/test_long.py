@@ -25,9 +25,10 @@ CHILD = """
 import json, sys
 from pathlib import Path
 import torch
-from seal_store.scoring.scorer import Scorer, ScoreOptions
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 from seal_store.run.scores import write_scores
 
 torch.set_num_threads(1)
@@ -41,7 +42,7 @@ def progress(what, done, total):
 
 options = ScoreOptions(device="cpu", contexts=tuple(contexts.split(",")))
 scorer = Scorer(Store(Path(store)), options)
-counts = write_scores(scorer, read_variants(vcf), Path(out), source=vcf, progress=progress)
+counts = write_scores(scorer, read_variants(vcf), Path(out), progress=progress)
 print(json.dumps({"memory": seen, **counts.to_dict()}))
 """
 

@@ -20,27 +20,22 @@ from torch import Tensor, nn
 from seal_store.cli._attribution import METHODS as CLI_METHODS
 from seal_store.common.lock import hold
 from seal_store.errors import HeadsError, InputError, OutputError, StoreError
-from seal_store.model.heads import Heads, HeadSet
+from seal_store.model.head_set import HeadSet
+from seal_store.model.heads import Heads
 from seal_store.results.group import Results
 from seal_store.run.attributions import add_attributions, scorer_of
 from seal_store.run.scores import write_scores
 from seal_store.scoring import attribution as attribute_module
 from seal_store.scoring.assign import Counts, Task
-from seal_store.scoring.attribution import (
-    DTYPES,
-    GROUPS,
-    METHODS,
-    AttributionOptions,
-    Attributor,
-    slope,
-    to_half,
-)
+from seal_store.scoring.attribution import Attributor, slope, to_half
+from seal_store.scoring.options import DTYPES, GROUPS, METHODS, AttributionOptions, ScoreOptions
 from seal_store.scoring.saturate import saturation
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.layout import ATTRIBUTION
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.alleles import Allele
+from seal_store.variants.source import Alleles, read_variants
 
 DECAYS, FEATURES = 10, 8
 TARGETS = np.array([0, 2, 4, 6])
@@ -224,11 +219,11 @@ def test_captums_own_defaults_on_raw_inputs_do_not(store: Store, world: World) -
     net = module(sets, 0)
     found = []
     for allele in alleles:
-        (chunk,) = scorer._chunks(iter([allele]), "test")
+        (chunk,) = scorer.reader.chunks(Alleles([allele]))
         with torch.inference_mode():
-            genes = scorer.evaluator.genes(chunk.sequences, chunk.aggregated)
-            batch = scorer.evaluator.read(chunk.tasks, chunk.stretches)
-            change = scorer.evaluator.change(batch, genes).sums[0, 0]
+            genes = scorer.engine.evaluator.genes(chunk.sequences, chunk.aggregated)
+            batch = scorer.engine.evaluator.read(chunk.tasks, chunk.stretches)
+            change = scorer.engine.evaluator.change(batch, genes).sums[0, 0]
         base = genes.sums[0].clone().flatten()[None]
         scores = KernelShap(net).attribute(base + change.clone().flatten(), base)
         found.append(scores.view(change.shape).sum(0).numpy())
@@ -257,14 +252,14 @@ def test_batch_size_changes_nothing_and_draws_are_seeded(
 def scored(store: Store, world: World, tmp_path: Path) -> Path:
     out = tmp_path / "scores.zarr"
     scorer = Scorer(store, ScoreOptions(device="cpu"))
-    write_scores(scorer, read_variants(world.variants), out, source="test")
+    write_scores(scorer, read_variants(world.variants), out)
     return out
 
 
 def with_attribution(store: Store, world: World, out: Path, **more: object) -> Results:
     options = AttributionOptions("deeplift", demo_targets(store), **more)  # type: ignore[arg-type]
     scorer = Scorer(store, ScoreOptions(device="cpu"), attribution=options)
-    write_scores(scorer, read_variants(world.variants), out, source="test")
+    write_scores(scorer, read_variants(world.variants), out)
     return Results(out)
 
 
@@ -298,7 +293,7 @@ def test_attributions_added_later_are_those_of_scoring(
     for name, values in results.attribution().items():
         np.testing.assert_allclose(values, expected[name], atol=1e-8, rtol=1e-3)
     np.testing.assert_array_equal(results.rows().effect, before.effect)
-    assert results.attributes["attribution"]["method"] == "deeplift"
+    assert results.attributes.attribution.method == "deeplift"
     top = replace(options, top_features=2, dtype="float16")
     scorer = scorer_of(results, store, top, device="cpu")
     with pytest.raises(OutputError, match="has attributions already"):
@@ -343,7 +338,7 @@ def test_attribute_equals_score_with_attribution(
     options = ScoreOptions(scheme=scheme, device="cpu", **own)  # type: ignore[arg-type]
     for name, added in (("a", attribution), ("b", None)):
         scorer = Scorer(store, options, gene, added)
-        write_scores(scorer, alleles, tmp_path / f"{name}.zarr", source="test")
+        write_scores(scorer, alleles, tmp_path / f"{name}.zarr")
     expected, later = Results(tmp_path / "a.zarr"), Results(tmp_path / "b.zarr")
     add_attributions(later, scorer_of(later, store, attribution, device="cpu", batch=7))
     found, wanted = of(Results(later.path)), of(expected)
@@ -440,16 +435,18 @@ def test_as_many_samples_are_drawn(
     assert sum(seen) in (drawn, drawn + 1)  # Captum looks at the output's shape once
 
 
-def test_results_that_cannot_be_evaluated_again_are_left_alone(store: Store, scored: Path) -> None:
+def test_results_that_cannot_be_evaluated_again_are_left_alone(
+    store: Store, scored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = Results(scored).rows()
     options = AttributionOptions("saliency", demo_targets(store))
     scorer = scorer_of(Results(scored), store, options, device="cpu")
-    inner = scorer.assign
+    inner = scorer.reader.assign
 
     def losing(allele: Allele, counts: Counts) -> list[Task]:
         return [] if allele.line == 5 else inner(allele, counts)
 
-    scorer.assign = losing
+    monkeypatch.setattr(scorer.reader, "assign", losing)
     with pytest.raises(StoreError, match="effect|rows cannot be evaluated"):
         add_attributions(Results(scored), scorer)
     np.testing.assert_array_equal(Results(scored).rows().effect, before.effect)
@@ -506,11 +503,11 @@ def test_another_store_is_refused(
         ({"method": "magic"}, "not one of saliency"),
         ({"targets": ()}, "no target"),
         ({"samples": 5}, "draws none"),
-        ({"by": ("colour",)}, "--by 'colour'"),
+        ({"by": ("colour",)}, "`by` 'colour'"),
         ({"top_features": 0}, "keeps nothing"),
-        ({"dtype": "float8"}, "--attribution-dtype"),
-        ({"seed": -1}, "--seed -1"),
-        ({"seed": 2**32}, "--seed"),
+        ({"dtype": "float8"}, "`dtype` "),
+        ({"seed": -1}, "`seed` -1"),
+        ({"seed": 2**32}, "`seed` "),
     ],
 )
 def test_options_are_checked(options: dict[str, object], message: str) -> None:
@@ -556,7 +553,7 @@ def test_commands(cli: Callable[..., Result], store: Store, world: World, tmp_pa
     for arguments, message in (
         (("--out", tmp_path / "x.tsv", "--attribute", "lime", "--target", target), "no room for"),
         (("--out", tmp_path / "x.zarr", "--target", target), "--target needs --attribute"),
-        (("--out", tmp_path / "x.zarr", "--seed", 3), "--seed needs --attribute"),
+        (("--out", tmp_path / "x.zarr", "`seed` ", 3), "--seed needs --attribute"),
         (("--out", tmp_path / "x.zarr", "--attribute", "deeplift"), "no target"),
     ):
         done = cli(*base, *arguments)

@@ -18,13 +18,15 @@ from seal_store.model.heads import load_heads
 from seal_store.reference.fasta import Genome
 from seal_store.results.group import Results
 from seal_store.run.scores import write_scores
+from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.saturate import saturation
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.layout import VARIANTS_PER_CHUNK, get
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import Allele, classify, read_variants
+from seal_store.variants.alleles import Allele, classify
+from seal_store.variants.source import read_variants
 
 
 @pytest.fixture(scope="session")
@@ -345,11 +347,11 @@ def test_a_variant_that_touches_no_window_has_no_effect(
 def test_results_are_written_in_large_chunks(store: Store, world: World, tmp_path: Path) -> None:
     out = tmp_path / "r.zarr"
     scorer = Scorer(store, ScoreOptions(device="cpu"))
-    write_scores(scorer, read_variants(world.variants), out, source="test")
+    write_scores(scorer, read_variants(world.variants), out)
     results = Results(out)
     assert get(results.group, "effect").chunks == (VARIANTS_PER_CHUNK, 802)
     assert get(results.group, "pos").chunks == (VARIANTS_PER_CHUNK,)
-    assert results.attributes["counts"]["rows"] == len(results)
+    assert results.attributes.counts.rows == len(results)
 
 
 def test_stored_and_recomputed_hidden_agree(
@@ -377,7 +379,7 @@ def test_saturation_scores_every_snv_against_its_gene(
     assert sum(map(len, rows)) == len(alleles)
     assert set(rows[0].columns["gene_id"]) == {gene}
     assert rows[0].columns["ref_match"].all()
-    assert scorer.evaluator.delta.shared > 0
+    assert scorer.engine.evaluator.delta.shared > 0
     for i in (0, 61, 122):
         expected = oracle("grid", alleles[i], store.table.row(gene))
         assert_effects(rows[0].effect[i], expected)

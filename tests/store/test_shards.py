@@ -17,8 +17,8 @@ from seal_store.store.shards import ShardFiles
 
 def created(folder: Path, shape: tuple[int, ...], dtype: str = "float32") -> zarr.Array:
     group = zarr.open_group(str(folder), mode="a")
-    entry = ArraySpec("values", dtype, ("gene", "window", "unit"), "test")
-    return create_array(group, f"values-{dtype}", shape, entry, (1, 4, 5), (8, 12, 5))
+    entry = ArraySpec(f"values-{dtype}", dtype, ("gene", "window", "unit"), "test")
+    return create_array(group, entry, shape, (1, 4, 5), (8, 12, 5))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])

@@ -286,7 +286,7 @@ def test_a_set_knows_the_cnn_whose_features_it_was_trained_on(
         device="cpu",
     )
     pretrain(trained)
-    both = [store.attributes["cnn"]["sha256"] for store in (one, other)]
+    both = [store.attributes.cnn.sha256 for store in (one, other)]
     summary = tmp_path / "set" / "mine_seal_model_summary.txt"
     assert read_summary(summary)["CNN"] == both[0]
     tuned = replace(trained, base=summary, store=other.path, out=tmp_path / "tuned")

@@ -28,10 +28,10 @@ from seal_store.variants.alleles import (
     Allele,
     Change,
     classify,
-    read_variants,
     trim,
 )
 from seal_store.variants.regions import Region
+from seal_store.variants.source import read_variants
 
 HEADER = (
     b"##fileformat=VCFv4.2\n##contig=<ID=chr1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"

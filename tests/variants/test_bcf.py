@@ -19,8 +19,9 @@ import pysam.bcftools
 import pytest
 
 from seal_store.errors import MissingExtraError, VariantError
-from seal_store.variants.alleles import Allele, read_variants
+from seal_store.variants.alleles import Allele
 from seal_store.variants.regions import Region
+from seal_store.variants.source import read_variants
 
 HEADER = (
     "##fileformat=VCFv4.2\n"
@@ -208,7 +209,7 @@ def test_stopping_early_ends_the_reading_process(long_bcf: Path) -> None:
     alleles = read_variants(long_bcf)
     next(alleles)
     assert len(children()) == 1
-    alleles.close()  # type: ignore[attr-defined]
+    alleles.stream.close()  # type: ignore[attr-defined]
     assert children() == []
 
 
@@ -222,7 +223,7 @@ def test_the_parent_holds_few_records(long_bcf: Path) -> None:
         time.sleep(0.3)
         counts.append(Path(f"/proc/{child}/io").read_text())
     assert counts[0] == counts[1]
-    alleles.close()  # type: ignore[attr-defined]
+    alleles.stream.close()  # type: ignore[attr-defined]
 
 
 def test_without_cyvcf2_the_extra_is_named(bcf: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 
 SOAK, CHILDREN = 10_000, 20

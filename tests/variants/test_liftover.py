@@ -17,12 +17,14 @@ from click.testing import Result
 from seal_store.errors import LiftoverError, VariantError
 from seal_store.reference.fasta import Genome
 from seal_store.results.group import Results
+from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.rows import Rows
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import Allele, classify, read_variants
-from seal_store.variants.liftover import LiftedAllele, Lifter
+from seal_store.variants.alleles import Allele, classify
+from seal_store.variants.liftover import Lifter
+from seal_store.variants.source import Alleles, read_variants
 
 CONTIG = "chr1"
 EXTRA = b"GATTACA"
@@ -182,8 +184,8 @@ def in_source(source: Source, native: Allele) -> Allele:
 
 
 def scored(store: Store, alleles: list[Allele], lifter: Lifter | None = None) -> Rows:
-    scorer = Scorer(store, ScoreOptions(device="cpu"), lifter=lifter)
-    parts = list(scorer.score(alleles))
+    scorer = Scorer(store, ScoreOptions(device="cpu"))
+    parts = list(scorer.score(lifter.lift(Alleles(alleles)) if lifter else alleles))
     assert scorer.counts.rows == len(alleles), scorer.counts
     names = parts[0].columns
     columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in names}
@@ -199,9 +201,9 @@ def test_every_base_goes_where_the_chain_takes_it(source: Source, lifter: Lifter
         if source.place[position] < 0:
             assert lifted.kind == "liftover_unmapped"
             continue
-        assert isinstance(lifted, LiftedAllele)
+        assert lifted.origin is not None
         assert lifted.pos == source.place[position] + 1
-        assert lifted.reverse == (not source.forward[position])
+        assert lifted.origin.note.endswith("_reverse") == (not source.forward[position])
         assert lifted.ref == (ref if source.forward[position] else reverse(ref))
 
 
@@ -297,8 +299,8 @@ def test_what_cannot_be_lifted_says_why(source: Source, lifter: Lifter, store: S
         lifted = lifter(case)
         assert lifted.kind == reason, (case, lifted)
         assert (lifted.pos, lifted.ref, lifted.alt) == (case.pos, case.ref, case.alt)
-    scorer = Scorer(store, ScoreOptions(device="cpu"), lifter=lifter)
-    assert sum(map(len, scorer.score([case for case, _ in cases]))) == 0
+    scorer = Scorer(store, ScoreOptions(device="cpu"))
+    assert sum(map(len, scorer.score(lifter.lift(Alleles([case for case, _ in cases]))))) == 0
     reasons = [reason for _, reason in cases]
     assert dict(scorer.counts.not_scored) == {r: reasons.count(r) for r in set(reasons)}
     symbolic = Allele(3, CONTIG, 5, ".", "A", "<DEL>", "symbolic")
@@ -325,7 +327,6 @@ def test_an_indel_in_a_repeat_with_a_gap_elsewhere_is_not_guessed(
         deleted = allele(run, longer[run - 1 : run + 1], longer[run - 1])
         lifted = lifter(deleted)
         assert lifted.kind == kind
-    assert isinstance(lifted, LiftedAllele)
     assert lifted.swapped
     assert (lifted.pos, lifted.ref, lifted.alt) == (run, deleted.alt, deleted.ref)
 
@@ -429,7 +430,7 @@ def test_score_vcf_with_a_chain(
         assert (facts["rows"], facts["swapped"]) == (2, 1)
         assert facts["not_scored"] == {"liftover_unmapped": 1}
     results = Results(tmp_path / "a.zarr")
-    assert results.attributes["liftover"]["chain"] == source.chain.name
+    assert results.attributes.liftover.chain == source.chain.name
     assert cli("verify", tmp_path / "a.zarr", "-q").exit_code == 0
     columns = results.rows().columns
     assert columns["liftover"].tolist() == ["lifted_reverse", "swapped_reverse"]
@@ -490,11 +491,12 @@ def test_a_bad_chain_leaves_nothing(
 def test_an_hg38_vcf_on_its_own_genome_scores_the_same_after_an_identity_lift(
     store: Store, world: World, source: Source, tmp_path: Path
 ) -> None:
-    lengths = store.attributes["genome"]["contigs"]
+    lengths = store.attributes.genome.contigs
     chains = [([name, n, "+", 0, n, name, n, "+", 0, n], [(n,)]) for name, n in lengths.items()]
     lifter = Lifter(write_chain(tmp_path / "same.chain", *chains), store)
-    one, other = (Scorer(store, ScoreOptions(device="cpu"), lifter=x) for x in (None, lifter))
-    own, lifted = (list(s.score(read_variants(world.variants))) for s in (one, other))
+    one, other = (Scorer(store, ScoreOptions(device="cpu")) for _ in range(2))
+    own = list(one.score(read_variants(world.variants)))
+    lifted = list(other.score(lifter.lift(read_variants(world.variants))))
     assert len(own) == len(lifted) == 1
     np.testing.assert_array_equal(own[0].effect, lifted[0].effect)
     for name, values in own[0].columns.items():

@@ -14,10 +14,12 @@ from click.testing import Result
 from seal_store.errors import VariantError
 from seal_store.reference.fasta import Genome, reverse_complement
 from seal_store.results.strongest import strongest_contexts
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World, random_bases, write_fasta
-from seal_store.variants.notation import StoreBases, left_aligned, parse_variant
+from seal_store.variants.bases import StoreBases
+from seal_store.variants.notation import left_aligned, parse_variant
 
 #           1234567890123456
 SEQUENCE = "GACAGCAGCAGTTTTACG"

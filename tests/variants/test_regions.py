@@ -18,12 +18,13 @@ from hostile import BGZF_END
 from seal_store.errors import InputError, OutputError, VariantError
 from seal_store.results.group import Results
 from seal_store.run.scores import write_scores
-from seal_store.scoring import scorer
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring import reading
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.alleles import index_for, read_variants, reads_all_of
 from seal_store.variants.regions import LAST, Region, Regions, merge, parse_region
+from seal_store.variants.source import VariantSource, read_variants
 
 CONTIGS = ("chr1", "2", "chr3")
 
@@ -118,7 +119,9 @@ def seen(path: Path, regions: list[Region]) -> list[tuple[object, ...]]:
 def test_every_way_of_reading_finds_what_overlaps(folder: Path) -> None:
     rng = Random(int.from_bytes(os.urandom(4), "little"))
     everything = list(read_variants(folder / "in.vcf"))
-    assert [index_for(folder / name) is not None for name in (*INDEXED, "plain.vcf.gz")] == [
+    assert [
+        VariantSource(folder / name).index is not None for name in (*INDEXED, "plain.vcf.gz")
+    ] == [
         True,
         True,
         True,
@@ -199,7 +202,7 @@ def test_what_an_index_spares_is_not_even_passed_over(
 
 
 def copy_index(data: Path, to: Path) -> Path:
-    index = index_for(data)
+    index = VariantSource(data).index
     assert index is not None
     return Path(shutil.copyfile(index, to.with_name(to.name + index.suffix)))
 
@@ -242,10 +245,10 @@ def test_the_index_of_another_file_is_refused(folder: Path, tmp_path: Path) -> N
 def test_an_index_older_than_its_file_is_not_used(folder: Path, tmp_path: Path) -> None:
     path = Path(shutil.copyfile(folder / "tbi.vcf.gz", tmp_path / "in.vcf.gz"))
     index = copy_index(folder / "tbi.vcf.gz", path)
-    assert not reads_all_of(path)
+    assert not VariantSource(path).is_read_whole
     os.utime(index, (1, 1))
-    assert index_for(path) is None
-    assert reads_all_of(path)
+    assert VariantSource(path).index is None
+    assert VariantSource(path).is_read_whole
     region = [Region("2", 500, 200_000)]
     assert seen(path, region) == seen(folder / "in.vcf", region) != []
 
@@ -272,7 +275,7 @@ def test_regions_at_the_command_line(
         assert result.exit_code == 0, result.output
         assert ("no index" in result.stderr) == (name == "all")
         outs[name] = (json.loads(result.stdout), Results(out).rows())
-        assert Results(out).attributes["regions"] == ["2:1-80000", "chr1:100000-110000"]
+        assert Results(out).attributes.regions == ("2:1-80000", "chr1:100000-110000")
     first = outs["text"]
     assert 5 < len(first[1]) < 30
     assert set(first[1].columns["contig"].tolist()) == {"chr1", "chr2"}
@@ -288,7 +291,7 @@ def test_regions_at_the_command_line(
 def test_a_run_of_one_region_is_not_gone_on_with_in_another(
     store: Store, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scorer, "ALLELES_PER_CHUNK", 4)
+    monkeypatch.setattr(reading, "ALLELES_PER_CHUNK", 4)
 
     def scored(region: str, stop_after: int = 0) -> None:
         def progress(what: str, done: int, total: int | None) -> None:
@@ -297,8 +300,7 @@ def test_a_run_of_one_region_is_not_gone_on_with_in_another(
 
         scorer = Scorer(store, ScoreOptions(device="cpu", batch=1, contexts=("early_fetal.OC",)))
         alleles = read_variants(world.variants, [parse_region(region)])
-        where = {"source": str(world.variants), "regions": (region,)}
-        write_scores(scorer, alleles, tmp_path / "o.tsv", **where, resume=True, progress=progress)
+        write_scores(scorer, alleles, tmp_path / "o.tsv", resume=True, progress=progress)
 
     with pytest.raises(KeyboardInterrupt):
         scored("chr1", stop_after=12)

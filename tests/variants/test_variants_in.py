@@ -18,14 +18,15 @@ from click.testing import Result
 from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions
 from seal_store.exporting.cells import cell
-from seal_store.model.beluga import CnnConfig
+from seal_store.model.config import CnnConfig
 from seal_store.reference.fasta import Genome
 from seal_store.results.group import Results
-from seal_store.scoring.scorer import ScoreOptions, Scorer
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.layout import SEQUENCE_LENGTH
 from seal_store.store.store import Store
 from seal_store.synthetic import World, random_bases, random_weights, write_fasta, write_head_set
-from seal_store.variants.alleles import read_variants
+from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
 

@@ -1,0 +1,132 @@
+"""What is to be scored and attributed, and how: checked when it is made. No PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from seal_store.errors import InputError
+from seal_store.model.grid import MAX_DISTANCE
+
+SCHEMES = ("grid", "centered")
+GENE_CHOICES = ("nearest", "all")
+MISMATCH_POLICIES = ("flag", "skip", "error")
+
+METHODS = (
+    "saliency",
+    "integratedGradients",
+    "deeplift",
+    "kernelShap",
+    "gradientShap",
+    "lime",
+)
+CLOSED = ("saliency", "integratedGradients", "deeplift")
+COMPLETE = ("integratedGradients", "deeplift", "kernelShap", "gradientShap")
+"""Methods whose scores add up to the effect: the first two exactly, the others as they sample."""
+
+GROUPS = {
+    "assay": "feature_assay_type",
+    "factor": "feature_factor",
+    "cell_type": "feature_cell_type",
+}
+"""Summaries (``by``) and the store's array that says which group a feature is in."""
+
+DTYPES = ("float32", "float16")
+GRADIENT_SAMPLES = 50
+
+
+def _one_of(choices: Collection[str], **given: str) -> None:
+    for name, value in given.items():
+        if value not in choices:
+            raise InputError(f"`{name}` {value!r}: not one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How to score; see ``seal-store score vcf --help``.
+
+    ``heads`` and ``contexts`` are names (a context also as ``set:name``); empty means all.
+    ``batch`` is the number of variants evaluated at once: it changes speed and memory only.
+    ``calibrated`` adds ``quantile`` and ``z`` of every effect, from the store's calibration.
+    """
+
+    scheme: str = "grid"
+    genes: str = "nearest"
+    max_distance: int = MAX_DISTANCE
+    ref_mismatch: str = "flag"
+    heads: Sequence[str] = ()
+    contexts: Sequence[str] = ()
+    device: str = "auto"
+    tf32: bool = False
+    batch: int = 128
+    calibrated: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("heads", "contexts"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+        _one_of(SCHEMES, scheme=self.scheme)
+        _one_of(GENE_CHOICES, genes=self.genes)
+        _one_of(MISMATCH_POLICIES, ref_mismatch=self.ref_mismatch)
+        if not 0 <= self.max_distance <= MAX_DISTANCE:
+            raise InputError(
+                f"`max_distance` {self.max_distance}: not between 0 and {MAX_DISTANCE}",
+                "the model sees 20 kb to either side of a TSS",
+            )
+        if self.batch < 1:
+            raise InputError(f"`batch` {self.batch}: not positive")
+
+
+DEFAULTS = ScoreOptions()
+
+
+@dataclass(frozen=True)
+class AttributionOptions:
+    """What to attribute, and how much of it to keep; see ``seal-store attribute --help``.
+
+    ``targets`` are contexts, each ``name`` or ``set:name``, or the one word ``all``. ``samples``
+    is for the sampled methods; None chooses by the number of features. ``top_features`` keeps
+    that many of the strongest features per row and target (0: none, only ``by``), None all.
+    """
+
+    method: str
+    targets: tuple[str, ...]
+    samples: int | None = None
+    seed: int = 0
+    top_features: int | None = None
+    by: tuple[str, ...] = ()
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by", tuple(dict.fromkeys(self.by)))
+        _one_of(METHODS, method=self.method)
+        for by in self.by:
+            _one_of(GROUPS, by=by)
+        _one_of(DTYPES, dtype=self.dtype)
+        if not self.targets:
+            raise InputError("no target to attribute", "name contexts with `targets`, or 'all'")
+        if self.samples is not None and (self.samples < 2 or self.method in CLOSED):
+            closed = self.method in CLOSED
+            raise InputError(
+                f"`samples` {self.samples}: "
+                + (f"{self.method} is exact and draws none" if closed else "at least 2 are needed"),
+                "leave it out",
+            )
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"`seed` {self.seed}: not between 0 and {2**32 - 1}")
+        if self.top_features is not None and self.top_features < 0:
+            raise InputError(f"`top_features` {self.top_features}: negative")
+        if self.top_features == 0 and not self.by:
+            raise InputError(
+                "`top_features=0` keeps nothing", "say with `by` what to add up instead"
+            )
+
+    def sample_count(self, features: int) -> int:
+        """Samples drawn: ``samples``, else ``2 * features + 2048`` (the rule of the shap package).
+
+        A regression on fewer samples than features has no single solution. GradientShap fits
+        nothing and draws :data:`GRADIENT_SAMPLES`.
+        """
+        if self.samples is not None:
+            return self.samples
+        return GRADIENT_SAMPLES if self.method == "gradientShap" else 2 * features + 2048

@@ -1,0 +1,125 @@
+"""Alleles -> chunks: assigned to genes, compared with the genome, cut to what is evaluated.
+
+All that happens before the CNN, and without PyTorch. Chunks are bounded, so memory does not grow
+with the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from seal_store.scoring.assign import Counts, Task, mismatch_error, reference_matches
+from seal_store.scoring.haplotype import Stretch, centered_stretch, grid_stretch
+from seal_store.scoring.options import ScoreOptions
+from seal_store.store.shards import ShardFiles
+from seal_store.store.store import Store
+from seal_store.variants.alleles import Allele
+from seal_store.variants.source import Alleles
+
+ALLELES_PER_CHUNK = 1_024
+
+Assign: TypeAlias = Callable[[Allele, Counts], list[Task]]
+"""An allele's tasks; none if it was counted under a reason."""
+
+
+@dataclass
+class Chunk:
+    """Alleles read and assigned, with what their evaluation needs on the CPU.
+
+    ``matches`` and ``stretches`` have an entry for each of ``tasks``; ``sequences`` holds the
+    bases of their genes by position in the store, ``aggregated`` float32 ``(gene, decay,
+    feature)`` their decay sums in the same order.
+    """
+
+    counts: Counts
+    tasks: list[Task]
+    matches: list[bool]
+    stretches: list[Stretch]
+    sequences: dict[int, bytes]
+    aggregated: np.ndarray
+
+
+class Reader:
+    """Reads what ``options`` need of alleles from a store; ``assign`` finds their genes."""
+
+    def __init__(self, store: Store, options: ScoreOptions, assign: Assign) -> None:
+        self.store, self.options, self.assign = store, options, assign
+        self.sequences = ShardFiles(store.array("sequence"))
+        self.aggregated = ShardFiles(store.array("aggregated"))
+
+    def reason(self, allele: Allele) -> str:
+        """Why ``allele`` has no row: one of ``assign.REASONS``; empty if it has.
+
+        Nothing is counted.
+        """
+        counts = Counts()
+        tasks = self.assign(allele, counts)
+        if tasks:
+            self._read([tasks], counts, "input")
+        return next(iter(counts.not_scored), "")
+
+    def chunks(self, alleles: Alleles, rows: int | None = None) -> Iterator[Chunk]:
+        """Chunks bounded in alleles and, if ``rows`` are given, in rows."""
+        most = max(ALLELES_PER_CHUNK, 4 * self.options.batch)
+        assigned: list[list[Task]] = []
+        waiting, counts = 0, Counts()
+        for allele in alleles:
+            found = self.assign(allele, counts)
+            counts.alleles += 1
+            assigned.append(found)
+            waiting += len(found)
+            if len(assigned) >= most or (rows is not None and waiting >= rows):
+                yield self._read(assigned, counts, alleles.name)
+                assigned, waiting, counts = [], 0, Counts()
+        if assigned:
+            yield self._read(assigned, counts, alleles.name)
+
+    def _read(self, assigned: Sequence[list[Task]], counts: Counts, where: str) -> Chunk:
+        genes = sorted({task.gene for tasks in assigned for task in tasks})
+        sequences = self._sequences(genes)
+        tasks: list[Task] = []
+        matches: list[bool] = []
+        stretches: list[Stretch] = []
+        for group in assigned:
+            kept, reason = 0, ""
+            for task in group:
+                sequence = sequences[task.gene]
+                match = reference_matches(task, sequence)
+                stretch = self._stretch(task, sequence) if match is not None else None
+                if match is False and self.options.ref_mismatch == "error":
+                    raise mismatch_error(task, where)
+                if match is False and self.options.ref_mismatch == "skip":
+                    reason = "ref_mismatch"
+                elif match is None or stretch is None:
+                    reason = "too_long"
+                    counts.genes_too_long += 1
+                else:
+                    tasks.append(task)
+                    matches.append(match)
+                    stretches.append(stretch)
+                    kept += 1
+            if kept:
+                counts.alleles_scored += 1
+            elif group:
+                counts.reject(group[0].allele, reason)
+        counts.ref_mismatches += matches.count(False)
+        counts.swapped += sum(task.allele.swapped for task in tasks)
+        sums = np.empty(0, np.float32)
+        if genes:
+            sums = self.aggregated.read([(gene, 0, 0) for gene in genes])[:, 0]
+        return Chunk(counts, tasks, matches, stretches, sequences, sums)
+
+    def _stretch(self, task: Task, sequence: bytes) -> Stretch | None:
+        if self.options.scheme == "grid":
+            return grid_stretch(task, sequence, self.store.grid)
+        return centered_stretch(task, sequence)
+
+    def _sequences(self, genes: list[int]) -> dict[int, bytes]:
+        if not genes:
+            return {}
+        block = self.sequences.read([(gene, 0) for gene in genes])[:, 0]
+        return {gene: row.tobytes() for gene, row in zip(genes, block, strict=True)}
