@@ -147,9 +147,8 @@ def build(
     from seal_store.building import build as library
     from seal_store.building.plan import BuildOptions
     from seal_store.building.plan import plan as plan_store
-    from seal_store.common.lock import named
+    from seal_store.common.output import Output
     from seal_store.reference.assembly import header_lengths
-    from seal_store.store.manifest import followed, partial_path
 
     _check(plan=plan, shard=shard, finalize=finalize, add_hidden=add_hidden, repair=repair)
     if from_profiles is not None:
@@ -169,7 +168,7 @@ def build(
     with Meter(quiet=quiet) as progress:
         if shard:
             library.run_shards(
-                partial_path(followed(named(out))),
+                Output(out).partial,
                 shard,
                 device,
                 tf32=tf32,

@@ -5,11 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from seal_store.errors import OutputError
+from seal_store.errors import InputError, OutputError
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""``s3://...``, or ``s3:/...`` as a :class:`pathlib.Path` makes of it."""
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """``path`` as a :class:`pathlib.Path`. Raises :class:`InputError` for an address."""
+    if _ADDRESS.match(os.fspath(path)):
+        raise InputError(
+            f"{os.fspath(path)}: is an address; buckets and web servers are not read or written",
+            "give the path of a local file or folder",
+        )
+    return Path(path)
 
 
 def file_sha256(path: str | Path) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import zarr
 
 from seal_store.common.files import file_sha256, sync
+from seal_store.common.output import Output
 from seal_store.errors import FormatError, OutputError
 from seal_store.results import journal
 from seal_store.scoring.attribution import CLOSED
@@ -240,17 +241,15 @@ def write_labels(group: zarr.Group, scorer: Scorer) -> None:
 
 
 class ZarrWriter:
-    """Writes a results group; ``state`` is that of an earlier writer of the same ``out``."""
+    """Writes a results group; ``out`` is claimed, or ``state`` that of an earlier writer of it."""
 
     def __init__(
         self,
-        out: Path,
+        out: Output,
         scorer: Scorer,
-        *,
-        overwrite: bool = False,
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.out, self.partial = out, manifest.partial_path(out)
+        self.out, self.partial = out, out.partial
         specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
         specs += LIFTED if scorer.lifter else ()
         specs += CALIBRATED if scorer.calibration is not None else ()
@@ -259,9 +258,6 @@ class ZarrWriter:
             specs += scorer.attributor.specs()
             sizes |= scorer.attributor.sizes()
         if state is None:
-            manifest.claim(
-                out, overwrite=overwrite, kind=ATTRIBUTE, resume_hint=manifest.RESUME_HINT
-            )
             self.group = zarr.create_group(str(self.partial), zarr_format=3)
             for name in ("context_name", "context_set"):
                 values = np.array(getattr(scorer, name))
@@ -290,7 +286,7 @@ class ZarrWriter:
         self._rows.flush()
         self.group.attrs[ATTRIBUTE] = attributes
         consolidate(self.partial)
-        manifest.publish(self.partial, self.out, self._rows.files)
+        manifest.publish(self.out, self._rows.files)
 
     def close(self) -> None:
         """Nothing is open."""

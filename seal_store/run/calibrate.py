@@ -14,11 +14,11 @@ import numpy as np
 import zarr
 
 from seal_store.common.files import file_sha256
-from seal_store.common.lock import hold
+from seal_store.common.output import Output, remove
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, InputError, OutputError, StoreError, VariantError
 from seal_store.results.group import Results
-from seal_store.run.scores import is_finished, write_scores
+from seal_store.run.scores import is_finished, scores_at, write_scores
 from seal_store.scoring.calibration import GROUP, levels
 from seal_store.scoring.scorer import ScoreOptions, Scorer
 from seal_store.store import manifest
@@ -62,12 +62,12 @@ def calibrate(
         raise HeadsError(f"{store.path} has no heads", "add some with `seal-store heads add`")
     if not background.is_file():
         raise VariantError(f"variant file not found: {background}", "check the path")
-    path = manifest.followed(store.path)
-    with hold(path):
+    with Output(store.path, kind=ATTRIBUTE) as out:
+        path = out.path
         present = store.attributes.get(GROUP, {}).get(options.scheme)
         sha256 = file_sha256(background)
         if present is not None and resume and _is_done(store, path, present, sha256, options):
-            manifest.remove(background_path(path))
+            remove(background_path(path))
             return dict(present)
         if present is not None and not overwrite:
             raise OutputError(
@@ -75,7 +75,7 @@ def calibrate(
                 f"{present['file']})",
                 "add --overwrite to replace it",
             )
-        _clear(path, store)
+        _clear(out, store)
         results = _score(
             store, path, background, sha256, options, overwrite, resume, command, progress
         )
@@ -90,15 +90,15 @@ def calibrate(
             "command": command,
         }
         if not facts["rows"]:
-            manifest.remove(results.path)
+            remove(results.path)
             reasons = facts["counts"]["not_scored"].items()
             why = ", ".join(f"{count} {reason}" for reason, count in reasons)
             raise InputError(
                 f"{background}: no variant of it could be scored ({why or 'it has none'})",
                 "a background needs variants near the genes of the store",
             )
-        _publish(path, options.scheme, facts, results, progress)
-        manifest.remove(results.path)
+        _publish(out, options.scheme, facts, results, progress)
+        remove(results.path)
     return facts
 
 
@@ -164,12 +164,12 @@ def _is_done(
     heads = {entry["name"]: entry["sha256"] for entry in store.attributes["heads"]}
     asked = {"sha256": sha256, "heads": heads}
     asked |= {key: getattr(options, key) for key in ("genes", "max_distance", "tf32")}
-    out = background_path(path)
+    out = scores_at(background_path(path))
     if any(present[key] != value for key, value in asked.items()):
         return False
-    if not is_finished(out):
-        return not manifest.partial_path(out).exists()
-    return bool(Results(out).attributes["store"]["sha256"] != store.sha256)
+    if not is_finished(out.path):
+        return not out.partial.exists()
+    return bool(Results(out.path).attributes["store"]["sha256"] != store.sha256)
 
 
 def _score(
@@ -197,9 +197,10 @@ def _score(
             f"{made['scheme']}",
             "repeat that command, or start again with --overwrite alone",
         )
-    if not (overwrite or resume) and (out.exists() or manifest.partial_path(out).exists()):
+    if not (overwrite or resume) and (out.exists() or scores_at(out).partial.exists()):
         raise OutputError(
-            f"{out} is there: an earlier calibration did not finish", manifest.RESUME_HINT
+            f"{out} is there: an earlier calibration did not finish",
+            "add --resume to go on with it, or --overwrite to start again",
         )
     write_scores(
         Scorer(store, options),
@@ -214,12 +215,12 @@ def _score(
     return Results(out)
 
 
-def _clear(path: Path, store: Store) -> None:
+def _clear(out: Output, store: Store) -> None:
     """Remove what a killed run left of a copy of ``store``; anything else is not ours to remove.
 
     Raises :class:`OutputError` for that.
     """
-    partial = manifest.partial_path(path)
+    partial = out.partial
     if not partial.exists():
         return
     begun = {file.name for file in partial.iterdir()} <= {f"{manifest.GROUP}.tmp"}
@@ -230,9 +231,9 @@ def _clear(path: Path, store: Store) -> None:
         if not ours:
             raise OutputError(
                 f"{partial} holds another store that is not finished",
-                f"finish it with `seal-store build ... --resume --out {path}`, or remove it",
+                f"finish it with `seal-store build ... --resume --out {out.path}`, or remove it",
             )
-    manifest.remove(partial)
+    remove(partial)
 
 
 def _without(partial: Path) -> dict[str, Any] | None:
@@ -246,23 +247,18 @@ def _without(partial: Path) -> dict[str, Any] | None:
 
 
 def _publish(
-    path: Path, scheme: str, facts: dict[str, Any], results: Results, progress: Progress
+    out: Output, scheme: str, facts: dict[str, Any], results: Results, progress: Progress
 ) -> None:
     arrays = distribution(results, progress=progress)
-    partial = manifest.partial_path(path)
-    try:
-        known = manifest.link(path, partial, {f"{GROUP}/{scheme}"})
-        group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
-        target = group.require_group(GROUP).create_group(scheme)
-        sizes = {"level": len(arrays["quantile"]), "context": len(arrays["mean"])}
-        for entry in CALIBRATION:
-            create(target, entry, sizes)[...] = arrays[entry.name]
-        attributes: Any = group.attrs[ATTRIBUTE]
-        made = {**attributes.get(GROUP, {}), scheme: facts}
-        group.attrs[ATTRIBUTE] = {**attributes, GROUP: made}
-        consolidate(partial)
-        manifest.publish(partial, path, known)
-    except BaseException:
-        if path.exists():  # else stopped between two renames: the new store is the only one
-            manifest.remove(partial)
-        raise
+    out.claim(overwrite=True)
+    known = manifest.link(out.path, out.partial, {f"{GROUP}/{scheme}"})
+    group = zarr.open_group(str(out.partial), mode="r+", use_consolidated=False)
+    target = group.require_group(GROUP).create_group(scheme)
+    sizes = {"level": len(arrays["quantile"]), "context": len(arrays["mean"])}
+    for entry in CALIBRATION:
+        create(target, entry, sizes)[...] = arrays[entry.name]
+    attributes: Any = group.attrs[ATTRIBUTE]
+    made = {**attributes.get(GROUP, {}), scheme: facts}
+    group.attrs[ATTRIBUTE] = {**attributes, GROUP: made}
+    consolidate(out.partial)
+    manifest.publish(out, known)

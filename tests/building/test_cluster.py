@@ -18,16 +18,17 @@ from interrupted import SERVER, files
 
 from seal_store.building import build as building
 from seal_store.building.build import add_heads, add_hidden, build, finalize, run_shards
-from seal_store.building.plan import BuildOptions, plan, write_plan
+from seal_store.building.plan import BuildOptions, plan
 from seal_store.check.repair import repair
 from seal_store.check.verify import verify
 from seal_store.common import lock
 from seal_store.common.lock import hold, lock_path
+from seal_store.common.output import JOURNAL, Output
 from seal_store.errors import HeadsError, OutputError, StoreError, UnfinishedError
 from seal_store.run.calibrate import calibrate
 from seal_store.scoring.scorer import ScoreOptions
 from seal_store.store import manifest, shard_journal
-from seal_store.store.store import Store
+from seal_store.store.store import ATTRIBUTE, Store
 from seal_store.synthetic import DECAYS, TINY, World, write_head_set
 
 
@@ -106,7 +107,7 @@ def test_a_plan_is_not_replaced_under_a_shard(two: BuildOptions) -> None:
         if done == 1:
             with pytest.raises(OutputError, match="is being written by process"):
                 plan(other)
-            write_plan(other)
+            plan(other, out=Output(two.out, checkpoint=JOURNAL, kind=ATTRIBUTE))
 
     with pytest.raises(OutputError, match="was planned anew meanwhile"):
         run_shards(folder, [0], "cpu", progress=anew)
