@@ -78,7 +78,10 @@ def _check(**steps: object) -> None:
     help="Take Seal's <gene>.npy profiles from this folder instead of running the CNN.",
 )
 @click.option(
-    "--gene", multiple=True, help="Compute only this gene, or those of a file of ids. Repeatable."
+    "--gene",
+    type=_options.NAME_OR_FILE,
+    multiple=True,
+    help="Compute only this gene, or those of a file of ids. Repeatable.",
 )
 @click.option(
     "--near-vcf", type=_options.PATH, help="Compute only genes with a variant within 20 kb."

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from seal_store.common.files import difference, file_sha256
+from seal_store.common.files import difference, file_sha256, local_path
 from seal_store.common.output import JOURNAL, Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import (
@@ -109,6 +109,9 @@ def plan(
     for an input that is wrong and :class:`OutputError` if the output exists, is being written, or
     the plan differs.
     """
+    inputs = (options.genome, options.genes, options.cnn, *options.heads, options.from_profiles)
+    for path in filter(None, inputs):
+        local_path(path)
     genes = read_genes(options.genes, tss=options.tss, gene_types=options.gene_type)
     heads = [head_set for path in options.heads for head_set in load_heads(path)]
     if options.keep_bits is not None and not 1 <= options.keep_bits <= 23:

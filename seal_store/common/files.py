@@ -18,9 +18,11 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 def local_path(path: str | os.PathLike[str]) -> Path:
     """``path`` as a :class:`pathlib.Path`. Raises :class:`InputError` for an address."""
-    if _ADDRESS.match(os.fspath(path)):
+    text = os.fspath(path)
+    if _ADDRESS.match(text):
+        shown = text if "://" in text else text.replace(":/", "://", 1)
         raise InputError(
-            f"{os.fspath(path)}: is an address; buckets and web servers are not read or written",
+            f"{shown}: is an address; buckets and web servers are not read or written",
             "give the path of a local file or folder",
         )
     return Path(path)

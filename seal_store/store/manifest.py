@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seal_store.common.files import file_sha256, json_text, sync, write_json
+from seal_store.common.files import file_sha256, json_text, local_path, sync, write_json
 from seal_store.common.output import GROUP as GROUP
 from seal_store.common.output import JOURNAL as JOURNAL
 from seal_store.common.output import METADATA_BYTES as METADATA_BYTES
@@ -93,9 +93,10 @@ def load(path: Path, what: str, command: str) -> dict[str, Entry]:
     """Entries of the manifest of a published folder, whole and of files below it only.
 
     Raises :class:`UnfinishedError` if the folder was never published, :class:`FormatError` if it
-    is not a seal-store folder or its manifest is damaged.
+    is not a seal-store folder or its manifest is damaged, :class:`InputError` for an address.
     """
     if not path.exists():
+        local_path(path)
         partial = partial_path(path)
         if partial.exists():
             raise UnfinishedError(f"{path}: unfinished {what} (see {partial.name})", command)
