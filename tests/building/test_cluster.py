@@ -298,3 +298,9 @@ def test_a_store_behind_a_link_is_built_again_where_it_is(
     build(replace(options, out=link, overwrite=True, first_offset=-20_000), "cpu")
     assert link.is_symlink()
     assert Store(store.path).grid.first_offset == -20_000
+
+
+def test_a_plan_that_fails_leaves_nothing(two: BuildOptions) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        plan(two, progress=interrupted)
+    assert not list(two.out.parent.glob(f"{two.out.name}*"))
