@@ -46,9 +46,19 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON aside, sync it and rename it into place."""
+    """Write JSON as :func:`write_text` does."""
+    write_text(path, json_text(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file aside, sync it and rename it into place."""
     aside = path.with_name(path.name + ".tmp")
-    aside.write_text(json_text(value), encoding="utf-8")
+    aside.write_text(text, encoding="utf-8", newline="\n")
+    replace_synced(aside, path)
+
+
+def replace_synced(aside: Path, path: Path) -> None:
+    """Rename a finished file to ``path`` once its bytes are on the disk."""
     sync(aside)
     os.replace(aside, path)
     sync(path.parent)

@@ -90,7 +90,8 @@ class Output:
             raise OutputError(
                 f"{existing[0]} exists already", "choose another --out or add --overwrite"
             )
-        foreign = self.path.is_dir() and any(self.path.iterdir()) and not self._is_kind()
+        full = self.path.is_dir() and any(self.path.iterdir())
+        foreign = full and self.kind not in attribute_names(self.path)
         if foreign or (self.partial.is_dir() and not self._is_ours()):
             raise OutputError(
                 f"{self.path if foreign else self.partial} is a folder with other content",
@@ -124,9 +125,6 @@ class Output:
     def keep(self) -> None:
         """Say that ``partial`` is whole: whatever happens now, it stays until it is renamed."""
         self._discard = False
-
-    def _is_kind(self) -> bool:
-        return self.kind in attribute_names(self.path)
 
     def _is_ours(self) -> bool:
         """Whether a folder has nothing but what a run of ours left in it, killed however early."""

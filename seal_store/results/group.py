@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 import zarr
 
-from seal_store.common.files import file_sha256, sync
+from seal_store.common.files import file_sha256, replace_synced, sync
 from seal_store.common.output import Output
 from seal_store.errors import FormatError, OutputError
 from seal_store.results import journal
@@ -200,8 +200,7 @@ class Appender:
         aside = tail.with_suffix(".tmp")
         with aside.open("wb") as handle:
             np.savez(handle, allow_pickle=False, **plain)
-        sync(aside)
-        aside.replace(tail)
+        replace_synced(aside, tail)
         name = tail.relative_to(self.folder).as_posix()
         files = {**self.files, name: manifest.entry(tail)}
         return {"lengths": lengths, "tail": name, "files": files}

@@ -1,16 +1,15 @@
-"""Files of training: tensors and text written aside, synced and renamed; tables."""
+"""Files of training: tensors written aside, synced and renamed; tables."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seal_store.common.files import sync
+from seal_store.common.files import replace_synced
 from seal_store.errors import OutputError
 
 
@@ -25,20 +24,6 @@ def save_tensors(value: dict[str, Any], path: Path) -> None:
             "is the disk full?",
         ) from error
     replace_synced(aside, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file aside, synced and renamed."""
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(text, encoding="utf-8", newline="\n")
-    replace_synced(aside, path)
-
-
-def replace_synced(aside: Path, path: Path) -> None:
-    """Rename a finished file to ``path`` once its bytes are on the disk."""
-    sync(aside)
-    os.replace(aside, path)
-    sync(path.parent)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

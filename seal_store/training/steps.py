@@ -21,7 +21,7 @@ from torch import Tensor
 
 from seal_store.common.device import resolve_device
 from seal_store.common.extras import require
-from seal_store.common.files import file_sha256
+from seal_store.common.files import file_sha256, write_text
 from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, OutputError, TrainingError
@@ -51,7 +51,7 @@ from seal_store.training.fit import (
 )
 from seal_store.training.inputs import Features, Source, open_source
 from seal_store.training.metrics import median, mse, spearman
-from seal_store.training.outputs import save_tensors, write_table, write_text
+from seal_store.training.outputs import save_tensors, write_table
 from seal_store.training.plots import loss_curves
 from seal_store.training.summary import (
     LATENT,
