@@ -31,6 +31,7 @@ def attributing(command: Callable[..., None]) -> Callable[..., None]:
             ),
             click.option(
                 "--target",
+                type=_options.NAME_OR_FILE,
                 multiple=True,
                 shell_complete=_complete.contexts,
                 help="Context to attribute: a name (in every head set that has it), set:name, a "

@@ -10,12 +10,44 @@ import click
 from click.core import ParameterSource
 
 from seal_store.cli import _complete
+from seal_store.common.files import local_path
 from seal_store.errors import InputError
 
 if TYPE_CHECKING:
     from seal_store.results.view import Selection
 
-PATH = click.Path(path_type=Path)
+
+class LocalPath(click.Path):
+    """A path on this machine: an address, as ``s3://...``, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. Raises :class:`InputError` for an address."""
+        _refuse_address(value, param)
+        return super().convert(value, param, ctx)
+
+
+class NameOrFile(click.types.StringParamType):
+    """A name or a file of names, or a path behind ``NAME=``: an address is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The text as it is. Raises :class:`InputError` for an address."""
+        for text in (value, value.partition("=")[2]):
+            _refuse_address(text, param)
+        return super().convert(value, param, ctx)
+
+
+def _refuse_address(value: Any, param: click.Parameter | None) -> None:
+    try:
+        local_path(value)
+    except InputError as error:
+        assert param is not None
+        own = param.opts[0] if isinstance(param, click.Option) else param.human_readable_name
+        raise InputError(f"{own} {error}", error.hint) from None
+
+
+PATH = LocalPath(path_type=Path)
+FILE_OR_STDIN = LocalPath(allow_dash=True)
+NAME_OR_FILE = NameOrFile()
 
 device = click.option(
     "--device",
@@ -42,6 +74,7 @@ batch = click.option(
 )
 contexts = click.option(
     "--contexts",
+    type=NAME_OR_FILE,
     multiple=True,
     shell_complete=_complete.contexts,
     help="Only these contexts: a name, set:name, or a file with one a line. Repeatable.",

@@ -78,7 +78,10 @@ def _check(**steps: object) -> None:
     help="Take Seal's <gene>.npy profiles from this folder instead of running the CNN.",
 )
 @click.option(
-    "--gene", multiple=True, help="Compute only this gene, or those of a file of ids. Repeatable."
+    "--gene",
+    type=_options.NAME_OR_FILE,
+    multiple=True,
+    help="Compute only this gene, or those of a file of ids. Repeatable.",
 )
 @click.option(
     "--near-vcf", type=_options.PATH, help="Compute only genes with a variant within 20 kb."
@@ -148,8 +151,7 @@ def build(
     from seal_store.building.inputs import gather
     from seal_store.building.plan import plan as plan_store
     from seal_store.building.seal_folder import locate
-    from seal_store.common.lock import named
-    from seal_store.store.manifest import followed, partial_path
+    from seal_store.common.output import Output
 
     _check(plan=plan, shard=shard, finalize=finalize, add_hidden=add_hidden, repair=repair)
     if from_profiles is not None:
@@ -161,7 +163,7 @@ def build(
                 _tell(located)
                 from_profiles = located.from_profiles
             library.run_shards(
-                partial_path(followed(named(out))),
+                Output(out).partial,
                 shard,
                 device,
                 tf32=tf32,

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--gene",
+    type=_options.NAME_OR_FILE,
     multiple=True,
     help="Tracks: only this gene, exactly one for effects; with --feature, or those of a file of "
     "ids, repeatable.",

@@ -14,7 +14,10 @@ from seal_store.cli import _options
 @click.argument("store", type=_options.PATH)
 @click.option("--out", type=_options.PATH, required=True, help="OUT.tsv.")
 @click.option(
-    "--gene", multiple=True, help="Only this gene, or those of a file of ids. Repeatable."
+    "--gene",
+    type=_options.NAME_OR_FILE,
+    multiple=True,
+    help="Only this gene, or those of a file of ids. Repeatable.",
 )
 @_options.contexts
 @_options.precision

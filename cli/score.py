@@ -114,7 +114,7 @@ def score() -> None:
 
 
 @score.command()
-@click.argument("vcf", type=click.Path(allow_dash=True))
+@click.argument("vcf", type=_options.FILE_OR_STDIN)
 @scoring
 @matching
 @click.option(

@@ -156,6 +156,7 @@ def finetune(quiet: bool, as_json: bool, **given: Any) -> None:
 @click.option(
     "--model",
     "models",
+    type=_options.NAME_OR_FILE,
     multiple=True,
     metavar="[NAME=]PATH",
     help="Summary file of a head set, or its folder. Repeatable.",
@@ -173,6 +174,7 @@ def finetune(quiet: bool, as_json: bool, **given: Any) -> None:
 )
 @click.option(
     "--predictions",
+    type=_options.NAME_OR_FILE,
     multiple=True,
     metavar="NAME=TSV",
     help="Another model's predictions, gene_id and contexts as --expression. Repeatable.",

@@ -25,11 +25,13 @@ from seal_store.building.plan import (
     Planned,
     check_heads,
     describe_heads,
+    plan,
+    store_at,
     write_head_set,
-    write_plan,
 )
 from seal_store.common.device import inference, resolve_device
 from seal_store.common.lock import hold
+from seal_store.common.output import Output, unpartial_path
 from seal_store.common.prefetch import ahead
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError, ProfileError, StoreError, UnfinishedError
@@ -63,32 +65,20 @@ def build(
     one are kept. ``planned`` is called with the plan before the work starts.
     """
     resolve_device(device)
-    options = replace(options, out=manifest.followed(options.out))
-    with hold(options.out):
-        return _build(options, device, tf32=tf32, progress=progress, planned=planned)
-
-
-def _build(
-    options: BuildOptions,
-    device: str,
-    *,
-    tf32: bool,
-    progress: Progress,
-    planned: Callable[[Planned], None],
-) -> Store:
-    work = write_plan(options, progress)
-    if options.resume and options.out.exists() and not work.path.exists():
-        return Store(options.out)
-    planned(work)
-    _run_shards(
-        work.path,
-        shard_journal.missing(work.path, work.shards),
-        device,
-        tf32=tf32,
-        profiles=options.from_profiles,
-        progress=progress,
-    )
-    return _finalize(options.out, overwrite=options.overwrite, progress=progress)
+    with store_at(options.out) as out:
+        work = plan(options, progress, out=out)
+        if options.resume and out.path.exists() and not out.partial.exists():
+            return Store(out.path)
+        planned(work)
+        compute_shards(
+            work.path,
+            shard_journal.missing(work.path, work.shards),
+            device,
+            tf32=tf32,
+            profiles=options.from_profiles,
+            progress=progress,
+        )
+        return finalize(out, overwrite=options.overwrite, progress=progress)
 
 
 def run_shards(
@@ -106,16 +96,16 @@ def run_shards(
     computes the same, or builds the whole store.
     """
     with ExitStack() as stack:
-        stack.enter_context(hold(manifest.unpartial_path(partial), shared=True))
+        stack.enter_context(hold(unpartial_path(partial), shared=True))
         _open_planned(partial)
         if shard_journal.earlier(partial) is not None:
             raise OutputError(f"{partial}: its shards are done", "complete it with --finalize")
         for shard in sorted(set(shards)):
             stack.enter_context(hold(shard_journal.entry_path(partial, shard)))
-        _run_shards(partial, shards, device, tf32=tf32, profiles=profiles, progress=progress)
+        compute_shards(partial, shards, device, tf32=tf32, profiles=profiles, progress=progress)
 
 
-def _run_shards(
+def compute_shards(
     partial: Path,
     shards: Sequence[int],
     device: str,
@@ -124,6 +114,7 @@ def _run_shards(
     profiles: Path | None,
     progress: Progress,
 ) -> None:
+    """:func:`run_shards`, for the one who holds them already."""
     if not shards:
         return
     group = _open_planned(partial)
@@ -152,33 +143,30 @@ def _run_shards(
             pending.result()
 
 
-def finalize(out: Path, *, overwrite: bool = False, progress: Progress = silent) -> Store:
+def finalize(out: Path | Output, *, overwrite: bool = False, progress: Progress = silent) -> Store:
     """Add reference predictions, labels of contexts and the manifest; rename to ``out``.
 
     Raises :class:`UnfinishedError` if a shard is missing or its files are not as its journal lists
     them, and :class:`OutputError` if ``out`` exists and ``overwrite`` is false.
     """
-    out = manifest.followed(out)
-    with hold(out):
-        return _finalize(out, overwrite=overwrite, progress=progress)
-
-
-def _finalize(out: Path, *, overwrite: bool, progress: Progress) -> Store:
-    partial = manifest.partial_path(out)
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already", "choose another --out or add --overwrite")
-    group = _open_planned(partial)
-    attributes = attributes_of(group)
-    known, tf32 = shard_journal.finished(partial, attributes.shards, progress)
-    shard_journal.set_aside(partial)
-    if tf32 is not None:
-        attributes = replace(attributes, tf32=tf32)
-        group.attrs[ATTRIBUTE] = attributes.to_dict()
-    shard_journal.remove_unlisted(partial, attributes)
-    _write_expression(group, progress)
-    consolidate(partial)
-    manifest.publish(partial, out, known)
-    return Store(out)
+    with store_at(out) as held:
+        partial = held.partial
+        if held.path.exists() and not overwrite:
+            raise OutputError(
+                f"{held.path} exists already", "choose another --out or add --overwrite"
+            )
+        group = _open_planned(partial)
+        attributes = attributes_of(group)
+        known, tf32 = shard_journal.finished(partial, attributes.shards, progress)
+        shard_journal.set_aside(partial)
+        if tf32 is not None:
+            attributes = replace(attributes, tf32=tf32)
+            group.attrs[ATTRIBUTE] = attributes.to_dict()
+        shard_journal.remove_unlisted(partial, attributes)
+        _write_expression(group, progress)
+        consolidate(partial)
+        manifest.publish(held, known)
+        return Store(held.path)
 
 
 def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list[HeadSet]:
@@ -187,28 +175,27 @@ def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list
     While it works, the store stands under its ``.partial`` name; interrupted, it is completed
     with :func:`finalize`.
     """
-    path = manifest.followed(path)
-    with hold(path):
-        return _add_heads(path, heads_path, progress)
-
-
-def _add_heads(path: Path, heads_path: Path, progress: Progress) -> list[HeadSet]:
-    store = Store(path)
-    added = load_heads(heads_path)
-    cnn = store.attributes.cnn.sha256
-    check_heads(added, store.config, store.grid, store.head_sets, cnn)
-    partial = manifest.partial_path(path)
-    if partial.exists():
-        raise OutputError(f"{partial} exists", "another run is writing; remove it if none is")
-    path.replace(partial)
-    shard_journal.set_aside(partial)
-    group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
-    for head_set in added:
-        write_head_set(group, store.attributes, head_set)
-    heads = (*store.attributes.heads, *(describe_heads(head_set) for head_set in added))
-    group.attrs[ATTRIBUTE] = replace(store.attributes, heads=heads).to_dict()
-    _finalize(path, overwrite=False, progress=progress)
+    with store_at(path) as out:
+        store = Store(out.path)
+        added = load_heads(heads_path)
+        cnn = store.attributes.cnn.sha256
+        check_heads(added, store.config, store.grid, store.head_sets, cnn)
+        _reopen(out)
+        group = _open_planned(out.partial)
+        for head_set in added:
+            write_head_set(group, store.attributes, head_set)
+        heads = (*store.attributes.heads, *(describe_heads(head_set) for head_set in added))
+        group.attrs[ATTRIBUTE] = replace(store.attributes, heads=heads).to_dict()
+        finalize(out, progress=progress)
     return added
+
+
+def _reopen(out: Output) -> None:
+    """Put a finished store under its ``.partial`` name, where nothing takes it for whole."""
+    if out.partial.exists():
+        raise OutputError(f"{out.partial} exists", "another run is writing; remove it if none is")
+    out.path.replace(out.partial)
+    shard_journal.set_aside(out.partial)
 
 
 def add_hidden(path: Path, device: str = "auto", progress: Progress = silent) -> Store:
@@ -217,24 +204,21 @@ def add_hidden(path: Path, device: str = "auto", progress: Progress = silent) ->
     While it works, the store stands under its ``.partial`` name. Interrupted, the call is
     repeated; or :func:`finalize` publishes the store without ``hidden``, as it was.
     """
-    path = manifest.followed(path)
-    with hold(path):
-        return _add_hidden(path, device, progress)
+    with store_at(path) as out:
+        if out.path.exists():
+            store = Store(out.path)
+            if store.has_hidden:
+                return store
+            _reopen(out)
+        group = _open_planned(out.partial)
+        if shard_journal.earlier(out.partial) is None:
+            raise UnfinishedError(f"{out.path}: unfinished store", "finish it with --resume first")
+        shard_journal.set_aside(out.partial)
+        _write_hidden(group, device, progress)
+        return finalize(out, progress=progress)
 
 
-def _add_hidden(path: Path, device: str, progress: Progress) -> Store:
-    partial = manifest.partial_path(path)
-    if path.exists():
-        store = Store(path)
-        if store.has_hidden:
-            return store
-        if partial.exists():
-            raise OutputError(f"{partial} exists", "another run is writing; remove it if none is")
-        path.replace(partial)
-    group = _open_planned(partial)
-    if shard_journal.earlier(partial) is None:
-        raise UnfinishedError(f"{path}: unfinished store", "finish it with --resume first")
-    shard_journal.set_aside(partial)
+def _write_hidden(group: zarr.Group, device: str, progress: Progress) -> None:
     attributes = attributes_of(group)
     as_cnn = replace(attributes, source="cnn")
     work = Shards(group, as_cnn, resolve_device(device), attributes.allowed_tf32, None)
@@ -248,7 +232,6 @@ def _add_hidden(path: Path, device: str, progress: Progress) -> Store:
         array.write((first // size, 0, 0, 0), np.stack(rows))
         progress("genes", first + len(rows), genes)
     group.attrs[ATTRIBUTE] = replace(attributes, hidden=True).to_dict()
-    return _finalize(path, overwrite=False, progress=progress)
 
 
 class Shards:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import zarr
 
-from seal_store.common.files import difference, file_sha256
-from seal_store.common.lock import hold
+from seal_store.common.files import difference, file_sha256, local_path
+from seal_store.common.output import JOURNAL, Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import (
     GeneTableError,
@@ -104,20 +105,26 @@ class Planned:
     without_profile: list[str]
 
 
-def plan(options: BuildOptions, progress: Progress = silent) -> Planned:
+def store_at(out: Path | Output) -> AbstractContextManager[Output]:
+    """The store ``out`` as an output; one that is held already stays held."""
+    if isinstance(out, Output):
+        return nullcontext(out)
+    return Output(out, kind=ATTRIBUTE, checkpoint=JOURNAL)
+
+
+def plan(
+    options: BuildOptions, progress: Progress = silent, *, out: Output | None = None
+) -> Planned:
     """Check every input and write ``OUT.partial`` with all that the shards need.
 
     With ``resume`` and an unfinished folder: check that it was planned from the same inputs and
-    options, and keep it. Raises an :class:`InputError` for an input that is wrong and
-    :class:`OutputError` if the output exists, is being written, or the plan differs.
+    options, and keep it. ``out`` is given where it is held already. Raises an :class:`InputError`
+    for an input that is wrong and :class:`OutputError` if the output exists, is being written, or
+    the plan differs.
     """
-    options = replace(options, out=manifest.followed(options.out))
-    with hold(options.out):
-        return write_plan(options, progress)
-
-
-def write_plan(options: BuildOptions, progress: Progress = silent) -> Planned:
-    """:func:`plan`, for the one who holds the lock of the output already."""
+    inputs = (options.genome, options.genes, options.cnn, *options.heads, options.from_profiles)
+    for path in filter(None, inputs):
+        local_path(path)
     genes = read_genes(options.genes, tss=options.tss, gene_types=options.gene_type)
     heads = [head_set for path in options.heads for head_set in load_heads(path)]
     if options.keep_bits is not None and not 1 <= options.keep_bits <= 23:
@@ -134,13 +141,13 @@ def write_plan(options: BuildOptions, progress: Progress = silent) -> Planned:
             ) from None
     model = load_cnn(options.cnn)
     check_heads(heads, model.config, grid, [], model.sha256())
-    with Genome(options.genome) as genome:
+    with store_at(out or options.out) as held, Genome(options.genome) as genome:
         _check_assembly(genes, genome, options)
         status = _select(genes, genome, options)
         attributes = _attributes(options, genes, genome, model, grid, heads, status)
         selected = np.flatnonzero(status == "computed")
         absent = genes.contig[status == "contig_not_in_fasta"]
-        partial = manifest.partial_path(options.out)
+        partial = held.partial
         planned = Planned(
             partial,
             len(selected),
@@ -149,18 +156,12 @@ def write_plan(options: BuildOptions, progress: Progress = silent) -> Planned:
             _counts(absent),
             [str(gene) for gene in genes.gene_id[status == "no_profile"]],
         )
-        unfinished = (partial / manifest.JOURNAL).exists() or (partial / manifest.MANIFEST).exists()
-        if options.resume and (unfinished or options.out.exists()):
-            found = partial if unfinished else options.out
+        unfinished = held.begun or (partial / manifest.MANIFEST).exists()
+        if options.resume and (unfinished or held.path.exists()):
+            found = partial if unfinished else held.path
             _check_same_plan(found, attributes, genes.gene_id[selected])
             return planned
-        manifest.claim(
-            options.out,
-            # one interrupted while planning may go: nothing computed is in it
-            overwrite=options.overwrite or options.resume,
-            kind=ATTRIBUTE,
-            resume_hint=manifest.RESUME_HINT,
-        )
+        held.claim(overwrite=options.overwrite, resume=options.resume)
         group = zarr.create_group(
             str(partial), zarr_format=3, attributes={ATTRIBUTE: attributes.to_dict()}
         )
@@ -169,7 +170,7 @@ def write_plan(options: BuildOptions, progress: Progress = silent) -> Planned:
         for head_set in heads:
             write_head_set(group, attributes, head_set)
         _write_sequences(group, attributes, genes, selected, genome, progress)
-    (partial / manifest.JOURNAL).mkdir()
+        (partial / JOURNAL).mkdir()
     return planned
 
 

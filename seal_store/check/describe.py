@@ -11,12 +11,12 @@ from typing import Any
 
 import zarr
 
+from seal_store.common.output import attribute_names
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results.group import Results
 from seal_store.scoring.calibration import GROUP, uncalibrated
 from seal_store.scoring.needs import describe_needs
 from seal_store.scoring.options import SCHEMES
-from seal_store.store import manifest
 from seal_store.store.layout import ATTRIBUTION, CALIBRATED, RESULTS, STORE
 from seal_store.store.store import Store
 
@@ -33,7 +33,7 @@ def describe(path: str | Path) -> dict[str, Any]:
 
 
 def _is_results(path: Path) -> bool:
-    return RESULTS_ATTRIBUTE in manifest.attributes(path)
+    return RESULTS_ATTRIBUTE in attribute_names(path)
 
 
 def _store(store: Store) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from seal_store.check.integrity import Fault, Report
 from seal_store.check.verify import verify
 from seal_store.common.device import resolve_device
 from seal_store.common.files import sync
-from seal_store.common.lock import hold
+from seal_store.common.output import Output, remove
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, StoreError
 from seal_store.model.labels import context_labels, feature_labels
@@ -68,8 +66,8 @@ def repair(
     manifest, and so its SHA-256, changes. Raises :class:`StoreError`, before anything is
     changed, if what is damaged cannot be computed, and if faults are left.
     """
-    path = manifest.followed(path)
-    with hold(path):
+    with Output(path) as out:
+        path = out.path
         report = verify(path, full=True, progress=progress)
         if report.kind != "store":
             raise InputError(f"{path} holds results: they are not repaired", "score again")
@@ -77,7 +75,7 @@ def repair(
             return Repaired(Store(path), [], True, report)
         work = _Repair(path, report)
         work.refuse(profiles)
-        with _folder(path) as folder:
+        with out.scratch(".repair") as folder:
             work.begin(folder)
             work.labels()
             work.shards(device, profiles, progress)
@@ -91,15 +89,6 @@ def repair(
                 "copy it again or build it again",
             )
         return Repaired(Store(path), sorted(work.written), same, report)
-
-
-@contextmanager
-def _folder(path: Path) -> Iterator[Path]:
-    folder = path.with_name(path.name + ".repair")
-    manifest.remove(folder)
-    folder.mkdir()
-    yield folder
-    manifest.remove(folder)
 
 
 class _Repair:
@@ -163,7 +152,7 @@ class _Repair:
                 file.write_text(json.dumps(own, indent=2), encoding="utf-8")
         for name in self.faulty:
             if name.endswith(".partial"):
-                manifest.remove(self.path / name)
+                remove(self.path / name)
         self.group = zarr.open_group(str(folder), mode="r+", use_consolidated=False)
         self.store = self._open(metadata)
 
@@ -272,13 +261,13 @@ class _Repair:
                 self._place(key)
             else:
                 file.unlink()
-        manifest.remove(self.folder / name / "c")
+        remove(self.folder / name / "c")
 
     def _place(self, name: str) -> None:
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir() and not target.is_symlink():
-            manifest.remove(target)
+            remove(target)
         sync(self.folder / name)
         os.replace(self.folder / name, target)
         sync(target.parent)

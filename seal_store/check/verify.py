@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seal_store.check.integrity import EPS, Opened, Report, blocks, check_files, check_manifest
+from seal_store.common.output import attribute_names
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import StoreError, UnfinishedError
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
@@ -40,7 +41,7 @@ def verify(
         manifest.load(path, "store or results", "finish it with --resume")  # says what is wrong
     if not (path / manifest.MANIFEST).exists() and _is_work(path):
         raise UnfinishedError(f"{path}: unfinished", "finish it with --resume first")
-    results = (path / "effect").exists() or RESULTS_ATTRIBUTE in manifest.attributes(path)
+    results = (path / "effect").exists() or RESULTS_ATTRIBUTE in attribute_names(path)
     report = Report(path, "results" if results else "store")
     opened = Opened(report)
     if check_manifest(path, report):

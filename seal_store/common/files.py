@@ -5,11 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from seal_store.errors import OutputError
+from seal_store.errors import InputError, OutputError
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""``s3://...``, or ``s3:/...`` as a :class:`pathlib.Path` makes of it."""
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """``path`` as a :class:`pathlib.Path`. Raises :class:`InputError` for an address."""
+    text = os.fspath(path)
+    if _ADDRESS.match(text):
+        shown = text if "://" in text else text.replace(":/", "://", 1)
+        raise InputError(
+            f"{shown}: is an address; buckets and web servers are not read or written",
+            "give the path of a local file or folder",
+        )
+    return Path(path)
 
 
 def file_sha256(path: str | Path) -> str:
@@ -37,9 +53,19 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON aside, sync it and rename it into place."""
+    """Write JSON as :func:`write_text` does."""
+    write_text(path, json_text(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file aside, sync it and rename it into place."""
     aside = path.with_name(path.name + ".tmp")
-    aside.write_text(json_text(value), encoding="utf-8")
+    aside.write_text(text, encoding="utf-8", newline="\n")
+    replace_synced(aside, path)
+
+
+def replace_synced(aside: Path, path: Path) -> None:
+    """Rename a finished file to ``path`` once its bytes are on the disk."""
     sync(aside)
     os.replace(aside, path)
     sync(path.parent)

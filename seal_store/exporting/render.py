@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seal_store.common.extras import require
-from seal_store.common.lock import hold
+from seal_store.common.output import TABLE, Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError, StoreError
 from seal_store.exporting.parquet import write_arrow, write_parquet
@@ -26,7 +26,6 @@ from seal_store.scoring.assign import Assigner
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.reading import Reader
 from seal_store.scoring.scorer import Scorer
-from seal_store.store import manifest
 from seal_store.store.layout import ArraySpec
 from seal_store.store.store import Store
 from seal_store.variants.alleles import SCORABLE, Allele
@@ -129,18 +128,13 @@ def export(
         form = Form(form.selection, form.precision, _recorded_input(results))
     check_form(out, form)
     view = View(results, form.selection)
-    out = manifest.followed(out)
-    with hold(out):
-        manifest.complete_files(manifest.partial_path(out))
-        partial = manifest.claim(out, overwrite=overwrite)
-        try:
-            partial.mkdir()
-            reason = _reasons(results, store) if ending(out) in VCFS else _plain_reason
-            files, done = _render(view, partial, out, form, reason, progress)
-            _publish(partial, out, files)
-        except BaseException:
-            manifest.remove(partial)
-            raise
+    with Output(out) as held:
+        held.complete()
+        held.claim(overwrite=overwrite)
+        held.partial.mkdir()
+        reason = _reasons(results, store) if ending(out) in VCFS else _plain_reason
+        files, done = _render(view, held, form, reason, progress)
+        _publish(held, files)
     return done
 
 
@@ -149,16 +143,13 @@ class RenderedWriter(ZarrWriter):
 
     def __init__(
         self,
-        out: Path,
+        out: Output,
         scorer: Scorer,
         columns: Sequence[ArraySpec],
         form: Form,
-        *,
-        overwrite: bool = False,
         state: dict[str, Any] | None = None,
     ) -> None:
-        check_form(out, form)
-        super().__init__(out, scorer, columns, overwrite=overwrite, state=state)
+        super().__init__(out, scorer, columns, state)
         self.form, self.reason = form, scorer.reader.reason
         self.done = Exported(0)
 
@@ -167,30 +158,29 @@ class RenderedWriter(ZarrWriter):
         self.group.attrs[ATTRIBUTE] = attributes
         view = View(self.results(attributes), self.form.selection)
         try:
-            files, self.done = _render(view, self.partial, self.out, self.form, self.reason, silent)
+            files, self.done = _render(view, self.out, self.form, self.reason, silent)
         except InputError as error:  # scored already: what was computed must stay
             raise OutputError(str(error), error.hint) from error
-        _publish(self.partial, self.out, files)
+        _publish(self.out, files)
 
 
 def _render(
     view: View,
-    folder: Path,
-    out: Path,
+    out: Output,
     form: Form,
     reason: Callable[[Allele], str],
     progress: Progress,
 ) -> tuple[dict[str, str], Exported]:
-    """Write files to ``folder``; the names that they are published under."""
-    kind = ending(out)
-    path = folder / f"{manifest.TABLE}{kind}"
+    """Write files to ``out.partial``; the names that they are published under."""
+    kind, name = ending(out.path), out.path.name
+    path = out.partial / f"{TABLE}{kind}"
     if kind in VCFS:
         assert form.vcf is not None
         top = form.selection.top or TOP_IN_VCF
         found = annotate(view, form.vcf, path, top, form.precision, reason, progress)
-        files = {path.name: out.name}
+        files = {path.name: name}
         if found.index:
-            files[found.index.name] = out.name + found.index.suffix
+            files[found.index.name] = name + found.index.suffix
         return files, Exported(found.records, _notes(found))
     if kind == ".parquet":
         rows = write_parquet(view, path, progress)
@@ -203,7 +193,7 @@ def _render(
             else:  # no name and no time in it: equal tables are equal files
                 with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
                     rows = _write_text(view, packed, form.precision, progress)
-    return {path.name: out.name}, Exported(rows)
+    return {path.name: name}, Exported(rows)
 
 
 def _write_text(view: View, raw: Any, precision: int, progress: Progress) -> int:
@@ -211,10 +201,8 @@ def _write_text(view: View, raw: Any, precision: int, progress: Progress) -> int
         return write_tsv(view, handle, precision=precision, progress=progress)
 
 
-def _publish(partial: Path, out: Path, files: dict[str, str]) -> None:
-    for suffix in (".tbi", ".csi"):  # of what stood there before
-        manifest.remove(out.with_name(out.name + suffix))
-    manifest.publish_files(partial, files)
+def _publish(out: Output, files: dict[str, str]) -> None:
+    out.publish_files(files, lambda: out.remove_beside(".tbi", ".csi"))
 
 
 def _notes(found: Annotated) -> list[str]:

@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from seal_store.common.extras import require
-from seal_store.common.files import sync
-from seal_store.common.lock import hold
+from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError
 from seal_store.reference.contigs import resolve_contig
 from seal_store.results.group import Results
 from seal_store.results.view import Selection, View
-from seal_store.store import manifest
 from seal_store.store.store import Store
 from seal_store.variants.alleles import trim
 
@@ -188,27 +186,21 @@ def write_track(
     packed = not out.name.lower().endswith(".bedgraph")
     if packed:
         require("bigwig", "writing BigWig")
-    out = manifest.followed(out)
-    with hold(out):
-        partial = manifest.claim(out, overwrite=overwrite)
-        try:
-            held = {part.contig: part for part in parts}
-            if missing := sorted(set(held) - set(lengths or ())):
-                if packed:
-                    raise OutputError(
-                        f"{out}: the length of {missing[0]} is not known", "write .bedgraph"
-                    )
-                lengths = None
-            ordered = [held[name] for name in lengths or sorted(held) if name in held]
+    with Output(out) as held:
+        held.claim(overwrite=overwrite)
+        known = {part.contig: part for part in parts}
+        if missing := sorted(set(known) - set(lengths or ())):
             if packed:
-                _write_bigwig(ordered, partial, lengths or {})
-            else:
-                _write_bedgraph(ordered, partial, precision)
-            sync(partial)
-            manifest.replace(partial, out)
-        except BaseException:
-            manifest.remove(partial)
-            raise
+                raise OutputError(
+                    f"{out}: the length of {missing[0]} is not known", "write .bedgraph"
+                )
+            lengths = None
+        ordered = [known[name] for name in lengths or sorted(known) if name in known]
+        if packed:
+            _write_bigwig(ordered, held.partial, lengths or {})
+        else:
+            _write_bedgraph(ordered, held.partial, precision)
+        held.publish()
     return sum(len(part.start) for part in ordered)
 
 

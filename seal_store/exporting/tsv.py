@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from seal_store.common.files import sync
-from seal_store.common.lock import hold
+from seal_store.common.output import TABLE, Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, OutputError
 from seal_store.exporting.cells import cell
@@ -20,7 +20,6 @@ from seal_store.model.labels import context_columns
 from seal_store.results.group import Results
 from seal_store.results.view import LABELS, TSV_COLUMNS, View, leading
 from seal_store.scoring.rows import Rows, select_contexts
-from seal_store.store import manifest
 from seal_store.store.layout import CALIBRATED, ArraySpec, get, read
 from seal_store.store.store import Store
 
@@ -33,23 +32,22 @@ class TsvWriter:
 
     ``columns`` that rows have besides those of all results come after the eight. If
     ``calibrated``, the columns ``CONTEXT.quantile`` of all contexts and then
-    ``CONTEXT.z`` of all come last. ``state`` is that of an earlier writer of the same ``out``.
+    ``CONTEXT.z`` of all come last. ``out`` is claimed, or has the ``state`` of an earlier writer.
     """
 
     def __init__(
         self,
-        out: Path,
+        out: Output,
         context_set: Sequence[str],
         context_name: Sequence[str],
         *,
         calibrated: bool = False,
         precision: int = 6,
-        overwrite: bool = False,
         columns: Sequence[ArraySpec] = (),
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.out, self.partial = out, manifest.partial_path(out)
-        self._path = self.partial / manifest.TABLE
+        self.out, self.partial = out, out.partial
+        self._path = self.partial / TABLE
         self._digest = hashlib.sha256()
         self._size = 0
         own = context_columns(context_set, context_name, TSV_COLUMNS)
@@ -57,7 +55,6 @@ class TsvWriter:
         labels = [*own, *(f"{name}.{more}" for more in self._more for name in own)]
         self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
         if state is None:
-            manifest.claim(out, overwrite=overwrite, resume_hint=manifest.RESUME_HINT)
             self.partial.mkdir()
             self._handle: BinaryIO = self._path.open("wb")
             first = (*TSV_COLUMNS, *(entry.name for entry in columns))
@@ -92,15 +89,16 @@ class TsvWriter:
 
     def state(self) -> dict[str, Any]:
         """Size and SHA-256 of what is on the disk."""
-        self._handle.flush()
-        sync(self._path)
+        if not self._handle.closed:
+            self._handle.flush()
+            sync(self._path)
         return {"size": self._size, "sha256": self._digest.hexdigest()}
 
     def publish(self, attributes: dict[str, Any]) -> None:
         """Close and rename into place (a TSV has no room for ``attributes``)."""
         self.state()
         self._handle.close()
-        manifest.publish_files(self.partial, {manifest.TABLE: self.out.name})
+        self.out.publish_files({TABLE: self.out.path.name})
 
     def close(self) -> None:
         """Close the file."""
@@ -244,17 +242,11 @@ def export_expression(
 @contextmanager
 def writing(out: Path, *, overwrite: bool) -> Iterator[TextIO]:
     """A text file that stands under its name only once the block has ended well."""
-    out = manifest.followed(out)
-    with hold(out):
-        partial = manifest.claim(out, overwrite=overwrite)
-        try:
-            with partial.open("w", encoding="utf-8", newline="\n") as handle:
-                yield handle
-            sync(partial)
-            manifest.replace(partial, out)
-        except BaseException:
-            manifest.remove(partial)
-            raise
+    with Output(out) as held:
+        held.claim(overwrite=overwrite)
+        with held.partial.open("w", encoding="utf-8", newline="\n") as handle:
+            yield handle
+        held.publish()
 
 
 def _lines(columns: dict[str, np.ndarray]) -> list[tuple[object, ...]]:

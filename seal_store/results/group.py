@@ -14,7 +14,8 @@ from zipfile import BadZipFile
 import numpy as np
 import zarr
 
-from seal_store.common.files import sync
+from seal_store.common.files import replace_synced, sync
+from seal_store.common.output import Output
 from seal_store.errors import FormatError, OutputError
 from seal_store.results import journal
 from seal_store.results.attributes import ResultsAttributes
@@ -156,8 +157,7 @@ class Appender:
         aside = tail.with_suffix(".tmp")
         with aside.open("wb") as handle:
             np.savez(handle, allow_pickle=False, **plain)
-        sync(aside)
-        aside.replace(tail)
+        replace_synced(aside, tail)
         name = tail.relative_to(self.folder).as_posix()
         files = {**self.files, name: manifest.entry(tail)}
         return {"lengths": lengths, "tail": name, "files": files}
@@ -199,19 +199,17 @@ def write_labels(group: zarr.Group, scorer: Scorer) -> None:
 class ZarrWriter:
     """Writes a results group with ``columns`` besides those of all results.
 
-    ``state`` is that of an earlier writer of the same ``out``.
+    ``out`` is claimed, or ``state`` that of an earlier writer of it.
     """
 
     def __init__(
         self,
-        out: Path,
+        out: Output,
         scorer: Scorer,
         columns: Sequence[ArraySpec] = (),
-        *,
-        overwrite: bool = False,
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.out, self.partial = out, manifest.partial_path(out)
+        self.out, self.partial = out, out.partial
         specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
         specs += columns
         specs += CALIBRATED if scorer.calibration is not None else ()
@@ -220,9 +218,6 @@ class ZarrWriter:
             specs += scorer.attributor.specs()
             sizes |= scorer.attributor.sizes()
         if state is None:
-            manifest.claim(
-                out, overwrite=overwrite, kind=ATTRIBUTE, resume_hint=manifest.RESUME_HINT
-            )
             self.group = zarr.create_group(str(self.partial), zarr_format=3)
             for name in ("context_name", "context_set"):
                 values = np.array(getattr(scorer, name))
@@ -257,7 +252,7 @@ class ZarrWriter:
         self._rows.flush()
         self.group.attrs[ATTRIBUTE] = attributes
         consolidate(self.partial)
-        manifest.publish(self.partial, self.out, self._rows.files)
+        manifest.publish(self.out, self._rows.files)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -18,6 +18,7 @@ from seal_store.errors import OutputError
 from seal_store.store import manifest
 
 PROGRESS = "progress.json"
+CHECKPOINT = f"{manifest.JOURNAL}/{PROGRESS}"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,6 @@ def save(partial: Path, fingerprint: dict[str, Any], command: str, checkpoint: C
             path.unlink()
 
 
-def exists(partial: Path) -> bool:
-    """Whether an earlier run left a checkpoint in ``partial``."""
-    return (partial / manifest.JOURNAL / PROGRESS).exists()
-
-
 def load(partial: Path, fingerprint: dict[str, Any]) -> tuple[str, Checkpoint]:
     """The command that began the run in ``partial``, and its checkpoint.
 
@@ -58,7 +54,7 @@ def load(partial: Path, fingerprint: dict[str, Any]) -> tuple[str, Checkpoint]:
     message names the first difference.
     """
     try:
-        found = json.loads((partial / manifest.JOURNAL / PROGRESS).read_text(encoding="utf-8"))
+        found = json.loads((partial / CHECKPOINT).read_text(encoding="utf-8"))
         begun, command = found["fingerprint"], found["command"]
         checkpoint = Checkpoint(**found["checkpoint"])
     except (OSError, ValueError, KeyError, TypeError) as error:

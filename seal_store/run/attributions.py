@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from seal_store.common.lock import hold
+from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import OutputError, StoreError
 from seal_store.results import journal
@@ -89,66 +89,56 @@ def add_attributions(
     Raises :class:`OutputError` if there are attributions already and ``overwrite`` is false,
     :class:`StoreError` if an effect is not the stored one.
     """
-    path = manifest.followed(results.path)
-    with hold(path):
-        _add(results, scorer, path, overwrite=overwrite, command=command, progress=progress)
-
-
-def _add(
-    results: Results,
-    scorer: Scorer,
-    path: Path,
-    *,
-    overwrite: bool,
-    command: str,
-    progress: Progress,
-) -> None:
-    attributor = scorer.attributor
-    assert attributor is not None
-    if results.attributes.attribution and not overwrite:
-        method = results.attributes.attribution.method
-        raise OutputError(
-            f"{path} has attributions already ({method})", "add `overwrite=True` to replace them"
-        )
-    if journal.exists(manifest.partial_path(path)):
-        raise OutputError(
-            f"{manifest.partial_path(path)} holds an unfinished score of the same name",
-            "finish it with `seal-store score ... --resume`, or remove it",
-        )
-    partial = manifest.claim(path, overwrite=True, kind=ATTRIBUTE)
-    old = {entry.name for entry in ATTRIBUTION}
-    try:
-        known = manifest.link(path, partial, old)
-        group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
-        write_labels(group, scorer)
-        appender = Appender(group, partial, attributor.specs(), attributor.sizes())
-        done, total = 0, len(results)
-        places = _places(results, scorer)
-        for rows in scorer.score(_alleles(results), str(path)):
-            stored = results.rows(done, done + len(rows)).effect
-            _same(stored, rows.effect[:, places], results, done)
-            appender.append(rows.attribution)
-            done += len(rows)
-            progress("rows", done, total)
-        if done != total:
-            raise StoreError(
-                f"{path}: {total - done} of {total} rows cannot be evaluated from "
-                f"{scorer.store.path}",
-                "give the store they were made from with --store",
+    with Output(results.path, kind=ATTRIBUTE) as out:
+        if results.attributes.attribution and not overwrite:
+            method = results.attributes.attribution.method
+            raise OutputError(
+                f"{out.path} has attributions already ({method})",
+                "add `overwrite=True` to replace them",
             )
-        appender.flush()
+        if (out.partial / journal.CHECKPOINT).exists():
+            raise OutputError(
+                f"{out.partial} holds an unfinished score of the same name",
+                "finish it with `seal-store score ... --resume`, or remove it",
+            )
+        out.claim(overwrite=True)
+        known = manifest.link(out.path, out.partial, {entry.name for entry in ATTRIBUTION})
+        group = zarr.open_group(str(out.partial), mode="r+", use_consolidated=False)
+        files = _write(group, out.partial, results, scorer, progress)
         group.attrs[ATTRIBUTE] = {
             **results.attributes.to_dict(),
-            "attribution": attributor.provenance(),
+            "attribution": scorer.provenance()["attribution"],
             "attribution_command": command,
             "attribution_software": software(),
         }
-        consolidate(partial)
-        manifest.publish(partial, path, known | appender.files)
-    except BaseException:
-        if path.exists():  # else stopped between two renames: the copy is the only one
-            manifest.remove(partial)
-        raise
+        consolidate(out.partial)
+        manifest.publish(out, known | files)
+
+
+def _write(
+    group: zarr.Group, folder: Path, results: Results, scorer: Scorer, progress: Progress
+) -> dict[str, manifest.Entry]:
+    """Write the attributions of every row to ``group`` in ``folder``; the files of their chunks."""
+    attributor = scorer.attributor
+    assert attributor is not None
+    write_labels(group, scorer)
+    appender = Appender(group, folder, attributor.specs(), attributor.sizes())
+    done, total = 0, len(results)
+    places = _places(results, scorer)
+    for rows in scorer.score(_alleles(results), str(results.path)):
+        stored = results.rows(done, done + len(rows)).effect
+        _same(stored, rows.effect[:, places], results, done)
+        appender.append(rows.attribution)
+        done += len(rows)
+        progress("rows", done, total)
+    if done != total:
+        raise StoreError(
+            f"{results.path}: {total - done} of {total} rows cannot be evaluated from "
+            f"{scorer.store.path}",
+            "give the store they were made from with --store",
+        )
+    appender.flush()
+    return appender.files
 
 
 class _Rows:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from seal_store.common.lock import hold
+from seal_store.common.output import Output, remove
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, InputError, OutputError, StoreError, VariantError
 from seal_store.results.group import Results
-from seal_store.run.scores import is_finished, write_scores
+from seal_store.run.scores import is_finished, scores_at, write_scores
 from seal_store.scoring.calibration import GROUP, levels
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
@@ -68,13 +68,13 @@ def calibrate(
         raise HeadsError(f"{store.path} has no heads", "add some with `seal-store heads add`")
     if not background.is_file():
         raise VariantError(f"variant file not found: {background}", "check the path")
-    path = manifest.followed(store.path)
-    with hold(path):
+    with Output(store.path, kind=ATTRIBUTE) as out:
+        path = out.path
         present = store.attributes.calibration.get(options.scheme)
         alleles = VariantSource(background).alleles()
         sha256 = alleles.provenance()["variants_sha256"]
         if present is not None and resume and _is_done(store, path, present, sha256, options):
-            manifest.remove(background_path(path))
+            remove(background_path(path))
             return present
         if present is not None and not overwrite:
             raise OutputError(
@@ -82,7 +82,7 @@ def calibrate(
                 f"{present.file})",
                 "add --overwrite to replace it",
             )
-        _clear(path, store)
+        _clear(out, store)
         results = _score(
             store, path, alleles, sha256, options, overwrite, resume, command, progress
         )
@@ -101,15 +101,15 @@ def calibrate(
             command=command,
         )
         if not facts.rows:
-            manifest.remove(results.path)
+            remove(results.path)
             reasons = made.counts.not_scored.items()
             why = ", ".join(f"{count} {reason}" for reason, count in reasons)
             raise InputError(
                 f"{background}: no variant of it could be scored ({why or 'it has none'})",
                 "a background needs variants near the genes of the store",
             )
-        _publish(path, options.scheme, facts, results, progress)
-        manifest.remove(results.path)
+        _publish(out, options.scheme, facts, results, progress)
+        remove(results.path)
     return facts
 
 
@@ -175,12 +175,12 @@ def _is_done(
     heads = {entry.name: entry.sha256 for entry in store.attributes.heads}
     asked = {"sha256": sha256, "heads": heads}
     asked |= {key: getattr(options, key) for key in ("genes", "max_distance", "tf32")}
-    out = background_path(path)
+    out = scores_at(background_path(path))
     if any(getattr(present, key) != value for key, value in asked.items()):
         return False
-    if not is_finished(out):
-        return not manifest.partial_path(out).exists()
-    return bool(Results(out).attributes.store.sha256 != store.sha256)
+    if not is_finished(out.path):
+        return not out.partial.exists()
+    return bool(Results(out.path).attributes.store.sha256 != store.sha256)
 
 
 def _score(
@@ -208,9 +208,10 @@ def _score(
             f"{made.scheme}",
             "repeat that command, or start again with --overwrite alone",
         )
-    if not (overwrite or resume) and (out.exists() or manifest.partial_path(out).exists()):
+    if not (overwrite or resume) and (out.exists() or scores_at(out).partial.exists()):
         raise OutputError(
-            f"{out} is there: an earlier calibration did not finish", manifest.RESUME_HINT
+            f"{out} is there: an earlier calibration did not finish",
+            "add --resume to go on with it, or --overwrite to start again",
         )
     write_scores(
         Scorer(store, options),
@@ -224,12 +225,12 @@ def _score(
     return Results(out)
 
 
-def _clear(path: Path, store: Store) -> None:
+def _clear(out: Output, store: Store) -> None:
     """Remove what a killed run left of a copy of ``store``; anything else is not ours to remove.
 
     Raises :class:`OutputError` for that.
     """
-    partial = manifest.partial_path(path)
+    partial = out.partial
     if not partial.exists():
         return
     begun = {file.name for file in partial.iterdir()} <= {f"{manifest.GROUP}.tmp"}
@@ -239,9 +240,9 @@ def _clear(path: Path, store: Store) -> None:
         if not ours:
             raise OutputError(
                 f"{partial} holds another store that is not finished",
-                f"finish it with `seal-store build ... --resume --out {path}`, or remove it",
+                f"finish it with `seal-store build ... --resume --out {out.path}`, or remove it",
             )
-    manifest.remove(partial)
+    remove(partial)
 
 
 def _without(partial: Path) -> StoreAttributes | None:
@@ -254,23 +255,18 @@ def _without(partial: Path) -> StoreAttributes | None:
 
 
 def _publish(
-    path: Path, scheme: str, facts: CalibrationAttributes, results: Results, progress: Progress
+    out: Output, scheme: str, facts: CalibrationAttributes, results: Results, progress: Progress
 ) -> None:
     arrays = distribution(results, progress=progress)
-    partial = manifest.partial_path(path)
-    try:
-        known = manifest.link(path, partial, {f"{GROUP}/{scheme}"})
-        group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
-        target = group.require_group(GROUP).create_group(scheme)
-        sizes = {"level": len(arrays["quantile"]), "context": len(arrays["mean"])}
-        for entry in CALIBRATION:
-            create(target, entry, sizes)[...] = arrays[entry.name]
-        attributes = attributes_of(group)
-        made = attributes.calibration | {scheme: facts}
-        group.attrs[ATTRIBUTE] = replace(attributes, calibration=made).to_dict()
-        consolidate(partial)
-        manifest.publish(partial, path, known)
-    except BaseException:
-        if path.exists():  # else stopped between two renames: the new store is the only one
-            manifest.remove(partial)
-        raise
+    out.claim(overwrite=True)
+    known = manifest.link(out.path, out.partial, {f"{GROUP}/{scheme}"})
+    group = zarr.open_group(str(out.partial), mode="r+", use_consolidated=False)
+    target = group.require_group(GROUP).create_group(scheme)
+    sizes = {"level": len(arrays["quantile"]), "context": len(arrays["mean"])}
+    for entry in CALIBRATION:
+        create(target, entry, sizes)[...] = arrays[entry.name]
+    attributes = attributes_of(group)
+    made = attributes.calibration | {scheme: facts}
+    group.attrs[ATTRIBUTE] = replace(attributes, calibration=made).to_dict()
+    consolidate(out.partial)
+    manifest.publish(out, known)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seal_store.common.files import difference
-from seal_store.common.lock import hold
+from seal_store.common.output import Output, remove
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError
 from seal_store.exporting.render import ENDINGS, PLAIN, Form, RenderedWriter, check_form, ending
@@ -65,14 +65,14 @@ def write_scores(
     stream = Alleles.of(alleles, "input")
     if stream.source is not None and place == stream.source.path.resolve():
         raise OutputError(f"{out} is the input itself", "choose another --out")
-    out = manifest.followed(out)
-    with hold(out):
-        run = _Run(scorer, stream, out, form, command)
+    with scores_at(out) as held:
+        run = _Run(scorer, stream, held, form, command)
         run.begin(overwrite=overwrite, resume=resume)
         try:
             run.work(checkpoint_seconds, progress)
-        except InputError:
-            run.discard()
+        except InputError:  # no later run can use that input either
+            run.writer.close()
+            remove(held.partial)
             raise
         except BaseException:
             run.keep()
@@ -83,22 +83,17 @@ def write_scores(
     return scorer.counts
 
 
-def complete_publishing(out: Path) -> None:
-    """End what a run killed in the middle of publishing ``out`` had begun."""
-    partial = manifest.partial_path(out)
-    if ATTRIBUTE in manifest.attributes(partial) and (partial / manifest.MANIFEST).exists():
-        manifest.remove(partial / manifest.JOURNAL)
-        manifest.replace(partial, out)
-    else:
-        manifest.complete_files(partial)
+def scores_at(out: Path) -> Output:
+    """The results group or table ``out`` as an output."""
+    kind = ATTRIBUTE if out.suffix == ".zarr" else ""
+    return Output(out, kind=kind, checkpoint=journal.CHECKPOINT)
 
 
 def is_finished(out: Path) -> bool:
     """Whether ``out`` is there and no run of it waits to be resumed."""
-    out = manifest.followed(out)
-    with hold(out):
-        complete_publishing(out)
-        return out.exists() and not manifest.partial_path(out).exists()
+    with scores_at(out) as held:
+        manifest.complete(held)
+        return held.path.exists() and not held.partial.exists()
 
 
 def check_finished(scorer: Scorer, alleles: Alleles, out: Path) -> Counts:
@@ -132,11 +127,11 @@ class _Run:
     """One output from its first row to its publishing, or to the checkpoint it is left with."""
 
     def __init__(
-        self, scorer: Scorer, alleles: Alleles, out: Path, form: Form, command: str
+        self, scorer: Scorer, alleles: Alleles, out: Output, form: Form, command: str
     ) -> None:
         self.scorer, self.alleles, self.out = scorer, alleles, out
         self.form, self.command = form, command
-        self.partial, self.start = manifest.partial_path(out), Tally()
+        self.start = Tally()
         self.done: tuple[dict[str, Any], float | None] | None = None
         """Counts and completeness of the rows written, if these are whole."""
 
@@ -144,18 +139,16 @@ class _Run:
         """Open the writer, new or where an earlier run stopped."""
         self.facts = result_attributes(self.scorer.provenance(), self.alleles, self.command)
         self.fingerprint = self._fingerprint()
-        complete_publishing(self.out)
+        manifest.complete(self.out)
         state = None
-        if resume and journal.exists(self.partial):
-            command, found = journal.load(self.partial, self.fingerprint)
+        if resume and self.out.begun:
+            command, found = journal.load(self.out.partial, self.fingerprint)
             self.command, state = command, found.writer
             self.start = Tally(Counts.from_dict(found.counts), found.completeness)
-        elif resume and self.partial.exists():
-            overwrite = True  # it stopped before its first checkpoint
+        check_kind(self.out.path, self.scorer, self.form)
+        self.out.claim(overwrite=overwrite, resume=resume)
         columns = self.alleles.columns
-        self.writer = open_writer(
-            self.out, self.scorer, columns, self.form, overwrite=overwrite, state=state
-        )
+        self.writer = open_writer(self.out, self.scorer, columns, self.form, state)
 
     def work(self, seconds: float, progress: Progress) -> None:
         """Score and write what is not done yet, then publish."""
@@ -190,23 +183,16 @@ class _Run:
             return
         counts, completeness = self.done
         found = Checkpoint(counts, completeness, self.writer.state())
-        journal.save(self.partial, self.fingerprint, self.command, found)
+        journal.save(self.out.partial, self.fingerprint, self.command, found)
 
     def keep(self) -> None:
-        """After an interruption: leave a checkpoint, or nothing where none is possible."""
+        """After an interruption: leave a checkpoint, where one is possible."""
         try:
             self.checkpoint()
         except OSError:  # a full disk: the last one still holds
             pass
         finally:
             self.writer.close()
-        if not journal.exists(self.partial):
-            manifest.remove(self.partial)
-
-    def discard(self) -> None:
-        """After an input that cannot be used: remove what was written."""
-        self.writer.close()
-        manifest.remove(self.partial)
 
     def _fingerprint(self) -> dict[str, Any]:
         """Whatever must be the same for a resumed run to end with the same bytes."""
@@ -221,45 +207,52 @@ class _Run:
             "targets": hashlib.sha256(str(targets).encode()).hexdigest(),
             "batch": scorer.options.batch,
             "regions": list(self.alleles.regions),
-            "output": self.out.suffix,
+            "output": self.out.path.suffix,
             "precision": self.form.precision,
             "selection": None if selection == EVERYTHING else asdict(selection),
         }
 
 
-def open_writer(
-    out: Path,
-    scorer: Scorer,
-    columns: Sequence[ArraySpec],
-    form: Form,
-    *,
-    overwrite: bool,
-    state: dict[str, Any] | None,
-) -> Writer:
-    """The writer for ``out`` by its ending: ``.zarr``, or one of ``render.ENDINGS``.
+def check_kind(out: Path, scorer: Scorer, form: Form) -> None:
+    """Raise :class:`OutputError` or :class:`InputError` if ``out`` cannot hold what is asked for.
 
-    ``columns`` are those that rows have besides the ones of all results.
-
-    Seal's own table is written row by row; all others are made of a results group at the end.
+    It ends in ``.zarr``, or in one of ``render.ENDINGS``.
     """
     if out.suffix == ".zarr":
-        if form.selection.is_long or form.selection.min_effect:
+        if _is_chosen(form):
             raise OutputError(
                 f"{out}: a results group holds every row and context",
                 "--long, --top and --min-effect are for `seal-store export`, or other outputs",
             )
-        return ZarrWriter(out, scorer, columns, overwrite=overwrite, state=state)
+        return
     if not ending(out):
         raise OutputError(
             f"{out}: unknown kind of output", f"name it .zarr or {' or '.join(ENDINGS)}"
         )
-    kind = check_form(out, form)
+    check_form(out, form)
     if scorer.attributor is not None:
         raise OutputError(
             f"{out}: a table of effects has no room for attributions",
             "name it .zarr, and use `seal-store export` afterwards",
         )
-    if kind == ".tsv" and not (form.selection.is_long or form.selection.min_effect):
+
+
+def open_writer(
+    out: Output,
+    scorer: Scorer,
+    columns: Sequence[ArraySpec],
+    form: Form,
+    state: dict[str, Any] | None,
+) -> Writer:
+    """The writer for an ``out`` that is claimed, by its ending; ``state`` of an earlier one.
+
+    ``columns`` are those that rows have besides the ones of all results.
+
+    Seal's own table is written row by row; all others are made of a results group at the end.
+    """
+    if out.path.suffix == ".zarr":
+        return ZarrWriter(out, scorer, columns, state)
+    if ending(out.path) == ".tsv" and not _is_chosen(form):
         return TsvWriter(
             out,
             scorer.context_set,
@@ -267,7 +260,11 @@ def open_writer(
             calibrated=scorer.calibration is not None,
             columns=columns,
             precision=form.precision,
-            overwrite=overwrite,
             state=state,
         )
-    return RenderedWriter(out, scorer, columns, form, overwrite=overwrite, state=state)
+    return RenderedWriter(out, scorer, columns, form, state)
+
+
+def _is_chosen(form: Form) -> bool:
+    """Whether only some rows or contexts are written."""
+    return form.selection.is_long or bool(form.selection.min_effect)

@@ -17,86 +17,22 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seal_store.common.files import file_sha256, json_text, sync, write_json
+from seal_store.common.files import file_sha256, json_text, local_path, sync, write_json
+from seal_store.common.output import GROUP as GROUP
+from seal_store.common.output import JOURNAL as JOURNAL
+from seal_store.common.output import METADATA_BYTES as METADATA_BYTES
+from seal_store.common.output import Output, attribute_names
+from seal_store.common.output import partial_path as partial_path
+from seal_store.common.output import remove as remove
+from seal_store.common.output import replace as replace
 from seal_store.errors import FormatError, OutputError, UnfinishedError
 
 MANIFEST = "manifest.json"
-MANIFEST_BYTES, METADATA_BYTES = 256 << 20, 4 << 20
-"""Largest manifest, and largest ``zarr.json`` of a group, that is read."""
-
-JOURNAL = "journal"
-PUBLISHED = "published.json"
-TABLE = "table"
-"""File that an output other than a folder is written to, in its ``.partial``."""
-
-GROUP = "zarr.json"
-
-RESUME_HINT = "add --resume to go on with it, or --overwrite to start again"
+MANIFEST_BYTES = 256 << 20
+"""Largest manifest that is read."""
 
 Entry = dict[str, Any]
 """``{"sha256": hex, "size": bytes}``"""
-
-
-def followed(path: Path) -> Path:
-    """What ``path`` names where it is a link: an output is replaced there, and the link stays."""
-    return path.resolve() if path.is_symlink() else path
-
-
-def partial_path(path: Path) -> Path:
-    """Where ``path`` is written before it is published."""
-    return path.with_name(path.name + ".partial")
-
-
-def unpartial_path(partial: Path) -> Path:
-    """The name that ``partial`` will be published under."""
-    return partial.with_name(partial.name.removesuffix(".partial"))
-
-
-def claim(path: Path, *, overwrite: bool, kind: str = "", resume_hint: str = "") -> Path:
-    """An empty ``path.partial`` to write to.
-
-    Raises :class:`OutputError` if ``path`` or an unfinished ``path.partial`` exists and
-    ``overwrite`` is false, or ``path`` is a folder of another ``kind``: that is the attribute
-    by which a group is known. The finished output stays in place until the new one is published.
-    """
-    partial = partial_path(path)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already", "choose another --out or add --overwrite")
-    foreign = path.is_dir() and any(path.iterdir()) and kind not in attributes(path)
-    if foreign or (partial.is_dir() and not _is_ours(partial)):
-        raise OutputError(
-            f"{path if foreign else partial} is a folder with other content", "choose another --out"
-        )
-    if partial.exists() and not overwrite:
-        raise OutputError(
-            f"{partial} exists: an earlier run did not finish, or is still running",
-            resume_hint or "add --overwrite to start again",
-        )
-    try:
-        remove(partial)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}", "check --out") from error
-    return partial
-
-
-def _is_ours(partial: Path) -> bool:
-    """Whether a folder has nothing but what a run of ours left in it, killed however early."""
-    own = {TABLE, JOURNAL, PUBLISHED.split(".")[0]}
-    names = {p.name.split(".")[0] for p in partial.iterdir() if not p.name.endswith(".partial")}
-    return names <= own or bool(attributes(partial))
-
-
-def attributes(folder: Path) -> set[str]:
-    """Names of a Zarr group's attributes and of its metadata; empty if it is none."""
-    try:
-        file = folder / "zarr.json"
-        if file.stat().st_size > METADATA_BYTES:
-            return set()
-        metadata = json.loads(file.read_text(encoding="utf-8"))
-        return {*metadata, *metadata["attributes"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return set()
 
 
 def entry(path: Path) -> Entry:
@@ -113,12 +49,13 @@ def changed(folder: Path, files: Mapping[str, Entry]) -> str | None:
     return None
 
 
-def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
-    """Write the manifest of ``partial`` and rename it to ``path``.
+def publish(out: Output, known: Mapping[str, Entry]) -> None:
+    """Write the manifest of what is in ``out.partial`` and rename it to ``out.path``.
 
     Files are on the disk before the manifest is; ``known`` ones are so already, and are not read
     again.
     """
+    partial = out.partial
     # Of what a killed run was writing; zarr writes aside too.
     for left in (*partial.rglob("*.partial"), partial / f"{MANIFEST}.tmp"):
         left.unlink(missing_ok=True)
@@ -138,55 +75,28 @@ def publish(partial: Path, path: Path, known: Mapping[str, Entry]) -> None:
     for name in listed.keys() - known.keys():
         sync(partial / name)
     write(partial, listed)
+    out.keep()
     shutil.rmtree(partial / JOURNAL, ignore_errors=True)
-    replace(partial, path)
+    replace(partial, out.path)
 
 
-def publish_files(partial: Path, files: Mapping[str, str]) -> None:
-    """Rename files of the folder ``partial`` to names beside it, then remove the folder.
-
-    ``files`` gives each one's new name. They are on the disk before the first is renamed; a
-    process killed after that leaves a list of them, by which :func:`complete_files` ends it.
-    """
-    for name in files:
-        sync(partial / name)
-    write_json(partial / PUBLISHED, dict(files))
-    complete_files(partial)
-
-
-def complete_files(partial: Path) -> None:
-    """End a :func:`publish_files` that was killed, if there is one."""
-    try:
-        files = json.loads((partial / PUBLISHED).read_text(encoding="utf-8"))
-    except OSError:
-        return
-    for name, target in files.items():
-        if (partial / name).exists():
-            replace(partial / name, partial.with_name(target))
-    remove(partial)
-
-
-def replace(partial: Path, path: Path) -> None:
-    """Rename ``partial`` to ``path``; what stood there is removed only afterwards."""
-    if path.is_dir() and not path.is_symlink():
-        old = path.with_name(f".{path.name}.replaced")
-        remove(old)
-        os.replace(path, old)
-        os.replace(partial, path)
-        sync(path.parent)
-        remove(old)
+def complete(out: Output) -> None:
+    """End what a run killed in the middle of publishing had begun."""
+    if out.kind in attribute_names(out.partial) and (out.partial / MANIFEST).exists():
+        remove(out.partial / JOURNAL)
+        replace(out.partial, out.path)
     else:
-        os.replace(partial, path)
-        sync(path.parent)
+        out.complete()
 
 
 def load(path: Path, what: str, command: str) -> dict[str, Entry]:
     """Entries of the manifest of a published folder, whole and of files below it only.
 
     Raises :class:`UnfinishedError` if the folder was never published, :class:`FormatError` if it
-    is not a seal-store folder or its manifest is damaged.
+    is not a seal-store folder or its manifest is damaged, :class:`InputError` for an address.
     """
     if not path.exists():
+        local_path(path)
         partial = partial_path(path)
         if partial.exists():
             raise UnfinishedError(f"{path}: unfinished {what} (see {partial.name})", command)
@@ -305,14 +215,3 @@ def link(path: Path, partial: Path, leave: Collection[str]) -> dict[str, Entry]:
             shutil.copyfile(path / name, target)
             sync(target)
     return kept
-
-
-def remove(path: Path) -> None:
-    """Remove a file or folder if it is there; of a group last what tells that it is ours."""
-    if path.is_dir() and not path.is_symlink():
-        for inner in path.iterdir():
-            if inner.name != GROUP:
-                remove(inner)
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -13,7 +13,9 @@ from seal_store.common.files import check_fingerprint
 from seal_store.errors import OutputError
 from seal_store.model.weights import load_tensors
 from seal_store.training.fit import State
-from seal_store.training.outputs import CHECKPOINT, save_tensors
+from seal_store.training.outputs import save_tensors
+
+CHECKPOINT = "checkpoint.pt"
 
 
 class Checkpoint:

@@ -16,6 +16,7 @@ import numpy as np
 
 from seal_store.common.device import inference, resolve_device
 from seal_store.common.extras import require
+from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import TrainingError
 from seal_store.model.head_set import HeadSet
@@ -26,7 +27,7 @@ from seal_store.training.expression import Matrix, read_matrix
 from seal_store.training.fit import ROWS_AT_ONCE
 from seal_store.training.inputs import Features, Source, computed_genes, open_source
 from seal_store.training.metrics import across_contexts, median, mse, spearman
-from seal_store.training.outputs import Outputs, write_table
+from seal_store.training.outputs import write_table
 from seal_store.training.plots import agreement
 from seal_store.training.targets import FEWEST_TEST, make_targets, test_genes
 
@@ -94,12 +95,8 @@ def compare(options: CompareOptions, progress: Progress = silent) -> dict[str, A
     targets = make_targets(expression, genes)
     test = test_genes(genes.contig[targets.rows], options.test_chromosomes)
     contexts = _common_contexts(targets.contexts, predictors)
-    outputs = Outputs(
-        options.out,
-        "evaluation",
-        [f"evaluation_{name}" for name in FILES],
-        overwrite=options.overwrite,
-    )
+    outputs = Output(options.out / "evaluation", names=[f"evaluation_{name}" for name in FILES])
+    outputs.check(overwrite=options.overwrite)
     ids = genes.gene_id[targets.rows[test]]
     values = {}
     for name, predictor in predictors.items():
@@ -112,6 +109,8 @@ def compare(options: CompareOptions, progress: Progress = silent) -> dict[str, A
         for name, found in values.items()
     }
     with outputs:
+        outputs.claim(overwrite=options.overwrite)
+        outputs.partial.mkdir()
         return _write(options, outputs, scores, contexts, ids[kept], len(ids))
 
 
@@ -255,7 +254,7 @@ def _common_genes(values: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _write(
     options: CompareOptions,
-    outputs: Outputs,
+    outputs: Output,
     scores: Mapping[str, Scores],
     contexts: tuple[str, ...],
     gene_id: np.ndarray,

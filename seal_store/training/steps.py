@@ -21,20 +21,21 @@ from torch import Tensor
 
 from seal_store.common.device import resolve_device
 from seal_store.common.extras import require
-from seal_store.common.files import file_sha256
+from seal_store.common.files import file_sha256, write_text
+from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, OutputError, TrainingError
 from seal_store.model.head_set import CNN, HeadSet
 from seal_store.model.heads import Heads, check_cnn, find_summaries, load_head_set, model_file
 from seal_store.store.store import software
-from seal_store.training.checkpoint import Checkpoint
+from seal_store.training.checkpoint import CHECKPOINT, Checkpoint
 from seal_store.training.expression import read_matrix
 from seal_store.training.fit import (
     ROWS_AT_ONCE,
     Data,
     FitOptions,
     Mlp,
-    Output,
+    OutputLayer,
     State,
     describe,
     fit,
@@ -43,7 +44,7 @@ from seal_store.training.fit import (
 )
 from seal_store.training.inputs import Features, Source, open_source
 from seal_store.training.metrics import median, mse, spearman
-from seal_store.training.outputs import Outputs, save_tensors, write_table, write_text
+from seal_store.training.outputs import save_tensors, write_table
 from seal_store.training.plots import loss_curves
 from seal_store.training.summary import (
     LATENT,
@@ -244,9 +245,13 @@ def _check_base(step: Step) -> None:
 def _train(step: Step, progress: Progress) -> dict[str, Any]:
     device = resolve_device(step.options.device)
     outputs = _outputs(step)
+    how = {"overwrite": step.options.overwrite, "resume": step.options.resume}
+    outputs.check(**how)
     features = step.task.source.read(step.task.targets.rows, progress)
     fingerprint = _fingerprint(step, features, device)
     with outputs:
+        outputs.claim(**how)
+        outputs.partial.mkdir(exist_ok=True)
         _check_base(step)
         checkpoint = Checkpoint(outputs.partial, fingerprint)
         state = checkpoint.load()
@@ -271,15 +276,15 @@ def _train(step: Step, progress: Progress) -> dict[str, Any]:
 
 def _model_and_data(
     step: Step, features: Features, generator: torch.Generator, device: torch.device
-) -> tuple[Mlp | Output, Data]:
+) -> tuple[Mlp | OutputLayer, Data]:
     task, base = step.task, step.base
     contexts = len(task.targets.contexts)
-    model: Mlp | Output
+    model: Mlp | OutputLayer
     if base is None:
         model = Mlp(task.source.inputs, step.options.latent, contexts, generator)
         features = features.to(device)
     else:
-        model = Output(len(base.heads.w1), contexts, generator)
+        model = OutputLayer(len(base.heads.w1), contexts, generator)
         features = hidden_units(features, base.heads, device)
     targets, weights = (
         torch.from_numpy(values).to(device, torch.float32)
@@ -288,7 +293,7 @@ def _model_and_data(
     return model.to(device), Data(features.matrix, features.rows, targets, weights)
 
 
-def _outputs(step: Step) -> Outputs:
+def _outputs(step: Step) -> Output:
     base, options = step.base, step.options
     completes = (
         base is not None
@@ -296,15 +301,12 @@ def _outputs(step: Step) -> Outputs:
         and step.summary.samefile(base.summary_path)
         and not base.heads.summary.get("Optimal finetune model")
     )
-    return Outputs(
-        options.out,
-        step.stem,
-        [*(f"{step.stem}_{rest}" for rest in FILES), step.summary.name],
-        lock=f"{options.name}_seal",  # of both steps, which share the summary
+    return Output(
+        options.out / step.stem,
+        checkpoint=CHECKPOINT,
+        names=[*(f"{step.stem}_{rest}" for rest in FILES), step.summary.name],
         may_exist=[step.summary.name] if completes else [],
-        overwrite=options.overwrite,
-        resume=options.resume,
-        hint="add --resume to go on with it, or --overwrite to start again",
+        lock=options.out / f"{options.name}_seal",  # of both steps, which share the summary
     )
 
 
@@ -337,8 +339,8 @@ def _fingerprint(step: Step, features: Features, device: torch.device) -> dict[s
 
 def _write(
     step: Step,
-    outputs: Outputs,
-    model: Mlp | Output,
+    outputs: Output,
+    model: Mlp | OutputLayer,
     data: Data,
     state: State,
     fingerprint: dict[str, Any],

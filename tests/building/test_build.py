@@ -232,13 +232,13 @@ def test_resume_keeps_finished_shards(
     with pytest.raises(OutputError, match="planned with another grid"):
         build(replace(options, out=out, resume=True, first_offset=-20_000), "cpu")
     computed: list[int] = []
-    whole_run = building._run_shards
+    whole_run = building.compute_shards
 
     def spy(path: Path, shards: list[int], *args: object, **kwargs: object) -> None:
         computed.extend(shards)
         whole_run(path, shards, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(building, "_run_shards", spy)
+    monkeypatch.setattr(building, "compute_shards", spy)
     resumed = build(replace(options, out=out, resume=True), "cpu")
     assert computed == [0, 2]
     assert contents(resumed.path) == contents(whole.path)

@@ -17,17 +17,18 @@ from interrupted import SERVER, files
 
 from seal_store.building import build as building
 from seal_store.building.build import add_heads, add_hidden, build, finalize, run_shards
-from seal_store.building.plan import BuildOptions, plan, write_plan
+from seal_store.building.plan import BuildOptions, plan
 from seal_store.check.repair import repair
 from seal_store.check.verify import verify
 from seal_store.common import lock
 from seal_store.common.lock import hold, lock_path
+from seal_store.common.output import JOURNAL, Output
 from seal_store.errors import HeadsError, OutputError, StoreError, UnfinishedError
 from seal_store.run.calibrate import calibrate
 from seal_store.scoring.options import ScoreOptions
 from seal_store.store import manifest, shard_journal
 from seal_store.store.attributes import StoreAttributes
-from seal_store.store.store import Store
+from seal_store.store.store import ATTRIBUTE, Store
 from seal_store.synthetic import DECAYS, TINY, World, write_head_set
 
 
@@ -99,7 +100,7 @@ def test_a_plan_is_not_replaced_under_a_shard(two: BuildOptions) -> None:
         if done == 1:
             with pytest.raises(OutputError, match="is being written by process"):
                 plan(other)
-            write_plan(other)
+            plan(other, out=Output(two.out, checkpoint=JOURNAL, kind=ATTRIBUTE))
 
     with pytest.raises(OutputError, match="was planned anew meanwhile"):
         run_shards(folder, [0], "cpu", progress=anew)
@@ -287,3 +288,9 @@ def test_a_store_behind_a_link_is_built_again_where_it_is(
     build(replace(options, out=link, overwrite=True, first_offset=-20_000), "cpu")
     assert link.is_symlink()
     assert Store(store.path).grid.first_offset == -20_000
+
+
+def test_a_plan_that_fails_leaves_nothing(two: BuildOptions) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        plan(two, progress=interrupted)
+    assert not list(two.out.parent.glob(f"{two.out.name}*"))

@@ -22,6 +22,7 @@ from seal_store.building.plan import BuildOptions
 from seal_store.check.repair import _Repair, repair
 from seal_store.check.verify import verify
 from seal_store.common.lock import hold
+from seal_store.common.output import unpartial_path
 from seal_store.errors import (
     FormatError,
     HeadsError,
@@ -475,7 +476,7 @@ def test_what_is_not_finished_is_not_verified(
     with pytest.raises(FormatError, match="not found"):
         verify(tmp_path / "none.zarr")
     planned = plan_module.plan(replace(options, out=tmp_path / "planned.zarr"))
-    for path in (planned.path, manifest.unpartial_path(planned.path)):
+    for path in (planned.path, unpartial_path(planned.path)):
         with pytest.raises(UnfinishedError):
             verify(path)
     done = cli("verify", tmp_path)

@@ -937,7 +937,7 @@ def interrupted(cli: Cli, copied: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
     summary = write_head_set(tmp_path / "more", "gamma", ("g1",), INPUTS, 4, 9)
     with monkeypatch.context() as patch:
-        patch.setattr(library, "_finalize", killed)
+        patch.setattr(library, "finalize", killed)
         refused(cli("heads", "add", copied, summary, "-q"), "interrupted", code=130)
     return copied
 

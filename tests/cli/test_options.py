@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -12,8 +13,11 @@ import pytest
 from click.testing import Result
 from planted import Planted, write_planted
 
+import seal_store
+from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions
-from seal_store.cli import main
+from seal_store.cli import _options, main
+from seal_store.errors import InputError
 from seal_store.run.scores import write_scores
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
 from seal_store.scoring.scorer import Scorer
@@ -264,3 +268,88 @@ def test_gene_takes_a_file_of_ids_everywhere(
     both = ("--gene", "GENE02", "--gene", "GENE03")
     assert cli(*args, tmp_path / "q.bedgraph", *both).exit_code == 0
     assert track.read_bytes() == (tmp_path / "q.bedgraph").read_bytes()
+
+
+NO_PATHS = {
+    *("--base-url", "--device", "--feature", "--gene-type", "--name", "--region"),
+    *("--target-scale", "--test-chromosomes", "gene", "variants"),
+}
+"""Options and arguments of text that name no file."""
+
+HEADS_BY_NAME = {
+    ("score", "saturate"),
+    ("score", "variant"),
+    ("score", "vcf"),
+    ("train", "evaluate"),
+}
+
+
+def takes_a_path(command: tuple[str, ...], parameter: click.Parameter) -> bool:
+    name = parameter.opts[0]
+    by_name = name == "--heads" and command in HEADS_BY_NAME
+    text = isinstance(parameter.type, click.Path | _options.NameOrFile) or (
+        parameter.type is click.STRING
+    )
+    return text and name not in NO_PATHS and not by_name
+
+
+PATHS = [
+    (command, parameter)
+    for command, found in leaves(main)
+    for parameter in found.params
+    if takes_a_path(command, parameter)
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "parameter"), PATHS, ids=[f"{' '.join(c)} {p.opts[0]}" for c, p in PATHS]
+)
+def test_an_address_is_refused_for_every_path(
+    cli: Cli,
+    command: tuple[str, ...],
+    parameter: click.Parameter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing else need be given, and nothing is written, as a folder ``s3:`` was."""
+    monkeypatch.chdir(tmp_path)
+    address = "s3://bucket/a.zarr"
+    if isinstance(parameter, click.Option):
+        done = cli(*command, parameter.opts[0], address)
+    else:
+        before = [p for p in leaf(command).params if isinstance(p, click.Argument)]
+        done = cli(*command, *["x"] * before.index(parameter), address)
+    assert done.exit_code == 1, done.output
+    assert f"{address}: is an address" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def leaf(command: tuple[str, ...]) -> click.Command:
+    return dict(leaves(main))[command]
+
+
+@pytest.mark.parametrize("address", ["gs://b/x", "az://b/x", "https://host/x.vcf", "file:///x"])
+def test_an_address_of_any_kind_is_refused(cli: Cli, address: str, tmp_path: Path) -> None:
+    for given in (["score", "vcf", address], ["train", "evaluate", "--model", f"set={address}"]):
+        done = cli(*given)
+        assert done.exit_code == 1
+        assert f"{address}: is an address" in done.stderr
+
+
+def test_an_address_is_refused_from_python(
+    options: BuildOptions, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    address = Path("s3://bucket/x.zarr")
+    scorer = Scorer(store, ScoreOptions(device="cpu"))
+    for work in (
+        lambda: seal_store.open("s3://bucket/x.zarr"),
+        lambda: seal_store.open_results(address),
+        lambda: build(replace(options, out=address), "cpu"),
+        lambda: build(replace(options, genome=address), "cpu"),
+        lambda: write_scores(scorer, [], address, source="-"),
+    ):
+        with pytest.raises(InputError, match=r"^s3://bucket/x\.zarr: is an address"):
+            work()
+    assert list(tmp_path.iterdir()) == []

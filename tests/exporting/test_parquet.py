@@ -20,6 +20,7 @@ import pytest
 from click.testing import Result
 from interrupted import kill_often, small_chunks
 
+from seal_store.common.output import Output
 from seal_store.errors import HeadsError, InputError, MissingExtraError, OutputError
 from seal_store.exporting import parquet
 from seal_store.exporting.render import PLAIN, Form, export
@@ -320,7 +321,7 @@ def test_what_a_killed_export_left_is_replaced_when_asked(results: Results, tmp_
 def test_a_killed_publishing_is_ended_by_the_next_run(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seal_store.store.manifest.complete_files", lambda partial: None)
+    monkeypatch.setattr(Output, "complete", lambda self: None)
     out = tmp_path / "x.parquet"
     export(results, out)
     assert not out.exists()

@@ -25,6 +25,7 @@ from seal_store.building import plan as plan_module
 from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions
 from seal_store.common.lock import hold, lock_path
+from seal_store.common.output import Output
 from seal_store.errors import FormatError, OutputError, StoreError, UnfinishedError
 from seal_store.results import journal
 from seal_store.results.group import Results
@@ -79,7 +80,7 @@ def test_a_removal_that_was_cut_off_can_be_ended(
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(os, "unlink", dying)
             manifest.remove(manifest.partial_path(out))
-        assert manifest.claim(out, overwrite=True) == manifest.partial_path(out)
+        Output(out).claim(overwrite=True)
         assert not manifest.partial_path(out).exists()
 
 
@@ -430,3 +431,23 @@ def test_an_earlier_store_that_somebody_kept_is_not_removed(
     (kept / "note").touch()
     build(replace(options, out=store.path, overwrite=True), "cpu")
     assert [p.name for p in kept.iterdir()] == ["note"]
+
+
+@pytest.mark.parametrize("name", ["out.zarr", "out.tsv"])
+def test_ctrl_c_while_it_is_published_loses_nothing(
+    store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whole and not yet under its name: the next run gives it that."""
+    out, real = tmp_path / name, os.replace
+
+    def dying(source: Path, target: Path) -> None:
+        if Path(target) == out:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(os, "replace", dying)
+        scored(store, vcf, out)
+    assert is_finished(out)
+    scored(store, vcf, tmp_path / f"whole{out.suffix}")
+    assert files(out) == files(tmp_path / f"whole{out.suffix}")

@@ -1,4 +1,4 @@
-"""Stores and results that earlier code wrote: opened, verified and scored from, the same numbers."""
+"""Stores and results that earlier code wrote open, verify and score to the same numbers."""
 
 from __future__ import annotations
 

@@ -744,7 +744,7 @@ def test_a_failure_while_publishing_leaves_no_summary_of_a_wrong_model(
             raise Stopped
         real(source, target)
 
-    monkeypatch.setattr("seal_store.training.outputs.os.replace", dying)
+    monkeypatch.setattr("seal_store.common.output.os.replace", dying)
     with pytest.raises(Stopped):
         finetune(replace(tuned, overwrite=True, fit=FitOptions(lr=1e-2, epochs=2)))
     monkeypatch.undo()
