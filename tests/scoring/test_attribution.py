@@ -553,7 +553,7 @@ def test_commands(cli: Callable[..., Result], store: Store, world: World, tmp_pa
     for arguments, message in (
         (("--out", tmp_path / "x.tsv", "--attribute", "lime", "--target", target), "no room for"),
         (("--out", tmp_path / "x.zarr", "--target", target), "--target needs --attribute"),
-        (("--out", tmp_path / "x.zarr", "`seed` ", 3), "--seed needs --attribute"),
+        (("--out", tmp_path / "x.zarr", "--seed", 3), "--seed needs --attribute"),
         (("--out", tmp_path / "x.zarr", "--attribute", "deeplift"), "no target"),
     ):
         done = cli(*base, *arguments)
