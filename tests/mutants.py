@@ -70,7 +70,7 @@ class Mutant:
 
     def __str__(self) -> str:
         change = f"{self.before}  ->  {self.after}" if self.after else f"without: {self.before}"
-        return f"{self.module}.py:{self.line}  {change}"
+        return f"{self.module.replace('.', '/')}.py:{self.line}  {change}"
 
 
 class _Loader(SourceLoader):
@@ -319,7 +319,7 @@ def survivors(trials: Trials, chosen: Sequence[Mutant], seconds: float) -> list[
 
 def main() -> int:
     """Try the mutants of the modules named."""
-    parser = argparse.ArgumentParser(description="mutation testing of grid, delta and variants")
+    parser = argparse.ArgumentParser(description=f"mutation testing of {', '.join(TESTS)}")
     parser.add_argument("modules", nargs="*", default=list(TESTS), metavar="MODULE")
     parser.add_argument("--sample", type=int, default=100, help="mutants of a module; 0: all")
     parser.add_argument("--seed", type=int, default=1)

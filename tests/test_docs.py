@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
+from test_package import ORDER
 
 from seal_store.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+    ROOT / "benchmarks/RESULTS.md",
+]
+
+
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
 def blocks(page: Path, kind: str) -> list[str]:
     """The code of a page's fenced blocks that begin with ``kind``."""
     fence = rf"^```{re.escape(kind)}\n(.*?)^```$"
-    return re.findall(fence, page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(fence, text(page), re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = [
+    (page.name, number, code)
+    for page in PAGES
+    for number, code in enumerate(blocks(page, "python"), 1)
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +47,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("docs")
     main(["demo", str(folder / "demo"), "-q"], standalone_mode=False)
+    main(
+        ["export", str(folder / "demo/scores.zarr"), str(folder / "scores.parquet")],
+        standalone_mode=False,
+    )
     return folder
 
 
@@ -47,17 +69,69 @@ def test_the_tutorial_runs(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["scored"].sizes["variant"] == 39
 
 
-@pytest.mark.parametrize("number", range(len(blocks(ROOT / "README.md", "python"))))
-def test_the_readme_runs(number: int, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("page", "number", "code"), BLOCKS, ids=lambda x: str(x)[:12])
+def test_python_blocks_run(
+    page: str, number: int, code: str, demo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(demo)
-    code = blocks(ROOT / "README.md", "python")[number]
-    exec(compile(code, f"README.md, python block {number + 1}", "exec"), {})
+    exec(compile(code, f"{page}, python block {number}", "exec"), {})
+
+
+def anchors(page: Path) -> set[str]:
+    """What a code host calls the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", text(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / link).exists(), link
+    for link, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text(page)):
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        if anchor and target.name != "modules.md":
+            assert anchor in anchors(target), f"{link}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_tests_that_pages_name_exist(page: Path) -> None:
+    if page.name == "CHANGELOG.md":
+        return  # tells what was
+    for path in re.findall(
+        r"`((?:seal_store|cli|tests|docs|benchmarks|schemas)/[\w/.-]+\.\w+)`", text(page)
+    ):
+        assert (ROOT / path).exists() or re.search("NAME|-N", path), path
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    known = {path.stem for path in files} | set(
+        re.findall(r"def (test_\w+)", "".join(map(text, files)))
+    )
+    for name, more in re.findall(r"`(test_\w+?)(\.\.\.)?`", text(page)):
+        found = any(n.startswith(name) for n in known) if more else name in known
+        assert found or name.endswith(("_mse", "_spearman")), name
+
+
+def test_the_table_of_packages_is_that_of_the_code() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*) \|$", text(ROOT / "docs" / "architecture.md"), re.MULTILINE
+    )
+    library = ROOT / "seal_store"
+    expected = []
+    for name in ORDER:
+        path = library / f"{name}.py"
+        own = ast.get_docstring(
+            ast.parse(text(path if path.exists() else library / name / "__init__.py"))
+        )
+        expected.append((name, (own or "").splitlines()[0].replace("``", "`")))
+    assert rows == expected
+
+
+def test_every_module_tells_its_idea_in_one_line() -> None:
+    """The page of modules is made of them when the documentation is built."""
+    page = runpy.run_path(str(ROOT / "docs" / "conf.py"))["listing"]()
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE)
+    for folder in ("seal_store", "cli", "tests"):
+        names = {path.stem for path in (ROOT / folder).rglob("*.py")} - {"__init__"}
+        assert names <= {name for name, _ in rows}
+    assert [name for name, line in rows if not line] == []
 
 
 def test_every_command_has_help(cli: Callable[..., Result]) -> None:

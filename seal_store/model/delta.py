@@ -17,7 +17,8 @@ windows start at multiples of the step. One position of the last convolution spa
                                                  conv 6   [b - 19,   b + m]
 
 The last three are per phase: windows at even and odd steps pool 8 bp apart. The reference cone
-of conv 6 starts 304 bp before block b and is ``622 + 16 m`` bases long.
+of conv 6 starts 304 bp before block b and is ``622 + 16 m`` bases long. All of these follow from
+the sizes of the convolutions and pools, below.
 """
 
 from __future__ import annotations
@@ -31,14 +32,41 @@ import torch
 from torch import Tensor
 
 from seal_store.common.device import to_device
-from seal_store.model.beluga import Beluga
+from seal_store.model.beluga import Beluga, CnnConfig
 from seal_store.model.trunk import Trunk
 from seal_store.reference.fasta import reverse_complement
 
-BLOCK = 16
-CONE_BEFORE = 304
-CONE = 622
 STEP = 200
+"""From one window of a frame to the next, bp."""
+
+REACH, POOL, WINDOW = CnnConfig.kernel - 1, CnnConfig.pool, CnnConfig.window
+"""A position of a convolution reads itself and the 7 after it; a pool takes 4 positions, 4 bp and
+then 16 bp apart."""
+
+BLOCK = POOL * POOL
+"""Bases from one position of the last convolution to the next: 16."""
+
+SHIFT = STEP // POOL % POOL
+"""Positions of conv 4 by which windows at odd steps pool later: a step is 50 positions, 12 pools
+and 2 positions."""
+
+# How many positions before those of its own block a change reaches, in each layer
+CONV1 = REACH  #                  7 of 1 bp
+CONV2 = CONV1 + REACH  #         14
+POOL1 = -(-CONV2 // POOL)  #      4 of 4 bp: a pool that holds one of the 14
+CONV3 = POOL1 + REACH  #         11
+CONV4 = CONV3 + REACH  #         18
+POOL2 = -(-CONV4 // POOL)  #      5 of 16 bp, in both phases
+CONV5 = POOL2 + REACH  #         12
+CONV6 = CONV5 + REACH  #         19
+
+CONE_BEFORE = BLOCK * CONV6
+"""From the first base of a cone to its block, 304: the 19 positions of conv 6 before it."""
+
+CONE = POOL * (POOL * (CONV6 + 1 + 2 * REACH) + SHIFT + 2 * REACH) + 2 * REACH
+"""Bases that the 20 positions of conv 6 from there to the block read in both phases, from the
+inside outwards: 20 + 7 + 7 = 34 of pool 2, 4 x 34 + 2 = 138 of conv 4, 138 + 7 + 7 = 152 of
+pool 1, 4 x 152 = 608 of conv 2, 608 + 7 + 7 = 622."""
 
 BASES_AT_ONCE = 160_000
 """Bases whose activations are held at once on a CPU."""
@@ -157,36 +185,38 @@ class Delta:
         ``ref`` holds reference stretches; ``bases`` the change of the jobs' bases, position-major
         ``(16 + 16 m, job, 4)``; ``shift`` is a job's first block within its ``tile``.
         """
-        trunk = self.trunk
+        trunk, blocks = self.trunk, 1 + m
 
-        def take(x: Tensor, scale: int, start: int, length: int) -> Tensor:
-            """Positions ``start ..`` of each job's cone out of its stretch, position-major."""
-            rows = torch.arange(start, start + length, device=x.device)[:, None] + shift * scale
-            return x[tile, rows]
+        def take(x: Tensor, per_block: int, before: int, after: int = 0) -> Tensor:
+            """Of each job's cone, its blocks' positions and so many around, position-major."""
+            positions = torch.arange(-before, blocks * per_block + after, device=x.device)
+            return x[tile, per_block * (CONV6 + shift) + positions[:, None]]
 
         x = trunk.before_relu(1, ref)
-        old = take(x, 16, 297, 23 + 16 * m)
+        old = take(x, BLOCK, CONV1)  # from 297 = 304 - 7 of the cone
         change = _relu_change(old, trunk.spread(1, bases))
         x = trunk.before_relu(2, x.relu_())
-        old = take(x, 16, 288, 32 + 16 * m)
-        # two unchanged positions before the changed ones complete the first pool
-        new = old + trunk.spread(2, change, margin=2)[: len(old)]
+        old = take(x, BLOCK, POOL * POOL1)  # from 288 = 304 - 16 of the cone
+        # unchanged positions before the changed ones complete the first pool of each
+        margin = POOL * POOL1 - CONV2
+        new = old + trunk.spread(2, change, margin)[: len(old)]
         change = trunk.pool(new.relu_(), 0) - trunk.pool(old.relu_(), 0)
         x = trunk.before_relu(3, trunk.pool(x.relu_()))
-        old = take(x, 4, 65, 15 + 4 * m)
+        old = take(x, POOL, CONV3)  # from 65 = 76 - 11 of the cone
         change = _relu_change(old, trunk.spread(3, change))
         x = trunk.before_relu(4, x.relu_())
-        old = take(x, 4, 56, 26 + 4 * m)
-        new = (old + trunk.spread(4, change, margin=2)).relu_()
+        old = take(x, POOL, POOL * POOL2, SHIFT)  # from 56 = 76 - 20 of the cone
+        margin = POOL * POOL2 - CONV4
+        new = (old + trunk.spread(4, change, margin)).relu_()
         old, x = old.relu_(), x.relu_()
         phases = []
-        for phase in (0, 1):
-            part = slice(2 * phase, 24 + 2 * phase + 4 * m)
+        for start in (0, SHIFT):
+            part = slice(start, start + POOL * (POOL2 + blocks))
             change = trunk.pool(new[part], 0) - trunk.pool(old[part], 0)
-            tail = trunk.before_relu(5, trunk.pool(x[:, 2 * phase :]))
-            change = _relu_change(take(tail, 1, 7, 13 + m), trunk.spread(5, change))
+            tail = trunk.before_relu(5, trunk.pool(x[:, start:]))
+            change = _relu_change(take(tail, 1, CONV5), trunk.spread(5, change))
             tail = trunk.before_relu(6, tail.relu_())
-            phases.append(_relu_change(take(tail, 1, 0, 20 + m), trunk.spread(6, change)))
+            phases.append(_relu_change(take(tail, 1, CONV6), trunk.spread(6, change)))
         return torch.stack(phases)
 
     def _add_linear(
@@ -197,13 +227,15 @@ class Delta:
         Pairs (job, window) are sorted by where the change begins in the window, so that the
         pairs which have a change at one position are neighbours: one product per position.
         """
-        positions, length = self.model.config.positions, 20 + m
+        positions, length = self.model.config.positions, CONV6 + 1 + m
         window = np.arange(count)
         job = np.repeat(np.arange(len(jobs)), count)
         first = np.array([j.first for j in jobs])
         place = first[:, None] + window
         phase = place % 2
-        begin = np.array([j.block for j in jobs])[:, None] - 19 - 25 * (place // 2) - 12 * phase
+        # a window begins 12 blocks after the one before it, and 25 after the one before that
+        window_begins = 2 * STEP // BLOCK * (place // 2) + STEP // BLOCK * phase
+        begin = np.array([j.block for j in jobs])[:, None] - CONV6 - window_begins
         begin, phase = begin.ravel(), phase.ravel()
         strand = np.array([j.strand for j in jobs])[job]
         slot = np.tile(window, len(jobs))
@@ -242,7 +274,7 @@ def _jobs(frames: Sequence[bytes], edits: Sequence[Edit]) -> list[_Job]:
         if not len(differs):
             continue
         low, high = start + int(differs[0]), start + int(differs[-1])
-        windows = (len(frame) - 2000) // STEP + 1
+        windows = (len(frame) - WINDOW) // STEP + 1
         last = len(frame) - 1
         for strand, first, near, far in (
             (0, edit.first, low, high),

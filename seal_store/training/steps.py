@@ -207,7 +207,7 @@ def _prepare(options: TrainOptions) -> Task:
     targets = make_targets(expression, source.genes)
     contigs = source.genes.contig[targets.rows]
     split = split_genes(contigs, options.test_chromosomes, options.validation_share)
-    weights = gene_weights(targets.values, groups, options.spec_gene_weight)
+    weights = gene_weights(targets.values, groups, options.spec_gene_weight, split.test)
     return Task(source, targets, groups, weights, split)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from seal_store.errors import TrainingError
+from seal_store.reference.contigs import chromosome
 from seal_store.reference.gene_table import GeneTable
 from seal_store.training.expression import Matrix
 
@@ -116,8 +117,9 @@ def pseudocounts(values: np.ndarray, expression: Matrix) -> np.ndarray:
 
 
 def chromosomes(contigs: np.ndarray) -> np.ndarray:
-    """Contig names with ``chr`` in front of those that lack it."""
-    return np.array([c if str(c).startswith("chr") else f"chr{c}" for c in contigs], np.str_)
+    """``chr1`` ... ``chrX`` for a chromosome under any of its names; others with ``chr`` too."""
+    names = [chromosome(str(c)) or str(c).removeprefix("chr") for c in contigs]
+    return np.array([f"chr{name}" for name in names], np.str_)
 
 
 def read_groups(path: str | Path | None, contexts: Sequence[str]) -> list[Group]:
@@ -183,20 +185,22 @@ def _column(text: str, count: int, where: str) -> int:
     return int(text) - 1
 
 
-def gene_weights(targets: np.ndarray, groups: Sequence[Group], weight: float) -> np.ndarray:
+def gene_weights(
+    targets: np.ndarray, groups: Sequence[Group], weight: float, test: np.ndarray
+) -> np.ndarray:
     """Weight of every gene in every context, float64 like ``targets`` ``(genes, contexts)``.
 
     Within a group: the standard deviation of a gene's targets over the group's columns (with
-    n - 1, as pandas has it); above the 0.7 quantile of all genes given ``weight``, below the 0.1
-    quantile ``1 / weight``, else 1. Quantiles are interpolated linearly; at a quantile the weight
-    is 1. A group of one column has weight 1.
+    n - 1, as pandas has it); above the 0.7 quantile ``weight``, below the 0.1 quantile
+    ``1 / weight``, else 1. Quantiles are over all genes but those at the positions ``test``, and
+    interpolated linearly; at a quantile the weight is 1. A group of one column has weight 1.
     """
     weights = np.ones_like(targets)
     for group in groups:
         if len(group.columns) == 1:
             continue
         spread = targets[:, group.columns].std(1, ddof=1)
-        upper, lower = np.quantile(spread, (UPPER, LOWER))
+        upper, lower = np.quantile(np.delete(spread, test), (UPPER, LOWER))
         own = np.where(spread > upper, weight, np.where(spread < lower, 1 / weight, 1.0))
         weights[:, group.columns] = own[:, None]
     return weights
@@ -225,7 +229,7 @@ def split_genes(contigs: np.ndarray, test_chromosomes: Sequence[str], share: flo
 
 
 def test_genes(contigs: np.ndarray, test_chromosomes: Sequence[str]) -> np.ndarray:
-    """Positions of the genes on ``test_chromosomes``, with or without ``chr``, ascending.
+    """Positions of the genes on ``test_chromosomes``, under any of their names, ascending.
 
     Raises :class:`TrainingError` if a chromosome has none or all together fewer than three.
     """

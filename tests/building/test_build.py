@@ -1,3 +1,5 @@
+"""Building a store: every array against the plain CNN; shards in any order; resume."""
+
 from __future__ import annotations
 
 import json

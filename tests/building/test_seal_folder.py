@@ -1,3 +1,5 @@
+"""`--from-seal`: the store of explicit options; all that is missing in one message."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The commands: options, outputs, and bad input in one line."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,3 +1,5 @@
+"""Work ahead: order, errors and the end of items made while the last one is used."""
+
 from __future__ import annotations
 
 import threading

@@ -1,3 +1,5 @@
+"""Malicious, damaged and cut archives: refused, named, nothing left behind."""
+
 from __future__ import annotations
 
 import gzip

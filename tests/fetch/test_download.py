@@ -1,3 +1,5 @@
+"""Downloads from a real server that drops, stalls, changes the file or lies."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""The CNN equal to the reference, the sweep to windows one by one; weights files."""
+
 from __future__ import annotations
 
 import zipfile

@@ -1,3 +1,5 @@
+"""Changes of an allele equal to whole windows: every position, edges, N, any stretch."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -48,6 +50,38 @@ def check(model: Beluga, frames: list[bytes], edits: list[Edit]) -> Delta:
                 expected = plain_change(model, frames[edit.frame], edit)
                 assert (change - expected).abs().max() <= 2e-5
     return engine
+
+
+def test_reach_and_cone_are_those_of_layers_followed_position_by_position() -> None:
+    def convolved(of: set[int]) -> set[int]:
+        return {p - tap for p in of for tap in range(8)}
+
+    def read(by: set[int]) -> set[int]:
+        return {p + tap for p in by for tap in range(8)}
+
+    def pooled(by: set[int], shift: int = 0) -> set[int]:
+        return {4 * p + shift + i for p in by for i in range(4)}
+
+    block = 100
+    conv1 = convolved(set(range(16 * block, 16 * block + 16)))
+    conv2 = convolved(conv1)
+    conv3 = convolved({p // 4 for p in conv2})
+    conv4 = convolved(conv3)
+    assert [16 * block - min(x) for x in (conv1, conv2)] == [delta.CONV1, delta.CONV2]
+    assert [4 * block - min(x) for x in (conv3, conv4)] == [delta.CONV3, delta.CONV4]
+    assert 4 * block - min(p // 4 for p in conv2) == delta.POOL1
+    bases: set[int] = set()
+    for shift in (0, delta.SHIFT):
+        pool2 = {(p - shift) // 4 for p in conv4}
+        conv5 = convolved(pool2)
+        conv6 = convolved(conv5)
+        found = [block - min(x) for x in (pool2, conv5, conv6)]
+        assert found == [delta.POOL2, delta.CONV5, delta.CONV6]
+        assert max(conv6) == block
+        bases |= read(read(pooled(read(read(pooled(read(read(conv6)), shift))))))
+    assert 16 * block - min(bases) == delta.CONE_BEFORE == 304
+    assert len(bases) == max(bases) - min(bases) + 1 == delta.CONE == 622
+    assert (delta.BLOCK, delta.SHIFT, delta.GAP) == (16, 2, 37)
 
 
 def test_snvs_at_all_positions_modulo_16_and_at_the_edges(

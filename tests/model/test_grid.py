@@ -1,3 +1,5 @@
+"""Window centres, touched windows and decay weights, by hand and the reference."""
+
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError

@@ -1,3 +1,5 @@
+"""Heads: files as Seal writes them, shapes that disagree, the delta form."""
+
 from __future__ import annotations
 
 import os

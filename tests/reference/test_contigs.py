@@ -1,3 +1,5 @@
+"""Names of contigs, and the lengths that tell an assembly."""
+
 from __future__ import annotations
 
 import pytest

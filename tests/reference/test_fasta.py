@@ -1,3 +1,5 @@
+"""FASTA: fetching beyond ends, indexes that lie, case, bgzip, one-hot encoding."""
+
 from __future__ import annotations
 
 import gzip

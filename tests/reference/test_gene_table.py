@@ -1,3 +1,5 @@
+"""Gene tables: formats, tie rules and distances against brute force, malformed rows."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,3 +1,5 @@
+"""GTF and GFF3: genes and transcripts as GENCODE, Ensembl and RefSeq write them."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,3 +1,5 @@
+"""Attributions: closed forms equal to Captum, sums equal to effects, sampling."""
+
 from __future__ import annotations
 
 import json

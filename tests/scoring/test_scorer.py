@@ -1,3 +1,5 @@
+"""Effects of both schemes against the reference; batches, order, reasons, edges."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

@@ -1,3 +1,5 @@
+"""Evaluation: measures by hand and against scipy; common genes and contexts."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Gradients and trainings equal to autograd and plain Adam; restarts bit for bit."""
+
 from __future__ import annotations
 
 import copy

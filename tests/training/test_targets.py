@@ -1,3 +1,5 @@
+"""Expression tables, targets, gene weights and the split, by hand and by pandas."""
+
 from __future__ import annotations
 
 import csv
@@ -25,6 +27,7 @@ from seal_store.training.targets import (
 )
 
 NAN = float("nan")
+NO_GENE = np.array([], np.int64)
 
 
 def matrix(values: object, genes: int | None = None) -> Matrix:
@@ -140,6 +143,24 @@ def test_targets_by_hand(tmp_path: Path) -> None:
     assert targets.not_in_table == 1
 
 
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ("chrX", "chrY"),
+        ("X", "Y"),
+        ("NC_000023.10", "NC_000024.9"),
+        ("NC_000023.11", "NC_000024.10"),
+        ("CM000685.1", "CM000686.2"),
+    ],
+)
+def test_sex_chromosomes_under_any_name_are_left_out(tmp_path: Path, x: str, y: str) -> None:
+    contigs = ["NC_000001.11", x, "chr2", y, "scaffold_X"]
+    genes = read_genes(write_genes(tmp_path / "genes.csv", contigs))
+    targets = make_targets(matrix(np.ones((5, 1))), genes)
+    assert targets.rows.tolist() == [0, 2, 4]
+    assert targets.left_out["sex_chromosome"] == 2
+
+
 def test_genes_that_the_expression_lacks_are_left_out_as_missing(tmp_path: Path) -> None:
     genes = read_genes(write_genes(tmp_path / "genes.csv", ["chr1"] * 5))
     targets = make_targets(matrix([[1.0], [2.0]]), genes)
@@ -206,7 +227,7 @@ def test_weights_by_hand() -> None:
     targets[:, 2] = np.arange(11)
     targets[:, 1] = np.arange(11)[::-1] * 7  # a group of its own: weight 1 whatever it does
     groups = [Group("pair", (0, 2)), Group("alone", (1,)), Group("other", (3,))]
-    weights = gene_weights(targets, groups, 4.0)
+    weights = gene_weights(targets, groups, 4.0, NO_GENE)
     # the 0.1 and 0.7 quantiles of 0 ... 10 are 1 and 7, and are not beyond themselves
     expected = [0.25] + [1] * 7 + [4] * 3
     np.testing.assert_array_equal(weights[:, 0], expected)
@@ -217,7 +238,7 @@ def test_weights_by_hand() -> None:
 def test_weights_are_those_of_pandas(rng: np.random.Generator) -> None:
     targets = rng.standard_normal((200, 6)) * rng.random((200, 1))
     groups = [Group("x", (0, 3, 4)), Group("y", (1, 2, 5))]
-    found = gene_weights(targets, groups, 2.0)
+    found = gene_weights(targets, groups, 2.0, NO_GENE)
     frame = pd.DataFrame(targets)
     for group in groups:
         spread = frame[list(group.columns)].std(axis=1)
@@ -232,7 +253,25 @@ def test_weights_are_those_of_pandas(rng: np.random.Generator) -> None:
 
 def test_equal_spreads_weigh_one() -> None:
     targets = np.tile([0.0, 1.0], (9, 1))
-    np.testing.assert_array_equal(gene_weights(targets, read_groups(None, "ab"), 3.0), 1)
+    np.testing.assert_array_equal(gene_weights(targets, read_groups(None, "ab"), 3.0, NO_GENE), 1)
+
+
+def test_quantiles_of_weights_are_over_the_genes_that_are_not_tested(
+    rng: np.random.Generator,
+) -> None:
+    targets = rng.standard_normal((200, 5))
+    test = np.sort(rng.choice(200, 60, replace=False))
+    targets[test] *= 30  # these spreads would move both quantiles
+    others = np.setdiff1d(np.arange(200), test)
+    groups = [Group("x", (0, 1, 4)), Group("y", (2, 3))]
+    found = gene_weights(targets, groups, 2.0, test)
+    for group in groups:
+        spread = pd.DataFrame(targets[others][:, group.columns]).std(axis=1)
+        low, high = spread.quantile(0.1), spread.quantile(0.7)
+        expected = np.where(spread > high, 2.0, np.where(spread < low, 0.5, 1.0))
+        for column in group.columns:
+            np.testing.assert_array_equal(found[others, column], expected)
+    np.testing.assert_array_equal(found[others], gene_weights(targets[others], groups, 2, NO_GENE))
 
 
 # --- the split
@@ -270,6 +309,14 @@ def test_chromosomes_with_and_without_chr() -> None:
     contigs = np.array(["8", "chr8", "9", "8", "18"])
     assert genes_to_test_on(contigs, ("chr8",)).tolist() == [0, 1, 3]
     assert genes_to_test_on(contigs, ("8", "chr9")).tolist() == [0, 1, 2, 3]
+
+
+def test_test_chromosomes_under_any_name() -> None:
+    contigs = np.array(["NC_000008.11", "chr8", "CM000671.2", "8", "NC_000018.10", "scaffold_8"])
+    assert genes_to_test_on(contigs, ("chr8",)).tolist() == [0, 1, 3]
+    assert genes_to_test_on(contigs, ("NC_000008.10", "chr9")).tolist() == [0, 1, 2, 3]
+    with pytest.raises(TrainingError, match="no gene that can be used on chr7"):
+        genes_to_test_on(contigs, ("NC_000007.14",))
 
 
 def test_the_real_gene_table(shared: Path) -> None:

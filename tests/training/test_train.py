@@ -1,3 +1,5 @@
+"""Training end to end: planted heads recovered, Seal's files, kill -9 and resume."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Reading variants: every kind of allele, damage, line numbers, memory, trimming."""
+
 from __future__ import annotations
 
 import gzip

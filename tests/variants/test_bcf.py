@@ -1,3 +1,5 @@
+"""BCF equal to its text; damage, and death of the reading process, are one line."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,3 +1,5 @@
+"""Variants as strings and HGVS: by hand, and left alignment against bcftools."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Regions through .tbi, .csi and by filtering find the same; damaged indexes."""
+
 from __future__ import annotations
 
 import json
