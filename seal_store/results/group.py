@@ -6,7 +6,7 @@ It stands under its name only once it is whole, like a store.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from zipfile import BadZipFile
@@ -55,12 +55,9 @@ COLUMNS = tuple(entry.name for entry in RESULTS if entry.dims == ("variant",))
 
 def result_attributes(made: Mapping[str, Any], alleles: Alleles, command: str) -> dict[str, Any]:
     """Attributes of results but the counts; ``made`` is :meth:`Scorer.provenance`."""
-    return {
-        "results_version": RESULTS_VERSION,
-        **made,
-        **alleles.provenance(),
-        "command": command,
-    }
+    found = {"results_version": RESULTS_VERSION, **made, **alleles.provenance()}
+    found["command"] = command
+    return {f.name: found[f.name] for f in fields(ResultsAttributes) if f.name in found}
 
 
 class Writer(Protocol):

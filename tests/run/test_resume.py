@@ -37,7 +37,8 @@ from seal_store.store import layout, manifest
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants.alleles import Allele
-from seal_store.variants.source import read_variants
+from seal_store.variants.regions import Region, parse_region
+from seal_store.variants.source import Alleles, VariantSource, read_variants
 
 
 def score_once(store: Path, vcf: Path, out: Path, attribute: bool, limit: int = 0) -> None:
@@ -343,16 +344,22 @@ def test_finished_results_of_another_run_are_not_taken_for_those_asked_for(
     out = tmp_path / "out.zarr"
     scored(store, vcf, out)
     same = Scorer(store, ScoreOptions(device="cpu"))
-    assert check_finished(same, out, str(vcf)).to_dict() == Results(out).attributes.counts.to_dict()
+
+    def alleles(*regions: Region) -> Alleles:
+        return VariantSource(vcf).alleles(regions)
+
+    assert (
+        check_finished(same, alleles(), out).to_dict() == Results(out).attributes.counts.to_dict()
+    )
     with pytest.raises(OutputError, match=f"out.zarr is finished, {says}"):
-        check_finished(Scorer(store, ScoreOptions(device="cpu", **more)), out, str(vcf))
+        check_finished(Scorer(store, ScoreOptions(device="cpu", **more)), alleles(), out)
     with pytest.raises(OutputError, match="with regions"):
-        check_finished(same, out, str(vcf), ["chr1:5-6"])
+        check_finished(same, alleles(parse_region("chr1:5-6")), out)
     vcf.write_text(vcf.read_text() + "chr1\t20000\t.\tA\tC\n")
     with pytest.raises(OutputError, match="with variants_sha256"):
-        check_finished(same, out, str(vcf))
+        check_finished(same, alleles(), out)
     with pytest.raises(FormatError, match="not a seal-store results"):
-        check_finished(same, tmp_path, str(vcf))
+        check_finished(same, alleles(), tmp_path)
 
 
 def test_overwrite_scores_again_what_is_finished(

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Stores and results that earlier code wrote open, verify and score to the same numbers."""
-=======
 """What earlier code wrote is opened, verified and scored from, with the same numbers."""
->>>>>>> store
 
 from __future__ import annotations
 
