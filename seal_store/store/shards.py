@@ -164,7 +164,8 @@ def read_whole(array: zarr.Array[Any], threads: int | None = None) -> np.ndarray
     plain = kinds == [BytesCodec, Crc32cCodec] and in_rows and sys.byteorder == "little"
     if not plain or not isinstance(array.store, LocalStore):
         return read(array)
-    out = np.empty(array.shape, array.dtype)
+    # np.empty would ask for huge pages, which can take longer to make than the file to read
+    out = np.frombuffer(bytearray(array.nbytes), array.dtype).reshape(array.shape)
     rows = array.chunks[0]
     size = rows * out[:1].nbytes + CRC
 
