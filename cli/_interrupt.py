@@ -3,7 +3,7 @@
 Python raises ``KeyboardInterrupt`` where the main thread next runs Python. Three things can come
 between. The signal may arrive just before a call that waits (for the network, a thread, a child),
 which is then not cut short; the interrupt may be raised where it cannot be passed on (a finalizer
-or a callback: "Exception ignored in"); and what it unwinds may wait for others (threads that
+or a callback: "Exception ignored in"; the import of a C++ module); and what it unwinds may wait for others (threads that
 compute or write). So a thread repeats the signal until it is heard, and ends the process if that
 is still there after :data:`GRACE`: outputs stay as after ``kill -9``, which they survive.
 """
@@ -58,7 +58,9 @@ class Interrupts:
             os.close(self._sink)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if not self.heard:  # what a second one would stop is the cleaning up
+        # What a second one would stop is the cleaning up. Raised in the middle of an import, it
+        # may meet C++ that knows no way to pass it on, and aborts (torch's does).
+        if not (self.heard or _imports(frame)):
             self.heard = True
             raise KeyboardInterrupt
 
@@ -86,3 +88,10 @@ class Interrupts:
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(CODE)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded in ``frame`` or in what called it."""
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None

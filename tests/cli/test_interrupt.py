@@ -84,7 +84,7 @@ def ended(child: subprocess.Popen[str], says: str = "interrupted") -> None:
 @pytest.fixture
 def commands(cli: Cli, store: Store, world: World, tmp_path: Path) -> dict[str, list[object]]:
     """Arguments of each long command, such that it can run again and again."""
-    quiet, out = ["--device", "cpu", "-q"], tmp_path / "out"
+    quiet, out = ["--device", "cpu", "-q"], tmp_path / "out.zarr"
     planted = write_planted(tmp_path / "planted", np.random.default_rng(3), genes=60)
     paths = {"genome": world.genome, "genes": world.genes, "cnn": world.cnn, "heads": world.heads}
     inputs = [item for name, path in paths.items() for item in (f"--{name}", path)]
@@ -190,6 +190,19 @@ def test_a_download_that_waits(stalled: list[object], moment: float) -> None:
 )
 def test_where_an_interrupt_would_be_lost(stalled: list[object], work: str) -> None:
     ended(start(stalled, work), SAYS)
+
+
+def test_not_in_the_middle_of_an_import(stalled: list[object], tmp_path: Path) -> None:
+    """Torch's C++ aborts the process if its own imports are interrupted."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal\n"
+        "try:\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    sum(range(1000))\n"
+        "except KeyboardInterrupt:\n"
+        "    os.abort()\n"
+    )
+    ended(start(stalled, f"    sys.path.append({str(tmp_path)!r}); import slow\n{COMMAND}"), SAYS)
 
 
 def test_a_second_one_does_not_stop_the_cleaning_up(stalled: list[object], tmp_path: Path) -> None:

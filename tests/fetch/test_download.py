@@ -722,7 +722,13 @@ def test_killed_in_mid_download_it_goes_on(
     site = serve(content, pause=0.05)
     command = [*CHILD, "--to", str(tmp_path), "--base-url", site.url, "--no-extract", "-q"]
     part = tmp_path / f"{NAME}.part"
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a test run in the background of a script ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (part.exists() and part.stat().st_size > 50_000):
         assert child.poll() is None
         time.sleep(0.005)
