@@ -3,9 +3,10 @@
 Python raises ``KeyboardInterrupt`` where the main thread next runs Python. Three things can come
 between. The signal may arrive just before a call that waits (for the network, a thread, a child),
 which is then not cut short; the interrupt may be raised where it cannot be passed on (a finalizer
-or a callback: "Exception ignored in"; the import of a C++ module); and what it unwinds may wait for others (threads that
-compute or write). So a thread repeats the signal until it is heard, and ends the process if that
-is still there after :data:`GRACE`: outputs stay as after ``kill -9``, which they survive.
+or a callback, "Exception ignored in"; the import of a C++ module); and what it unwinds may wait
+for others (threads that compute or write). So a thread repeats the signal until it is heard, and
+ends the process if that is still there after :data:`GRACE`: outputs stay as after ``kill -9``,
+which they survive.
 """
 
 from __future__ import annotations

@@ -154,30 +154,27 @@ class _Unpacking:
 
     def _tar_member(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         name, goal, records = member.name, member.linkname, len(member.pax_headers)
-        self.place(name)  # before the filter, which mends some names
-        plain = (member.isreg() and not member.issparse()) or member.isdir()
+        file = member.isreg() and not member.issparse()
         self.require(records <= RECORDS, name, f"has more than {RECORDS} extended headers")
-        self.require(plain or member.issym() or member.islnk(), name, "is a device or a pipe")
-        try:
-            tarfile.data_filter(member, str(self.root))
-        except tarfile.FilterError as error:
-            self.require(False, name, f"is not acceptable: {error}")
-        if member.isdir():
-            self.make(name, folder=True)
-        elif source := tar.extractfile(member) if member.isreg() else None:
-            self.write(name, member.size, source)
-        elif member.islnk():
-            earlier, target = self.place(goal), self.make(name)
-            is_file = earlier.is_file() and not earlier.is_symlink()
-            self.require(is_file, name, f"is a hard link to {goal!r:.300}, not an earlier file")
-            os.link(earlier, target)
-        else:  # beyond the filter: climb, then only descend. No member lies below a link
+        known = file or member.isdir() or member.issym() or member.islnk()
+        self.require(known, name, "is a device or a pipe")
+        self.admit(name, member.size if file else 0, folder=member.isdir(), file=file)
+        if member.islnk():
+            try:
+                earlier = self.place(goal)
+                done = earlier.is_file() and not earlier.is_symlink()
+            except ArchiveError:
+                done = False
+            self.require(done, name, f"is a hard link to {goal!r:.300}, not an earlier file")
+        elif member.issym():  # climbs, then only descends; no member lies below a link
             parts = PurePosixPath(goal).parts
             climbs = next((i for i, part in enumerate(parts) if part != ".."), len(parts))
             inside = climbs < len(PurePosixPath(name).parts) and ".." not in parts[climbs:]
-            inside = inside and not goal.startswith("/")
             self.require(inside, name, f"is a link out of the folder, to {goal!r:.300}")
-            os.symlink(goal, self.make(name))
+        try:
+            tar.extract(member, self.root, filter="data")
+        except tarfile.FilterError as error:
+            self.require(False, name, f"is not acceptable: {error}")
 
     def _zip(self) -> None:
         with zipfile.ZipFile(self.path) as archive:
@@ -186,17 +183,14 @@ class _Unpacking:
                 raise zipfile.BadZipFile("its directory does not list all members")
             for info in members:
                 name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
-                method = info.compress_type
-                known = method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+                method, folder = info.compress_type, info.orig_filename.endswith("/")
                 plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
+                known = method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
                 self.require(plain, name, "is a link, a device or of another special kind")
                 self.require(not info.flag_bits & 1, name, "is encrypted")
                 self.require(known, name, f"is compressed by method {method}")
-                if name.endswith("/"):
-                    self.make(name, folder=True)
-                    continue
-                with archive.open(info) as source:
-                    self.write(name, info.file_size, source)
+                self.admit(name, info.file_size, folder=folder, file=not folder)
+                archive.extract(info, self.root)  # to the end, where it checks the CRC
 
     def place(self, member: str) -> Path:
         """Where a member goes by its name, below real folders only."""
@@ -213,39 +207,29 @@ class _Unpacking:
             self.require(not file, member, "lies below a file, not a folder")
         return self.root / name
 
-    def make(self, member: str, *, folder: bool = False) -> Path:
-        """Count a member and make its folder, or the one it goes to; where it goes."""
-        target, most = self.place(member), self.limits.members
+    def admit(self, member: str, size: int, *, folder: bool, file: bool) -> None:
+        """Check and count a member of ``size`` bytes, which the library then writes."""
+        target, limits, total = self.place(member), self.limits, self.size + size
         self.members += 1
-        taken = os.path.lexists(target) and not (folder and target.is_dir())
-        self.require(self.members <= most, member, f"is one more than {most:,} members")
+        again = folder and target.is_dir() and not target.is_symlink()
+        beyond = f"goes beyond {limits.size:,} bytes, the most that is unpacked"
+        sizes = f"and the others unpack to {total:,} bytes, which {beyond}"
+        ratio = f"and the others unpack to more than {limits.ratio} times the archive's size"
+        many = f"is one more than {limits.members:,} members"
+        self.require(self.members <= limits.members, member, many)
         self.require(folder or target != self.root, member, "has no name")
-        self.require(not taken and not target.is_symlink(), member, "is there twice")
-        (target if folder else target.parent).mkdir(parents=True, exist_ok=True)
-        return target
-
-    def write(self, member: str, size: int, source: IO[bytes]) -> None:
-        """Write a file of ``size`` bytes, if that is within the limits and there is room."""
-        target, ratio, all_of_it = self.make(member), self.limits.ratio, self.size + size
-        says = f"and the others unpack to {all_of_it:,} bytes"
+        self.require(again or not os.path.lexists(target), member, "is there twice")
         self.require(size >= 0, member, "has a negative size")
-        says += f", which goes beyond {self.limits.size:,} bytes, the most that is unpacked"
-        self.require(all_of_it <= self.limits.size, member, says)
-        says = f"and the others unpack to more than {ratio} times the archive's size"
-        self.require(all_of_it <= self.most, member, says)
+        self.require(total <= limits.size, member, sizes)
+        self.require(total <= self.most, member, ratio)
         if size > (free := shutil.disk_usage(self.root).free):
-            raise OutputError(
-                f"{self.path}: member {member!r:.300} needs {size:,} bytes, "
-                f"{self.root.parent} has {free:,} left",
-                "make room or choose another folder, and run the same command again",
-            )
-        with target.open("xb") as out:
-            shutil.copyfileobj(source, out, 1 << 20)  # to the end, where zip checks its CRC
-            if out.tell() != size:
-                raise self.damaged(f"member {member!r:.300} is not as long as it says")
+            needs = f"{self.path}: member {member!r:.300} needs {size:,} bytes"
+            hint = "make room or choose another folder, and run the same command again"
+            raise OutputError(f"{needs}, {self.root.parent} has {free:,} left", hint)
         self.size += size
-        self.files += 1
-        self.progress("files", self.files, None)
+        if file:
+            self.files += 1
+            self.progress("files", self.files, None)
 
 
 class _Bounded:
