@@ -195,26 +195,26 @@ def _as_recorded(download: Download, record: str, patience: Patience, note: Note
 
 def _download(url: str, part: _Part, patience: Patience, progress: Progress, note: Note) -> None:
     """Make ``part`` complete from ``url``; failures with progress in between are forgiven."""
-    failures, farthest = 0, part.have(url)
+    failures, farthest = 0, part.begun(url)[1]
     while True:
         try:
             return _request(url, part, patience.timeout, progress)
         except Again as error:
             if isinstance(error, Changed):
                 part.drop()
-            have = part.have(url)
+            have = part.begun(url)[1]
             failures = 1 if have > farthest else failures + 1
             farthest = max(farthest, have)
             if failures > patience.retries:
                 raise DownloadError(f"{url}: {error}", GIVEN_UP) from error
-            pause = max(error.wait, patience.backoff * 2 ** (failures - 1))
-            pause = min(pause, patience.longest)
+            due = max(error.wait, patience.backoff * 2 ** (failures - 1))
+            pause = min(due, patience.longest)
             note(f"{url}: {error}; trying again in {pause:.3g} s")
         time.sleep(pause)
 
 
 def _request(url: str, part: _Part, timeout: float, progress: Progress) -> None:
-    begun, have = part.version(url), part.have(url)
+    begun, have = part.begun(url)
     if begun is not None and begun.size == have > 0:
         return  # all of it was there when an earlier run ended
     with get(url, begun, have, timeout) as answer:
@@ -237,19 +237,15 @@ class _Part:
         self.path = target.with_name(target.name + ".part")
         self.sidecar = target.with_name(target.name + ".part.json")
 
-    def version(self, url: str) -> Version | None:
-        """What the part is the beginning of, if it came from ``url``."""
+    def begun(self, url: str) -> tuple[Version | None, int]:
+        """Which version the part is of, if it came from ``url``, and the bytes there are of it."""
         try:
             found = Version(**json.loads(self.sidecar.read_text(encoding="utf-8")))
+            if found.url == url and self.path.is_file():
+                return found, self.path.stat().st_size
         except (OSError, ValueError, TypeError):
-            return None
-        return found if found.url == url else None
-
-    def have(self, url: str) -> int:
-        """Bytes there from ``url``."""
-        if self.version(url) is None or not self.path.is_file():
-            return 0
-        return self.path.stat().st_size
+            pass
+        return None, 0
 
     def drop(self) -> None:
         """Forget it."""
