@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from seal_store.cli._interrupt import CODE, Interrupts
 from seal_store.errors import SealStoreError, printable
 
 COMMANDS = {
@@ -45,19 +46,45 @@ class Failure(click.ClickException):
     def __init__(self, message: str) -> None:
         super().__init__(printable(" ".join(message.split())))
 
+    def line(self) -> str:
+        """What is printed."""
+        return f"seal-store: error: {self.message}"
+
     def show(self, file: Any = None) -> None:
         """Print the line."""
-        click.echo(f"seal-store: error: {self.message}", err=True, file=file)
+        click.echo(self.line(), err=True, file=file)
 
 
 class Interrupted(Failure):
-    """Ctrl-C."""
+    """Ctrl-C in a command, which may be one that goes on where it ended."""
 
-    exit_code = 130
+    exit_code = CODE
+
+    def __init__(self, command: str | None) -> None:
+        resumable = command in ("build", "score", "train", "calibrate")
+        hint = "; the same command with --resume goes on" if resumable else ""
+        if command == "fetch":
+            hint = "; the same command goes on"
+        super().__init__(f"interrupted{hint}")
 
 
 class Root(click.Group):
     """Loads commands lazily, remembers the command line, turns our errors into one line."""
+
+    def __call__(self, *args: Any, **extra: Any) -> Any:
+        """Run as a program, which Ctrl-C ends."""
+        begun: list[click.Context] = []  # by invoke: the context, which knows the command
+
+        def last_words() -> str:
+            return Interrupted(begun[0].invoked_subcommand if begun else None).line()
+
+        with Interrupts(last_words) as interrupts:
+            try:
+                return super().__call__(*args, obj=begun, **extra)
+            except SystemExit as end:
+                if interrupts.heard and end.code:
+                    interrupts.end()
+                raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of use."""
@@ -97,17 +124,15 @@ class Root(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run; expected failures become :class:`Failure`."""
+        if ctx.obj is not None:
+            ctx.obj.append(ctx)
         try:
             return super().invoke(ctx)
         except SealStoreError as error:
             text = f"{error}; {error.hint}" if error.hint else str(error)
             raise Failure(as_typed(text, self._running(ctx))) from error
         except KeyboardInterrupt as error:
-            resumable = ctx.invoked_subcommand in ("build", "score", "train", "calibrate")
-            hint = "; the same command with --resume goes on" if resumable else ""
-            if ctx.invoked_subcommand == "fetch":
-                hint = "; the same command goes on"
-            raise Interrupted(f"interrupted{hint}") from error
+            raise Interrupted(ctx.invoked_subcommand) from error
         except BrokenPipeError:
             raise
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ NAMES = ("models", "resources")
 @click.option(
     "--base-url",
     multiple=True,
-    help="Take the files from below this https address instead of Zenodo (http for this machine "
-    "only). Repeatable: the next one is tried where one fails.",
+    help="Take the files from below this https address (http for this machine only); Zenodo is "
+    "not asked for anything then. Repeatable: the next one is tried where one fails.",
 )
 @click.option("--no-extract", is_flag=True, help="Do not unpack the archives.")
 @click.option("--offline", is_flag=True, help="Only say what to download by hand, and where to.")
@@ -64,6 +65,8 @@ def fetch(
     from seal_store.fetch.download import fetch as download
 
     chosen = [downloads()[name] for name in dict.fromkeys(what or NAMES)]
+    if base_url:
+        chosen = [replace(item, record=None) for item in chosen]
 
     def unpacked(item: Download) -> bool:
         return not no_extract and (folder / item.folder).is_dir()

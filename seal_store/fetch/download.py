@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,15 +22,23 @@ from seal_store.common.files import sync, write_json
 from seal_store.common.lock import hold
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import DownloadError, OutputError
-from seal_store.fetch.transfer import CHUNK, Again, Answer, Changed, Version, check_url, get
+from seal_store.fetch.transfer import MIRROR, Again, Answer, Changed, Version, check_url, get
+
+Note = Callable[[str], None]
+GIVEN_UP = (
+    "check the network and run the same command again, it goes on; or give a mirror with "
+    "--base-url; --offline says how to do it by hand"
+)
+RECORD_BYTES = 4 << 20
+"""Most bytes of a record that are read."""
 
 
 @dataclass(frozen=True)
 class Download:
     """A published file: an entry of ``resources/downloads.json``.
 
-    ``folder``: what it is unpacked to. ``size`` in bytes and the checksums are None where they
-    are not known.
+    ``folder``: what it is unpacked to. ``record``: where Zenodo says its size and MD5; None to
+    ask nobody. ``size`` in bytes and the checksums are None where they are not known ahead.
     """
 
     name: str
@@ -40,6 +48,7 @@ class Download:
     page: str
     holds: str
     licence: str
+    record: str | None = None
     size: int | None = None
     sha256: str | None = None
     md5: str | None = None
@@ -98,19 +107,12 @@ def downloads() -> dict[str, Download]:
 
 def by_hand(download: Download, folder: Path) -> str:
     """What to do where there is no network, one step a line."""
-    facts = [
-        f"{kind} {value}"
-        for kind, value in (
-            ("size", download.size),
-            ("md5", download.md5),
-            ("sha256", download.sha256),
-        )
-        if value
-    ]
+    known = ((kind, getattr(download, kind)) for kind in ("size", "md5", "sha256"))
+    facts = "".join(f"; {kind} {value}" for kind, value in known if value)
     return (
         f"{download.name}: {download.holds}\n"
         f"  download {download.url}\n"
-        f"  (page: {download.page}{''.join(f'; {fact}' for fact in facts)})\n"
+        f"  (page: {download.page}{facts})\n"
         f"  to       {folder / download.file}\n"
         f"  then     seal-store fetch {download.name} --to {folder}"
     )
@@ -123,11 +125,12 @@ def fetch(
     base_urls: Sequence[str] = (),
     patience: Patience | None = None,
     progress: Progress = silent,
-    note: Callable[[str], None] = lambda text: None,
+    note: Note = lambda text: None,
 ) -> Fetched:
     """Download to ``folder``, from the first address that gives the whole file.
 
-    A file that is there is not fetched again. ``note`` hears of failures that are tried again.
+    A file that is there is not fetched again. ``note`` hears of failures that are tried again,
+    and of a record that does not answer: the download then goes on without its size and MD5.
     Raises :class:`DownloadError` if no address gives the file or it has another size or
     checksum than is known, :class:`OutputError` if the folder cannot be written or has no room.
     """
@@ -138,21 +141,21 @@ def fetch(
     with hold(target):
         if target.exists():
             return _present(download, target, progress)
-        part = _Part(target, download)
+        if download.record is not None:
+            download = _as_recorded(download, download.record, patience, note)
+        part = _Part(target, download.size)
         for url, following in zip(urls, [*urls[1:], ""], strict=True):
             try:
                 _download(url, part, patience, progress, note)
-                _verify(download, part)
+                found = part.verified(download, progress)
                 break
             except DownloadError as error:
                 if not following:
                     raise
                 note(f"{error}; trying {following}")
         part.publish()
-        sha256 = part.digests["sha256"].hexdigest()
-        _record(target, sha256)
-        checked = download.checksum[0] if download.checksum else ""
-        return Fetched(target, target.stat().st_size, sha256, checked, new=True)
+        _write_sum(found)
+        return found
 
 
 def prepare(folder: Path) -> None:
@@ -160,138 +163,116 @@ def prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"{folder}: not a folder that can be made ({error.strerror})", "check --to"
-        ) from error
+        why = f"not a folder that can be made ({error.strerror})"
+        raise OutputError(f"{folder}: {why}", "check --to") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: cannot be written to", "check --to")
 
 
-def _download(
-    url: str,
-    part: _Part,
-    patience: Patience,
-    progress: Progress,
-    note: Callable[[str], None],
-) -> None:
+def _as_recorded(download: Download, record: str, patience: Patience, note: Note) -> Download:
+    """With the size and MD5 that Zenodo's record gives, where they are not known already."""
+    check_url(record)
+    try:
+        text = b""
+        with get(record, None, 0, min(patience.timeout, 10.0)) as answer:
+            for block in answer.blocks():
+                text += block
+                if len(text) > RECORD_BYTES:
+                    raise ValueError(f"more than {RECORD_BYTES:,} bytes")
+        listed = {file["key"]: file for file in json.loads(text)["files"]}[download.file]
+        size, (kind, _, value) = listed["size"], listed["checksum"].partition(":")
+        if type(size) is not int or size < 0 or kind != "md5" or len(bytes.fromhex(value)) != 16:
+            raise ValueError(f"size {size!r:.40}, checksum {listed['checksum']!r:.80}")
+    except (Again, DownloadError) as error:
+        why = str(error)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        why = f"no answer that can be read ({type(error).__name__}: {str(error)[:100]})"
+    else:
+        return replace(download, size=download.size or size, md5=download.md5 or value)
+    note(f"{record}: {why}; going on without the size and checksum that it may give")
+    return download
+
+
+def _download(url: str, part: _Part, patience: Patience, progress: Progress, note: Note) -> None:
     """Make ``part`` complete from ``url``; failures with progress in between are forgiven."""
-    failures, farthest = 0, part.have(url)
+    failures, farthest = 0, part.begun(url)[1]
     while True:
         try:
-            _request(url, part, patience.timeout, progress)
-            return
+            return _request(url, part, patience.timeout, progress)
         except Again as error:
             if isinstance(error, Changed):
                 part.drop()
-            have = part.have(url)
+            have = part.begun(url)[1]
             failures = 1 if have > farthest else failures + 1
             farthest = max(farthest, have)
             if failures > patience.retries:
-                goes_on = ", it goes on" if have else ""
-                raise DownloadError(
-                    f"{url}: {error}",
-                    f"check the network and run the same command again{goes_on}; or give a "
-                    "mirror with --base-url; --offline says how to do it by hand",
-                ) from error
-            pause = max(error.wait, patience.backoff * 2 ** (failures - 1))
-            pause = min(pause, patience.longest)
+                raise DownloadError(f"{url}: {error}", GIVEN_UP) from error
+            due = max(error.wait, patience.backoff * 2 ** (failures - 1))
+            pause = min(due, patience.longest)
             note(f"{url}: {error}; trying again in {pause:.3g} s")
-            time.sleep(pause)
+        time.sleep(pause)
 
 
 def _request(url: str, part: _Part, timeout: float, progress: Progress) -> None:
-    begun, have = part.version(url), part.have(url)
+    begun, have = part.begun(url)
     if begun is not None and begun.size == have > 0:
-        part.hash_to(have, progress)
         return  # all of it was there when an earlier run ended
     with get(url, begun, have, timeout) as answer:
-        part.go_on(answer, progress)
-        done = answer.start
-        unit = f"bytes of {part.target.name}"
-        progress(unit, done, answer.version.size)
+        part.go_on(answer)
+        done, size = answer.start, answer.version.size
+        progress(f"bytes of {part.target.name}", done, size)
         for block in answer.blocks():
             part.append(block)
             done += len(block)
-            progress(unit, done, answer.version.size)
-    if answer.version.size not in (None, done):
-        raise Again(f"only {done:,} of {answer.version.size:,} bytes were given")
+            progress(f"bytes of {part.target.name}", done, size)
+    if size not in (None, done):
+        raise Again(f"only {done:,} of {size:,} bytes were given")
 
 
 class _Part:
-    """The beginning of a file on disk, the version that it is of, and its digests so far."""
+    """The beginning of a file on disk, and the version that it is of."""
 
-    def __init__(self, target: Path, download: Download) -> None:
-        self.target, self.expected = target, download.size
+    def __init__(self, target: Path, expected: int | None) -> None:
+        self.target, self.expected = target, expected
         self.path = target.with_name(target.name + ".part")
         self.sidecar = target.with_name(target.name + ".part.json")
-        self.kinds = ["sha256", *(["md5"] if download.md5 else [])]
-        self._reset()
 
-    def _reset(self) -> None:
-        self.hashed = 0
-        self.digests = {kind: hashlib.new(kind, usedforsecurity=False) for kind in self.kinds}
-
-    def version(self, url: str) -> Version | None:
-        """What the part is the beginning of, if it came from ``url``."""
+    def begun(self, url: str) -> tuple[Version | None, int]:
+        """Which version the part is of, if it came from ``url``, and the bytes there are of it."""
         try:
             found = Version(**json.loads(self.sidecar.read_text(encoding="utf-8")))
+            if found.url == url and self.path.is_file():
+                return found, self.path.stat().st_size
         except (OSError, ValueError, TypeError):
-            return None
-        return found if found.url == url else None
-
-    def have(self, url: str) -> int:
-        """Bytes there from ``url``."""
-        if self.version(url) is None or not self.path.is_file():
-            return 0
-        return self.path.stat().st_size
+            pass
+        return None, 0
 
     def drop(self) -> None:
         """Forget it."""
         self.path.unlink(missing_ok=True)
         self.sidecar.unlink(missing_ok=True)
-        self._reset()
 
-    def go_on(self, answer: Answer, progress: Progress) -> None:
+    def go_on(self, answer: Answer) -> None:
         """Get ready for the bytes of ``answer``; afresh if it starts at 0.
 
         Raises :class:`OutputError` if they do not fit on the disk, :class:`DownloadError` if
         the file has another size than is known.
         """
-        size = answer.version.size
-        if size is not None and self.expected is not None and size != self.expected:
-            raise DownloadError(
-                f"{answer.version.url}: {size:,} bytes, expected {self.expected:,}",
-                "it is another file; try another mirror with --base-url",
-            )
-        if answer.start == 0:
+        size, start = answer.version.size, answer.start
+        if None not in (size, self.expected) and size != self.expected:
+            url = answer.version.url
+            raise DownloadError(f"{url}: {size:,} bytes, expected {self.expected:,}", MIRROR)
+        if start == 0:
             self.drop()
         free = shutil.disk_usage(self.path.parent).free
-        if size is not None and size - answer.start > free:
-            raise OutputError(
-                f"{self.target.name} needs {size - answer.start:,} bytes, {self.path.parent} has "
-                f"{free:,} left",
-                "make room or choose another folder with --to",
-            )
-        with self._disk():
-            if answer.start == 0:
+        if size is not None and size - start > free:
+            needs = f"{self.target.name} needs {size - start:,} bytes"
+            hint = "make room or choose another folder with --to"
+            raise OutputError(f"{needs}, {self.path.parent} has {free:,} left", hint)
+        if start == 0:
+            with self._disk():
                 write_json(self.sidecar, asdict(answer.version))
                 self.path.touch()
-        self.hash_to(answer.start, progress)
-
-    def hash_to(self, size: int, progress: Progress) -> None:
-        """Bring the digests to the first ``size`` bytes, reading what an earlier run wrote."""
-        if self.hashed == size:
-            return
-        self._reset()
-        with self._disk(), self.path.open("rb") as handle:
-            while self.hashed < size and (block := handle.read(min(CHUNK, size - self.hashed))):
-                self._hash(block)
-                progress(f"bytes of {self.target.name} checked", self.hashed, size)
-
-    def _hash(self, block: bytes) -> None:
-        self.hashed += len(block)
-        for digest in self.digests.values():
-            digest.update(block)
 
     def append(self, block: bytes) -> None:
         """Write the next bytes. Raises :class:`OutputError` if the disk is full."""
@@ -299,7 +280,14 @@ class _Part:
             left = memoryview(block)
             while left:
                 left = left[out.write(left) :]
-        self._hash(block)
+
+    def verified(self, download: Download, progress: Progress) -> Fetched:
+        """What the complete part is; forgotten if that is not what is known of it."""
+        try:
+            return _verified(download, self.path, progress, new=True)
+        except DownloadError:
+            self.drop()
+            raise
 
     def publish(self) -> None:
         """Sync it and give it its name."""
@@ -320,60 +308,49 @@ class _Part:
             ) from error
 
 
-def _verify(download: Download, part: _Part) -> None:
-    """Compare size and checksum with what is known; a part that differs is forgotten."""
-    found = {kind: digest.hexdigest() for kind, digest in part.digests.items()}
-    try:
-        _compare(download, part.hashed, found, part.target)
-    except DownloadError:
-        part.drop()
-        raise
-
-
-def _compare(download: Download, size: int, found: dict[str, str], path: Path) -> None:
-    if download.size is not None and size != download.size:
-        raise DownloadError(
-            f"{path}: {size:,} bytes, expected {download.size:,}",
-            "remove it if it is there, and fetch it again",
-        )
-    if download.checksum is not None:
-        kind, value = download.checksum
-        if found[kind] != value.lower():
-            raise DownloadError(
-                f"{path}: {kind} {found[kind]}, expected {value}",
-                "remove it if it is there, and fetch it again",
-            )
+def _verified(download: Download, path: Path, progress: Progress, *, new: bool) -> Fetched:
+    """Read a complete file; raises :class:`DownloadError` unless it is as known."""
+    kind, value = download.checksum or ("sha256", "")
+    digests = {k: hashlib.new(k, usedforsecurity=False) for k in ("sha256", kind)}
+    target, size, done = path.with_name(download.file), path.stat().st_size, 0
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            for digest in digests.values():
+                digest.update(block)
+            done += len(block)
+            progress(f"bytes of {target.name} checked", done, size)
+    sha256, found = digests["sha256"].hexdigest(), digests[kind].hexdigest()
+    hint = "remove it if it is there, and fetch it again"
+    if download.size not in (None, size):
+        raise DownloadError(f"{target}: {size:,} bytes, expected {download.size:,}", hint)
+    if value and found != value.lower():
+        raise DownloadError(f"{target}: {kind} {found}, expected {value}", hint)
+    return Fetched(target, size, sha256, kind if value else "", new=new)
 
 
 def _present(download: Download, path: Path, progress: Progress) -> Fetched:
-    """A file that is there: read and compared with what is known and with what was recorded."""
-    part = _Part(path, download)
-    part.path = path
-    size = path.stat().st_size
-    part.hash_to(size, progress)
-    found = {kind: digest.hexdigest() for kind, digest in part.digests.items()}
-    _compare(download, size, found, path)
-    record = _record_path(path)
-    if record.is_file():
-        recorded = record.read_text(encoding="utf-8", errors="replace").partition(" ")[0]
-        if recorded != found["sha256"]:
-            raise DownloadError(
-                f"{path}: sha256 {found['sha256']}, but {recorded} when it was downloaded",
-                f"it is damaged or another file: remove it and fetch it again, or remove "
-                f"{record.name} if it is as it should be",
-            )
-    else:
-        _record(path, found["sha256"])
-    checked = download.checksum[0] if download.checksum else ""
-    return Fetched(path, size, found["sha256"], checked, new=False)
+    """A file that is there: compared with what is known and with what was recorded."""
+    found = _verified(download, path, progress, new=False)
+    record = _sum_path(path)
+    if not record.is_file():
+        _write_sum(found)
+        return found
+    recorded = record.read_text(encoding="utf-8", errors="replace").partition(" ")[0]
+    if recorded != found.sha256:
+        raise DownloadError(
+            f"{path}: sha256 {found.sha256}, but {recorded} when it was downloaded",
+            f"it is damaged or another file: remove it and fetch it again, or remove "
+            f"{record.name} if it is as it should be",
+        )
+    return found
 
 
-def _record_path(path: Path) -> Path:
+def _sum_path(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
-def _record(path: Path, sha256: str) -> None:
+def _write_sum(found: Fetched) -> None:
     """Write the SHA-256 beside a file, as ``sha256sum --check`` reads it."""
-    aside = _record_path(path).with_suffix(".tmp")
-    aside.write_text(f"{sha256}  {path.name}\n", encoding="utf-8")
-    os.replace(aside, _record_path(path))
+    aside = _sum_path(found.path).with_suffix(".tmp")
+    aside.write_text(f"{found.sha256}  {found.path.name}\n", encoding="utf-8")
+    os.replace(aside, _sum_path(found.path))

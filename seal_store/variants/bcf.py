@@ -205,6 +205,7 @@ def _child(*, whole: bool) -> None:
     """Read BCF on stdin, write the answer on stdout: columns of records, or ``whole`` lines."""
     import resource
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
     for limit, size in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
         with suppress(ValueError, OSError):  # a lower one is set already
             resource.setrlimit(limit, (size, size))

@@ -46,7 +46,7 @@ def asked_for(download: Download, **facts: object) -> Download:
     return replace(download, **facts)  # type: ignore[arg-type]
 
 
-MODELS = downloads()["models"]
+MODELS = replace(downloads()["models"], record=None)
 NAME = MODELS.file
 
 
@@ -67,6 +67,7 @@ def test_the_published_files() -> None:
         assert item.url.startswith("https://")
         assert record in item.url
         assert item.page.endswith(record)
+        assert item.record == f"https://zenodo.org/api/records/{record}"
         assert item.urls() == [item.url]
         assert "non-commercial" in item.licence
         assert item.checksum is None
@@ -85,7 +86,8 @@ def test_downloads_and_knows_what_is_there(
     assert found.sha256 == hashlib.sha256(content).hexdigest()
     assert found.checked == ""
     assert steps[0] == (f"bytes of {NAME}", 0, len(content))
-    assert steps[-1] == (f"bytes of {NAME}", len(content), len(content))
+    assert (f"bytes of {NAME}", len(content), len(content)) in steps
+    assert steps[-1] == (f"bytes of {NAME} checked", len(content), len(content))
     (asked,) = site.asked
     assert asked["path"] == f"/{NAME}"
     assert asked["accept-encoding"] == "identity"
@@ -423,7 +425,7 @@ def test_tls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """https is checked against the system's certificates and never left for http."""
-    for name in ("https_proxy", "HTTPS_PROXY"):
+    for name in ("https_proxy", "HTTPS_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     site, plain = serve(content, certificate=certificate, cut=200_000), serve(content)
     with pytest.raises(DownloadError, match="its certificate is not valid"):
@@ -495,6 +497,125 @@ def test_checksums(tmp_path: Path, serve: Callable[..., Site], content: bytes) -
         bad = serve(content[:-1] + b"?")
         fetch(known, tmp_path / f"{kind}2", base_urls=[bad.url, site.url], patience=QUICK)
         complete(tmp_path / f"{kind}2", content)
+
+
+RECORD = "/api/records/1"
+
+
+def recorded(site: Site, content: bytes, **facts: object) -> Step:
+    """An answer as that of Zenodo's record API: the file's size and MD5, or other ``facts``."""
+    file = {
+        "key": NAME,
+        "size": len(content),
+        "checksum": "md5:" + hashlib.md5(content).hexdigest(),
+    }
+    other = {"key": "readme.txt", "size": 1, "checksum": "md5:" + "0" * 32}
+    return body(json.dumps({"id": 1, "files": [other, {**file, **facts}]}).encode())
+
+
+def body(content: bytes) -> Step:
+    def step(handler: Handler) -> bool:
+        handler.begin(200, len(content))
+        handler.end_headers()
+        handler.body(content)
+        return True
+
+    return step
+
+
+def test_size_and_md5_are_asked_of_the_record(
+    tmp_path: Path, serve: Callable[..., Site], content: bytes
+) -> None:
+    site, notes = serve(content), []
+    known = asked_for(MODELS, record=site.url + RECORD)
+    site.script = [recorded(site, content)]
+    found = fetch(known, tmp_path / "a", base_urls=[site.url], note=notes.append)
+    assert (found.checked, notes) == ("md5", [])
+    assert [a["path"] for a in site.asked] == [RECORD, f"/{NAME}"]
+    fetch(known, tmp_path / "a", base_urls=[site.url])  # what is there is checked by its SHA-256
+    assert len(site.asked) == 2
+    site.script = [recorded(site, content), None, *[status(404)] * 2]
+    damaged = serve(content[:-1] + b"?")
+    fetch(known, tmp_path / "b", base_urls=[damaged.url, site.url], note=notes.append)
+    complete(tmp_path / "b", content)
+    assert "md5" in notes[0]
+    site.script = [recorded(site, content, size=len(content) + 1)]
+    with pytest.raises(DownloadError, match="300,000 bytes, expected 300,001"):
+        fetch(known, tmp_path / "c", base_urls=[site.url], patience=QUICK)
+    site.script = [recorded(site, content, checksum="md5:" + "0" * 32)]
+    with pytest.raises(DownloadError, match=f"md5 .*, expected {'0' * 32}"):
+        fetch(known, tmp_path / "d", base_urls=[site.url], patience=QUICK)
+    assert not list((tmp_path / "d").iterdir())
+
+
+def test_what_is_known_ahead_comes_before_the_record(
+    tmp_path: Path, serve: Callable[..., Site], content: bytes
+) -> None:
+    site = serve(content)
+    site.script = [recorded(site, content, size=1, checksum="md5:" + "0" * 32)]
+    md5 = hashlib.md5(content).hexdigest()
+    known = asked_for(MODELS, record=site.url + RECORD, size=len(content), md5=md5)
+    assert fetch(known, tmp_path, base_urls=[site.url]).checked == "md5"
+
+
+ODD_RECORDS = {
+    "busy": status(503),
+    "gone": status(404),
+    "closed": hang_up,
+    "no JSON": body(b"<html>"),
+    "no record": body(b"[1, 2]"),
+    "no files": body(b'{"files": []}'),
+    "deep": body(b"[" * 100_000),
+    "endless": body(bytes(5 << 20)),
+    "elsewhere": status(302, Location="http://example.com/x"),
+    "no size": {"size": -1},
+    "a size in words": {"size": "300000"},
+    "another checksum": {"checksum": "crc:00"},
+    "no checksum": {"checksum": "md5:zz"},
+    "half a checksum": {"checksum": None},
+}
+
+
+@pytest.mark.parametrize("kind", ODD_RECORDS)
+def test_without_the_record_it_goes_on_and_says_so(
+    tmp_path: Path, serve: Callable[..., Site], content: bytes, kind: str
+) -> None:
+    site, notes, answer = serve(content), [], ODD_RECORDS[kind]
+    site.script = [recorded(site, content, **answer) if isinstance(answer, dict) else answer]
+    known = asked_for(MODELS, record=site.url + RECORD)
+    found = fetch(known, tmp_path, base_urls=[site.url], patience=QUICK, note=notes.append)
+    assert found.checked == ""
+    complete(tmp_path, content)
+    (note,) = notes
+    assert note.startswith(site.url + RECORD)
+    assert "going on without the size and checksum" in note
+    assert "\n" not in note
+    assert len(note) < 500
+
+
+def test_the_command_asks_zenodo_only_where_it_downloads_from_there(
+    cli: Callable[..., Result],
+    tmp_path: Path,
+    serve: Callable[..., Site],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = good(tmp_path / "a.tar.gz").read_bytes()
+    zenodo, mirror = serve(content), serve(content)
+    item = asked_for(MODELS, url=f"{zenodo.url}/files/{NAME}", record=zenodo.url + RECORD)
+    monkeypatch.setattr(library, "downloads", lambda: {"models": item})
+    args = ("fetch", "models", "--no-extract", "-q", "--to")
+    assert cli(*args, tmp_path / "x", "--offline").exit_code == 0
+    result = cli(*args, tmp_path / "a", "--base-url", mirror.url)
+    assert "not verified" in result.stdout
+    assert not zenodo.asked
+    zenodo.script = [recorded(zenodo, content)]
+    result = cli(*args, tmp_path / "b")
+    assert "md5 verified" in result.stdout
+    assert [a["path"] for a in zenodo.asked] == [RECORD, f"/files/{NAME}"]
+    zenodo.script = [status(503)]
+    result = cli(*args, tmp_path / "c")
+    assert "going on without the size and checksum" in result.stderr
+    assert "not verified" in result.stdout
 
 
 def test_the_checksum_covers_what_an_earlier_run_wrote(
@@ -603,7 +724,13 @@ def test_killed_in_mid_download_it_goes_on(
     site = serve(content, pause=0.05)
     command = [*CHILD, "--to", str(tmp_path), "--base-url", site.url, "--no-extract", "-q"]
     part = tmp_path / f"{NAME}.part"
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a test run in the background of a script ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (part.exists() and part.stat().st_size > 50_000):
         assert child.poll() is None
         time.sleep(0.005)
