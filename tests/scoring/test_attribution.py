@@ -39,7 +39,7 @@ from seal_store.store.layout import ATTRIBUTION
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants.alleles import Allele
-from seal_store.variants.source import read_variants
+from seal_store.variants.source import Alleles, read_variants
 
 DECAYS, FEATURES = 10, 8
 TARGETS = np.array([0, 2, 4, 6])
@@ -223,7 +223,7 @@ def test_captums_own_defaults_on_raw_inputs_do_not(store: Store, world: World) -
     net = module(sets, 0)
     found = []
     for allele in alleles:
-        (chunk,) = scorer._chunks(iter([allele]), "test")
+        (chunk,) = scorer._chunks(Alleles([allele]))
         with torch.inference_mode():
             genes = scorer.evaluator.genes(chunk.sequences, chunk.aggregated)
             batch = scorer.evaluator.read(chunk.tasks, chunk.stretches)
