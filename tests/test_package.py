@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def test_packages_import_one_way() -> None:
 
 def test_modules_within_a_package_import_one_way() -> None:
     TopologicalSorter(modules()).prepare()  # raises CycleError
+
+
+def test_no_private_part_of_zarr_is_used() -> None:
+    for path in ROOT.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"zarr\.(core|_\w|\w+\._)", text), path.name
 
 
 def test_few_modules_lie_outside_a_package() -> None:

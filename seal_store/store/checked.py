@@ -32,20 +32,22 @@ class Chunks:
     """How the chunks of an array decode: to ``size`` bytes, by ``codec`` (None: plain).
 
     ``entries`` are those of a chunk of text, whose ``size`` is the largest; 0 for numbers.
-    ``inner`` is the number of chunks in a shard, 0 without shards.
+    ``inner`` is the number of chunks in a shard, 0 without shards; ``tail`` the bytes of the
+    checksum.
     """
 
     size: int
     codec: Any
     entries: int
     inner: int
+    tail: int = CRC
 
 
 def compressor(array: zarr.Array[Any]) -> Any:
     """The codec, of those of this package, that compresses the chunks; None without one."""
     codecs = array.metadata.codecs  # type: ignore[union-attr]
     inner = codecs[0].codecs if isinstance(codecs[0], ShardingCodec) else codecs
-    return inner[1] if len(inner) == 3 else None
+    return next((codec for codec in inner if isinstance(codec, BloscCodec | ZstdCodec)), None)
 
 
 class Checked(LocalStore):
@@ -117,7 +119,7 @@ class Checked(LocalStore):
             return  # the index of a shard
         try:
             for chunk in _split(data, chunks.inner) if chunks.inner and part is None else [data]:
-                check_size(chunk[:-CRC], chunks)
+                check_size(chunk[: len(chunk) - chunks.tail], chunks)
         except ValueError as error:
             raise FormatError(f"{self.root / key}: damaged data ({error})", HINT) from None
 

@@ -426,6 +426,8 @@ def create_array(
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     shards: tuple[int, ...] | None = None,
+    *,
+    checksum: bool = True,
 ) -> zarr.Array[Any]:
     """Create an array with this package's codecs, fill value and attributes."""
     dtype = np.dtype(entry.dtype) if entry.dtype != "str" else None
@@ -441,7 +443,7 @@ def create_array(
         chunks=chunks,
         shards=shards,
         dtype=str if dtype is None else dtype,
-        compressors=[Crc32cCodec()] if entry.weights else [compressor, Crc32cCodec()],
+        compressors=[compressor] * (not entry.weights) + [Crc32cCodec()] * checksum,
         fill_value=np.nan if dtype is not None and dtype.kind == "f" else None,
         dimension_names=entry.dims,
         attributes={key: value for key, value in about.items() if value},

@@ -23,7 +23,7 @@ from zarr.storage import MemoryStore
 
 from seal_store.common.files import file_sha256
 from seal_store.errors import FormatError
-from seal_store.store.checked import HINT, Checked, Chunks, compressor
+from seal_store.store.checked import CRC, HINT, Checked, Chunks, compressor
 from seal_store.store.layout import ArraySpec, create_array
 from seal_store.store.manifest import METADATA_BYTES, Entry
 
@@ -134,15 +134,17 @@ def _array(
     if entry.sharded:
         inner = _lengths(declared["codecs"][0]["configuration"]["chunk_shape"], want)
     chunks = _chunks(want, outer, inner)
-    # weights were compressed once
-    for kind in (entry, replace(entry, weights=False)):
+    # once weights were compressed, and the contexts of head sets had no checksum
+    former = replace(entry, weights=False)
+    for kind, crc in ((entry, True), (former, True), (former, entry.dims != ("output",))):
         scratch = zarr.create_group(MemoryStore(), zarr_format=3)
-        array = create_array(scratch, kind, want.shape, inner, outer if entry.sharded else None)
+        shards = outer if entry.sharded else None
+        array = create_array(scratch, kind, want.shape, inner, shards, checksum=crc)
         ours = json.loads(json.dumps(array.metadata.to_dict()))
         different = [k for k in {**ours, **declared} if ours.get(k) != declared.get(k)]
         if not set(different) - {"attributes", "dimension_names"}:
             _check_files(want, outer, files)
-            return ours, replace(chunks, codec=compressor(array))
+            return ours, replace(chunks, codec=compressor(array), tail=CRC * crc)
     key = next(k for k in different if k not in ("attributes", "dimension_names"))
     found, wanted = (json.dumps(own.get(key))[:80] for own in (declared, ours))
     raise ValueError(f"declares {key} {found}, expected {wanted}")

@@ -219,6 +219,25 @@ def test_shards_in_any_order_give_the_same_bytes(options: BuildOptions, tmp_path
     assert contents(tmp_path / "parts.zarr") == contents(whole.path)
 
 
+def test_shards_have_the_size_of_the_plan(
+    make_store: Callable[..., Store], options: BuildOptions, store: Store
+) -> None:
+    """The store tells it, and whatever is added later goes by that."""
+    other = make_store(genes_per_shard=5, hidden=False)
+    add_hidden(other.path, "cpu")
+    other = Store(other.path)
+    assert other.attributes.genes_per_shard == 5
+    assert other.attributes.shards == -(-len(other) // 5)
+    for name in ("features", "hidden", "aggregated", "sequence"):
+        assert other.array(name).shards[0] == 5
+        np.testing.assert_array_equal(other.array(name)[...], store.array(name)[...])
+    with pytest.raises(OutputError, match="planned with another genes_per_shard: 5, now 64"):
+        build(replace(options, out=other.path, resume=True), "cpu")
+    for wrong in (0, 4097):
+        with pytest.raises(InputError, match=f"genes_per_shard {wrong}: not between 1 and 4096"):
+            plan(replace(options, out=other.path, overwrite=True, genes_per_shard=wrong))
+
+
 def test_resume_keeps_finished_shards(
     options: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

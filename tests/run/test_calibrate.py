@@ -176,7 +176,7 @@ def test_rows_that_touch_no_window_count_for_nothing(plan: BuildOptions, tmp_pat
     alts = ["C" if base != "C" else "G" for base in bases]
     rows = zip(places, bases, alts, strict=True)
     vcf.write_text("".join(f"{contig}\t{p}\t.\t{r}\t{a}\n" for p, r, a in rows))
-    assert calibrate(store, vcf, CPU)["rows"] == 40
+    assert calibrate(store, vcf, CPU).rows == 40
     store = Store(store.path)
     scorer = Scorer(store, ScoreOptions(device="cpu", calibrated=True), gene)
     (scored,) = scorer.score(read_variants(str(vcf)))
@@ -572,7 +572,7 @@ def test_a_run_killed_between_two_renames_is_finished_as_its_message_says(
     for name, values in arrays(store).items():
         np.testing.assert_array_equal(values, arrays(calibrated)[name])
     facts = calibrate(store, background, CPU, resume=True)
-    assert facts["rows"] == 301
+    assert facts.rows == 301
     assert not background_path(copied).exists()
 
 
@@ -634,7 +634,7 @@ def test_another_background_does_not_go_on_with_this_one(
     with pytest.raises(OutputError, match="effects of another calibration"):
         calibrate(Store(copied), world.variants, CPU, resume=True)
     facts = calibrate(Store(copied), world.variants, CPU, overwrite=True)
-    assert facts["file"] == world.variants.name
+    assert facts.file == world.variants.name
     assert sorted(p.name for p in copied.parent.iterdir()) == [copied.name]
 
 

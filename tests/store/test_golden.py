@@ -1,4 +1,4 @@
-"""Stores and results that earlier code wrote: opened, verified and scored from, the same numbers."""
+"""What earlier code wrote is opened, verified and scored from, with the same numbers."""
 
 from __future__ import annotations
 

@@ -537,3 +537,23 @@ def test_sizes_of_frames_are_those_that_the_codecs_wrote(rng: np.random.Generato
         frame = memoryview(Blosc("zstd").encode(data))
         assert decoded_size(frame, BloscCodec()) == size
     assert decoded_size(memoryview(b"no frame at all"), ZstdCodec()) is None
+
+
+def test_contexts_without_a_checksum_stay_readable(store: Store, copied: Path) -> None:
+    """As stores had them once; nothing else may lack it."""
+    original = json.loads((copied / "zarr.json").read_text())
+    names = {name: f"heads/{name}/context" for name in store.head_sets}
+    for array in (*names.values(), "gene_id"):
+        metadata = json.loads(json.dumps(original))
+        metadata["consolidated_metadata"]["metadata"][array]["codecs"].pop()
+        chunk = (copied / array / "c" / "0").read_bytes()
+        changed = {"zarr.json": json.dumps(metadata).encode(), f"{array}/c/0": chunk[:-4]}
+        for name, data in resealed(copied, changed).items():
+            (copied / name).write_bytes(data)
+        if array == "gene_id":
+            with pytest.raises(FormatError, match="array gene_id: declares codecs"):
+                Store(copied)
+        else:
+            found = [s.contexts for s in Store(copied).heads()]
+            assert found == [s.contexts for s in store.heads()]
+            original = metadata

@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -1064,6 +1065,8 @@ class ManyGenes:
     """Stands for a store with more genes than one wants to build in a test."""
 
     path = Path("store.zarr")
+
+    attributes = SimpleNamespace(genes_per_shard=64)
 
     def aggregated(self, genes: slice) -> np.ndarray:
         count = genes.stop - genes.start
