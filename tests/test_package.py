@@ -118,3 +118,9 @@ def test_no_module_sets_anything_at_import() -> None:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Expr):
                 assert isinstance(node.value, ast.Constant), f"{path.name}:{node.lineno}"
+
+
+def test_what_scores_and_writes_knows_nothing_of_liftover() -> None:
+    """It is a step before the engine, whose alleles carry their origin."""
+    users = [name for name, used in modules().items() if "variants.liftover" in used]
+    assert users == []

@@ -19,7 +19,6 @@ from pysam import bcftools
 from seal_store.errors import VariantError
 from seal_store.exporting.info import encode
 from seal_store.exporting.render import Form, export
-from seal_store.exporting.vcf import _DECLARED
 from seal_store.results.group import Results
 from seal_store.results.view import Selection
 from seal_store.run.scores import write_scores
@@ -29,6 +28,7 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants import lines
+from seal_store.variants.header import declaration
 from seal_store.variants.lines import MAX_FIELDS
 from seal_store.variants.source import VariantSource, read_variants
 
@@ -649,9 +649,7 @@ def test_declarations_are_found_outside_quotes() -> None:
         b"##contig=<length=5,ID=chr1>": b"chr1",
     }
     for line, name in lines.items():
-        found = _DECLARED.match(line)
-        assert found is not None
-        assert found[2] == name
+        assert declaration(line)[1][b"ID"] == name
 
 
 def test_an_info_of_semicolons_is_empty(cli: Cli, store: Store, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from seal_store.store import layout, manifest
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants.alleles import Allele
+from seal_store.variants.regions import Region
 from seal_store.variants.source import read_variants
 
 
@@ -342,16 +343,18 @@ def test_finished_results_of_another_run_are_not_taken_for_those_asked_for(
     out = tmp_path / "out.zarr"
     scored(store, vcf, out)
     same = Scorer(store, ScoreOptions(device="cpu"))
-    assert check_finished(same, out, str(vcf)).to_dict() == Results(out).attributes.counts.to_dict()
+    counts = Results(out).attributes.counts
+    assert check_finished(same, read_variants(vcf), out).to_dict() == counts.to_dict()
+    other = Scorer(store, ScoreOptions(device="cpu", **more))
     with pytest.raises(OutputError, match=f"out.zarr is finished, {says}"):
-        check_finished(Scorer(store, ScoreOptions(device="cpu", **more)), out, str(vcf))
+        check_finished(other, read_variants(vcf), out)
     with pytest.raises(OutputError, match="with regions"):
-        check_finished(same, out, str(vcf), ["chr1:5-6"])
+        check_finished(same, read_variants(vcf, [Region("chr1", 5, 6)]), out)
     vcf.write_text(vcf.read_text() + "chr1\t20000\t.\tA\tC\n")
     with pytest.raises(OutputError, match="with variants_sha256"):
-        check_finished(same, out, str(vcf))
+        check_finished(same, read_variants(vcf), out)
     with pytest.raises(FormatError, match="not a seal-store results"):
-        check_finished(same, tmp_path, str(vcf))
+        check_finished(same, read_variants(vcf), tmp_path)
 
 
 def test_overwrite_scores_again_what_is_finished(
