@@ -120,7 +120,7 @@ def copied(small: Small, tmp_path: Path) -> Path:
 @pytest.fixture
 def one_gene_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
     one = partial(BuildOptions, genes_per_shard=1)
-    monkeypatch.setattr("seal_store.building.plan.BuildOptions", one)
+    monkeypatch.setattr("seal_store.building.inputs.BuildOptions", one)
 
 
 def succeeded(result: Result) -> str:

@@ -56,7 +56,7 @@ def test_parameters_become_flags(text: str, names: tuple[str, ...], typed: str) 
     [
         (ScoreOptions, ("score", "vcf"), set()),
         (AttributionOptions, ("score", "vcf"), set()),
-        (BuildOptions, ("build",), {"max_distance", "command", "near_lengths"}),
+        (BuildOptions, ("build",), {"max_distance", "command", "near_lengths", "genes_per_shard"}),
     ],
 )
 def test_every_option_of_the_library_has_a_flag(

@@ -25,7 +25,6 @@ from seal_store.building import plan as plan_module
 from seal_store.building.build import build
 from seal_store.building.plan import BuildOptions
 from seal_store.common.lock import hold, lock_path
-from seal_store.common.output import Output
 from seal_store.errors import FormatError, OutputError, StoreError, UnfinishedError
 from seal_store.results import journal
 from seal_store.results.group import Results
@@ -37,8 +36,8 @@ from seal_store.store import layout, manifest
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants.alleles import Allele
-from seal_store.variants.regions import Region, parse_region
-from seal_store.variants.source import Alleles, VariantSource, read_variants
+from seal_store.variants.regions import Region
+from seal_store.variants.source import read_variants
 
 
 def score_once(store: Path, vcf: Path, out: Path, attribute: bool, limit: int = 0) -> None:
@@ -81,7 +80,7 @@ def test_a_removal_that_was_cut_off_can_be_ended(
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(os, "unlink", dying)
             manifest.remove(manifest.partial_path(out))
-        Output(out).claim(overwrite=True)
+        assert manifest.claim(out, overwrite=True) == manifest.partial_path(out)
         assert not manifest.partial_path(out).exists()
 
 
@@ -344,22 +343,18 @@ def test_finished_results_of_another_run_are_not_taken_for_those_asked_for(
     out = tmp_path / "out.zarr"
     scored(store, vcf, out)
     same = Scorer(store, ScoreOptions(device="cpu"))
-
-    def alleles(*regions: Region) -> Alleles:
-        return VariantSource(vcf).alleles(regions)
-
-    assert (
-        check_finished(same, alleles(), out).to_dict() == Results(out).attributes.counts.to_dict()
-    )
+    counts = Results(out).attributes.counts
+    assert check_finished(same, read_variants(vcf), out).to_dict() == counts.to_dict()
+    other = Scorer(store, ScoreOptions(device="cpu", **more))
     with pytest.raises(OutputError, match=f"out.zarr is finished, {says}"):
-        check_finished(Scorer(store, ScoreOptions(device="cpu", **more)), alleles(), out)
+        check_finished(other, read_variants(vcf), out)
     with pytest.raises(OutputError, match="with regions"):
-        check_finished(same, alleles(parse_region("chr1:5-6")), out)
+        check_finished(same, read_variants(vcf, [Region("chr1", 5, 6)]), out)
     vcf.write_text(vcf.read_text() + "chr1\t20000\t.\tA\tC\n")
     with pytest.raises(OutputError, match="with variants_sha256"):
-        check_finished(same, alleles(), out)
+        check_finished(same, read_variants(vcf), out)
     with pytest.raises(FormatError, match="not a seal-store results"):
-        check_finished(same, alleles(), tmp_path)
+        check_finished(same, read_variants(vcf), tmp_path)
 
 
 def test_overwrite_scores_again_what_is_finished(
@@ -438,23 +433,3 @@ def test_an_earlier_store_that_somebody_kept_is_not_removed(
     (kept / "note").touch()
     build(replace(options, out=store.path, overwrite=True), "cpu")
     assert [p.name for p in kept.iterdir()] == ["note"]
-
-
-@pytest.mark.parametrize("name", ["out.zarr", "out.tsv"])
-def test_ctrl_c_while_it_is_published_loses_nothing(
-    store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """Whole and not yet under its name: the next run gives it that."""
-    out, real = tmp_path / name, os.replace
-
-    def dying(source: Path, target: Path) -> None:
-        if Path(target) == out:
-            raise KeyboardInterrupt
-        real(source, target)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(os, "replace", dying)
-        scored(store, vcf, out)
-    assert is_finished(out)
-    scored(store, vcf, tmp_path / f"whole{out.suffix}")
-    assert files(out) == files(tmp_path / f"whole{out.suffix}")
