@@ -222,6 +222,7 @@ def _score(
         command=command,
         progress=progress,
     )
+    store.kept.clear()  # the weights are done with
     return Results(out)
 
 
