@@ -148,7 +148,7 @@ def build(
     then --finalize. --gene and --near-vcf limit what is computed, not the gene table.
     """
     from seal_store.building import build as library
-    from seal_store.building.inputs import gather
+    from seal_store.building.options import gather
     from seal_store.building.plan import plan as plan_store
     from seal_store.building.seal_folder import locate
     from seal_store.common.output import Output
@@ -185,7 +185,7 @@ def build(
             raise click.UsageError(
                 "--from-seal, or --genome, --genes and --cnn, are needed to build"
             )
-        inputs = gather(
+        options, found = gather(
             out,
             from_seal=from_seal,
             genome=genome,
@@ -204,7 +204,6 @@ def build(
             resume=resume,
             command=command_line(),
         )
-        options, found = inputs.options, inputs.found
         _tell(found)
         if plan:
             planned = plan_store(options, progress)

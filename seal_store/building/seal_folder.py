@@ -61,7 +61,7 @@ def locate(folder: Path, given: Collection[str] = ()) -> SealFolder:
     if not folder.is_dir():
         raise InputError(
             f"Seal's folder not found: {folder}",
-            f"check --from-seal, or download it: seal-store fetch models resources --to {folder}",
+            f"check `from_seal`, or download it: seal-store fetch models resources --to {folder}",
         )
     places = _places(folder)
     missing: dict[str, str] = {}
@@ -72,22 +72,17 @@ def locate(folder: Path, given: Collection[str] = ()) -> SealFolder:
             found = places.get(name, [])
             if len(found) > 1:
                 listed = ", ".join(str(path.relative_to(folder)) for path in found[:3])
-                ambiguous.append(f"{name} is there {len(found)} times ({listed}; give {option})")
+                ambiguous.append(f"{name} is there {len(found)} times ({listed}; give `{option}`)")
             if found:
                 return found[0]
         missing[names[0]] = archive
         return None
 
-    found = {
-        key: one(names, "resources", f"--{key.replace('_', '-')}")
-        for key, names in NAMES.items()
-        if key not in given
-    }
+    found = {key: one(names, "resources", key) for key, names in NAMES.items() if key not in given}
     heads = []
     for name in head_set_names() if "heads" not in given else ():
-        summary = one(
-            (f"{name}_seal{SUMMARY_SUFFIX}", f"{name}{SUMMARY_SUFFIX}"), "models", "--heads"
-        )
+        names = (f"{name}_seal{SUMMARY_SUFFIX}", f"{name}{SUMMARY_SUFFIX}")
+        summary = one(names, "models", "heads")
         if summary is not None:
             heads.append(summary)
             try:
@@ -97,8 +92,8 @@ def locate(folder: Path, given: Collection[str] = ()) -> SealFolder:
     if missing or ambiguous:
         archives = sorted(set(missing.values()))
         hint = (
-            f"seal-store fetch {' '.join(archives)} --to {folder}; or name them with --genome, "
-            "--genes, --cnn, --heads, --from-profiles"
+            f"seal-store fetch {' '.join(archives)} --to {folder}; or name them with `genome`, "
+            "`genes`, `cnn`, `heads`, `from_profiles`"
         )
         problems = [f"missing: {', '.join(missing)}"] if missing else []
         raise InputError(f"{folder}: {'; '.join([*problems, *ambiguous])}", hint if missing else "")

@@ -88,20 +88,20 @@ class Output:
         existing = [self.path.with_name(n) for n in self._new if self.path.with_name(n).exists()]
         if existing and not allowed:
             raise OutputError(
-                f"{existing[0]} exists already", "choose another --out or add --overwrite"
+                f"{existing[0]} exists already", "choose another `out` or add `overwrite=True`"
             )
         full = self.path.is_dir() and any(self.path.iterdir())
         foreign = full and self.kind not in attribute_names(self.path)
         if foreign or (self.partial.is_dir() and not self._is_ours()):
             raise OutputError(
                 f"{self.path if foreign else self.partial} is a folder with other content",
-                "choose another --out",
+                "choose another `out`",
             )
         if left and not allowed:
-            go_on = "add --resume to go on with it, or " if self.checkpoint else "add "
+            go_on = "add `resume=True` to go on with it, or " if self.checkpoint else "add "
             raise OutputError(
                 f"{self.partial} exists: an earlier run did not finish, or is still running",
-                f"{go_on}--overwrite to start again",
+                f"{go_on}`overwrite=True` to start again",
             )
 
     def claim(self, *, overwrite: bool = False, resume: bool = False) -> bool:
@@ -118,7 +118,7 @@ class Output:
             self.partial.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"{self.path}: cannot be written: {error.strerror}", "check --out"
+                f"{self.path}: cannot be written: {error.strerror}", "check `out`"
             ) from error
         return False
 

@@ -62,7 +62,7 @@ def scorer_of(
             raise StoreError(
                 f"{results.path} was made with {what} {then[:80]}, {store.path} has "
                 f"{now[:80] if now else 'none'}",
-                "give the store it was made from with --store",
+                "give the store it was made from with `store`",
             )
     options = ScoreOptions(
         scheme=results.attributes.scheme,
@@ -135,7 +135,7 @@ def _write(
         raise StoreError(
             f"{results.path}: {total - done} of {total} rows cannot be evaluated from "
             f"{scorer.store.path}",
-            "give the store they were made from with --store",
+            "give the store they were made from with `store`",
         )
     appender.flush()
     return appender.files

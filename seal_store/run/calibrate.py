@@ -80,7 +80,7 @@ def calibrate(
             raise OutputError(
                 f"{store.path} has a calibration for scheme {options.scheme} already (made from "
                 f"{present.file})",
-                "add --overwrite to replace it",
+                "add `overwrite=True` to replace it",
             )
         _clear(out, store)
         results = _score(
@@ -206,12 +206,12 @@ def _score(
         raise OutputError(
             f"{out} holds the effects of another calibration, {made.variants} with scheme "
             f"{made.scheme}",
-            "repeat that command, or start again with --overwrite alone",
+            "repeat that command, or start again with `overwrite=True` alone",
         )
     if not (overwrite or resume) and (out.exists() or scores_at(out).partial.exists()):
         raise OutputError(
             f"{out} is there: an earlier calibration did not finish",
-            "add --resume to go on with it, or --overwrite to start again",
+            "add `resume=True` to go on with it, or `overwrite=True` to start again",
         )
     write_scores(
         Scorer(store, options),

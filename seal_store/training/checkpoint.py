@@ -27,7 +27,7 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Write it. Raises :class:`OutputError` if it cannot be written."""
-        save_tensors({"fingerprint": self.fingerprint, "state": state.to_dict()}, self.path)
+        save_tensors({"fingerprint": self.fingerprint, "state": vars(state)}, self.path)
 
     def load(self) -> State | None:
         """The state to go on from; None if no epoch was finished.
@@ -37,7 +37,7 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        hint = "add --overwrite to start again"
+        hint = "add `overwrite=True` to start again"
         try:
             found = load_tensors(self.path, OutputError, hint)
         except OutputError as error:

@@ -40,14 +40,14 @@ class Matrix:
         """Row of each gene, int64; -1 where the table has none."""
         return np.array([self._row_of.get(str(gene), -1) for gene in gene_id], np.int64)
 
-    def columns(self, contexts: tuple[str, ...]) -> list[int]:
-        """Column of each context, 0-based. Raises :class:`KeyError` for one it lacks."""
-        index = {name: column for column, name in enumerate(self.contexts)}
-        return [index[name] for name in contexts]
+    def of(self, gene_id: np.ndarray) -> np.ndarray:
+        """Values ``(genes, contexts)`` of some genes; NaN for a gene that the table lacks."""
+        rows = self.rows(gene_id)
+        return np.where((rows >= 0)[:, None], self.values[rows], np.nan)
 
 
-def read_matrix(path: str | Path, option: str, *, negative: bool = True) -> Matrix:
-    """Read a table; ``option`` is the flag to name if the file is not there.
+def read_matrix(path: str | Path, parameter: str, *, negative: bool = True) -> Matrix:
+    """Read a table; ``parameter`` is the one to name if the file is not there.
 
     Raises :class:`TrainingError` with file, line and column if the file is missing, empty, not
     UTF-8, has a row of another length, a cell that is no finite number, a gene or a context
@@ -55,7 +55,7 @@ def read_matrix(path: str | Path, option: str, *, negative: bool = True) -> Matr
     """
     path = Path(path)
     if not path.is_file():
-        raise TrainingError(f"table not found: {path}", f"check {option}")
+        raise TrainingError(f"table not found: {path}", f"check `{parameter}`")
     try:
         with path.open(encoding="utf-8-sig") as handle:
             matrix = _read(path, enumerate((line.rstrip("\n") for line in handle), 1))

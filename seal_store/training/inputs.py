@@ -111,7 +111,7 @@ def open_source(
     :class:`StoreError` for the store.
     """
     if store is not None and features is not None:
-        raise TrainingError("--store and --features exclude each other", "give one of them")
+        raise TrainingError("`store` and `features` exclude each other", "give one of them")
     if store is not None:
         opened = Store(store)
         return Source(
@@ -121,7 +121,7 @@ def open_source(
             path=Path(store),
         )
     if features is None or genes is None:
-        raise TrainingError("no features to train on", "give --store, or --features and --genes")
+        raise TrainingError("no features to train on", "give `store`, or `features` and `genes`")
     table = read_genes(genes)
     mapped = _map(Path(features))
     if len(mapped) != len(table):
@@ -140,7 +140,7 @@ def computed_genes(store: Store) -> GeneTable:
 
 def _map(path: Path) -> np.ndarray:
     if not path.is_file():
-        raise TrainingError(f"features not found: {path}", "check --features")
+        raise TrainingError(f"features not found: {path}", "check `features`")
     try:
         with path.open("rb") as handle:
             version = np.lib.format.read_magic(handle)

@@ -20,7 +20,7 @@ from seal_store.training.expression import Matrix
 
 SEX_CHROMOSOMES = ("chrX", "chrY")
 SPLIT_SEED = 0
-"""``random_state`` of the validation genes: the same ones whatever ``--seed`` is."""
+"""``random_state`` of the validation genes: the same ones whatever ``seed`` is."""
 UPPER, LOWER = 0.7, 0.1
 """Quantiles of a group's standard deviations beyond which a gene weighs more or less."""
 FEWEST_TEST = 3
@@ -69,14 +69,14 @@ def make_targets(expression: Matrix, genes: GeneTable) -> Targets:
     the table that has a value, left out or not. Raises :class:`TrainingError` if no gene is in
     common or a context has no positive value.
     """
-    found = expression.rows(genes.gene_id)
-    if not (found >= 0).any():
+    known = np.isin(expression.gene_id, genes.gene_id)
+    if not known.any():
         raise TrainingError(
             f"{expression.path}: no gene in common with the gene table "
             f"({expression.gene_id[0]!r} here, {str(genes.gene_id[0])!r} there)",
             "give gene ids as the gene table spells them",
         )
-    values = np.where((found >= 0)[:, None], expression.values[found], np.nan)
+    values = expression.of(genes.gene_id)
     offsets = pseudocounts(values, expression)
     reasons = {
         "missing_value": np.isnan(values).any(1),
@@ -95,7 +95,7 @@ def make_targets(expression: Matrix, genes: GeneTable) -> Targets:
         expression.contexts,
         offsets,
         left_out,
-        len(expression.gene_id) - int((found >= 0).sum()),
+        int((~known).sum()),
     )
 
 
@@ -134,7 +134,7 @@ def read_groups(path: str | Path | None, contexts: Sequence[str]) -> list[Group]
         return [Group("all", tuple(range(len(contexts))))]
     path = Path(path)
     if not path.is_file():
-        raise TrainingError(f"group table not found: {path}", "check --groups")
+        raise TrainingError(f"group table not found: {path}", "check `groups`")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -221,9 +221,9 @@ def split_genes(contigs: np.ndarray, test_chromosomes: Sequence[str], share: flo
         train, validation = train_test_split(others, test_size=share, random_state=SPLIT_SEED)
     except ValueError as error:
         raise TrainingError(
-            f"{len(others)} genes are left for training: --validation-share {share} of them "
+            f"{len(others)} genes are left for training: `validation_share` {share} of them "
             "leaves a part empty",
-            "give more genes, fewer --test-chromosomes or another --validation-share",
+            "give more genes, fewer `test_chromosomes` or another `validation_share`",
         ) from error
     return Split(train.astype(np.int64), validation.astype(np.int64), test)
 
@@ -238,13 +238,13 @@ def test_genes(contigs: np.ndarray, test_chromosomes: Sequence[str]) -> np.ndarr
     for name in wanted:
         if name not in own:
             raise TrainingError(
-                f"--test-chromosomes: no gene that can be used on {name}",
+                f"`test_chromosomes`: no gene that can be used on {name}",
                 f"there are genes on {', '.join(sorted(set(own.tolist()))[:30])}",
             )
     found = np.flatnonzero(np.isin(own, wanted))
     if len(found) < FEWEST_TEST:
         raise TrainingError(
-            f"--test-chromosomes {','.join(wanted)}: {len(found)} genes to test on, "
+            f"`test_chromosomes` {','.join(wanted)}: {len(found)} genes to test on, "
             f"{FEWEST_TEST} are needed",
             "name more chromosomes or give more genes",
         )

@@ -16,7 +16,8 @@ import zarr
 
 from seal_store.building import build as building
 from seal_store.building.build import add_heads, add_hidden, build, finalize, run_shards
-from seal_store.building.plan import BuildOptions, plan
+from seal_store.building.options import BuildOptions
+from seal_store.building.plan import plan
 from seal_store.errors import (
     FormatError,
     GeneTableError,

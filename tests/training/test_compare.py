@@ -21,7 +21,8 @@ from seal_store.store.store import Store
 from seal_store.training.compare import CompareOptions, compare, score
 from seal_store.training.fit import FitOptions
 from seal_store.training.metrics import across_contexts, median, mse, spearman
-from seal_store.training.steps import TrainOptions, pretrain
+from seal_store.training.steps import pretrain
+from seal_store.training.task import TrainOptions
 
 Cli = Callable[..., Result]
 TEST = [i for i in range(300) if i % 10 in (7, 8)]

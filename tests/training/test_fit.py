@@ -183,7 +183,7 @@ def test_going_on_from_a_saved_state_changes_no_bit(data: Data, stop: int, tmp_p
     path = tmp_path / "state.pt"
 
     def save(state: State) -> None:
-        torch.save(state.to_dict(), path)
+        torch.save(vars(state), path)
         if state.epoch == stop:
             raise KilledError
 
