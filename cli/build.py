@@ -185,7 +185,7 @@ def build(
             raise click.UsageError(
                 "--from-seal, or --genome, --genes and --cnn, are needed to build"
             )
-        options, found = gather(
+        inputs = gather(
             out,
             from_seal=from_seal,
             genome=genome,
@@ -204,6 +204,7 @@ def build(
             resume=resume,
             command=command_line(),
         )
+        options, found = inputs.options, inputs.found
         _tell(found)
         if plan:
             planned = plan_store(options, progress)

@@ -241,7 +241,7 @@ def build(
     from seal_store.building import build as building  # PyTorch: not needed to open a store
     from seal_store.building.options import gather
 
-    options, _ = gather(
+    inputs = gather(
         Path(out),
         from_seal=_path(from_seal),
         near_vcf=_path(near_vcf),
@@ -260,7 +260,7 @@ def build(
         resume=resume,
         command="seal_store.build",
     )
-    return building.build(options, device, tf32=tf32, progress=progress)
+    return building.build(inputs.options, device, tf32=tf32, progress=progress)
 
 
 def _path(path: str | os.PathLike[str] | None) -> Path | None:

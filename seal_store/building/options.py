@@ -46,16 +46,24 @@ class BuildOptions:
     command: str = ""
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """Options of a build, and what of them was found in a folder of Seal's files."""
+
+    options: BuildOptions
+    found: SealFolder | None = None
+
+
 def gather(
     out: Path,
     *,
     from_seal: Path | None = None,
     near_vcf: Path | None = None,
     **given: Any,
-) -> tuple[BuildOptions, SealFolder | None]:
-    """Options from those of :func:`seal_store.build`, and what of them ``from_seal`` held.
+) -> Inputs:
+    """Options from those of :func:`seal_store.build`; what is ``given`` is not looked for.
 
-    What is ``given`` is not looked for. Raises :class:`InputError` if genome, genes or weights
+    Raises :class:`InputError` if genome, genes or weights
     are neither given nor found.
     """
     found = None
@@ -70,4 +78,4 @@ def gather(
         near = VariantSource(near_vcf)
         given["near_lengths"] = near.contig_lengths
         given["near"] = [(a.contig, a.pos) for a in near.alleles() if a.pos]
-    return BuildOptions(out=out, **given), found
+    return Inputs(BuildOptions(out=out, **given), found)

@@ -54,7 +54,8 @@ class Output:
         lock: Path | None = None,
     ) -> None:
         """Raises :class:`InputError` for an address, :class:`OutputError` without a name."""
-        self.path = followed(named(local_path(path)))
+        place = named(local_path(path))
+        self.path = place.resolve() if place.is_symlink() else place
         self.partial = partial_path(self.path)
         self.kind, self.checkpoint = kind, checkpoint
         self.names = tuple(names) or (self.path.name,)
@@ -195,11 +196,6 @@ class Output:
             yield folder
         finally:
             remove(folder)
-
-
-def followed(path: Path) -> Path:
-    """What ``path`` names where it is a link: an output is replaced there, and the link stays."""
-    return path.resolve() if path.is_symlink() else path
 
 
 def partial_path(path: Path) -> Path:

@@ -16,12 +16,7 @@ from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import OutputError, StoreError
 from seal_store.results import journal
-from seal_store.results.group import (
-    ATTRIBUTE,
-    Appender,
-    Results,
-    write_labels,
-)
+from seal_store.results.group import ATTRIBUTE, Appender, Results, write_labels
 from seal_store.scoring.assign import Counts, Task
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
 from seal_store.scoring.scorer import Scorer
@@ -50,11 +45,12 @@ def scorer_of(
     """
     made = results.attributes.store
     heads = {entry.name: entry.sha256 for entry in store.attributes.heads}
-    found: dict[str, tuple[str, str | None]]
-    found = {"CNN": (made.cnn_sha256, store.attributes.cnn.sha256)}
     names, sets = results.contexts()
-    found |= {f"head set {name}": (made.heads[name], heads.get(name)) for name in set(sets)}
-    found["assembly"] = made.assembly, store.attributes.assembly
+    found: dict[str, tuple[str, str | None]] = {
+        "CNN": (made.cnn_sha256, store.attributes.cnn.sha256),
+        **{f"head set {name}": (made.heads[name], heads.get(name)) for name in set(sets)},
+        "assembly": (made.assembly, store.attributes.assembly),
+    }
     if made.grid is not None:
         found["grid"] = str(made.grid), str(store.attributes.grid)
     for what, (then, now) in found.items():

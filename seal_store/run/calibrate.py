@@ -30,7 +30,7 @@ from seal_store.store.attributes import (
 )
 from seal_store.store.layout import CALIBRATION, create, get, read
 from seal_store.store.store import Store, consolidate
-from seal_store.variants.source import Alleles, VariantSource
+from seal_store.variants.source import VariantSource
 
 BLOCK_BYTES = 512 << 20
 """Effects in memory at once, a column for each context."""
@@ -83,9 +83,25 @@ def calibrate(
                 "add `overwrite=True` to replace it",
             )
         _clear(out, store)
-        results = _score(
-            store, path, alleles, sha256, options, overwrite, resume, command, progress
-        )
+        scored = background_path(path)
+        if resume and is_finished(scored):
+            results = _left(store, scored, sha256, options)
+        elif not (overwrite or resume) and (scored.exists() or scores_at(scored).partial.exists()):
+            raise OutputError(
+                f"{scored} is there: an earlier calibration did not finish",
+                "add `resume=True` to go on with it, or `overwrite=True` to start again",
+            )
+        else:
+            write_scores(
+                Scorer(store, options),
+                alleles,
+                scored,
+                overwrite=overwrite,
+                resume=resume,
+                command=command,
+                progress=progress,
+            )
+            results = Results(scored)
         made = results.attributes
         counts = made.counts.to_dict()
         facts = CalibrationAttributes(
@@ -183,46 +199,22 @@ def _is_done(
     return bool(Results(out.path).attributes.store.sha256 != store.sha256)
 
 
-def _score(
-    store: Store,
-    path: Path,
-    alleles: Alleles,
-    sha256: str,
-    options: ScoreOptions,
-    overwrite: bool,
-    resume: bool,
-    command: str,
-    progress: Progress,
-) -> Results:
-    """The background's results, made or left by an earlier run."""
-    out = background_path(path)
-    if resume and is_finished(out):
-        results = Results(out)
-        made = results.attributes
-        same = made.variants_sha256 == sha256 and made.store.sha256 == store.sha256
-        keys = ("scheme", "genes", "max_distance", "ref_mismatch", "tf32")
-        if same and all(getattr(made, key) == getattr(options, key) for key in keys):
-            return results
+def _left(store: Store, out: Path, sha256: str, options: ScoreOptions) -> Results:
+    """The background's results that an earlier run left whole in ``out``.
+
+    Raises :class:`OutputError` if they are not of the same store, background and options.
+    """
+    results = Results(out)
+    made = results.attributes
+    same = made.variants_sha256 == sha256 and made.store.sha256 == store.sha256
+    keys = ("scheme", "genes", "max_distance", "ref_mismatch", "tf32")
+    if not same or any(getattr(made, key) != getattr(options, key) for key in keys):
         raise OutputError(
             f"{out} holds the effects of another calibration, {made.variants} with scheme "
             f"{made.scheme}",
             "repeat that command, or start again with `overwrite=True` alone",
         )
-    if not (overwrite or resume) and (out.exists() or scores_at(out).partial.exists()):
-        raise OutputError(
-            f"{out} is there: an earlier calibration did not finish",
-            "add `resume=True` to go on with it, or `overwrite=True` to start again",
-        )
-    write_scores(
-        Scorer(store, options),
-        alleles,
-        out,
-        overwrite=overwrite,
-        resume=resume,
-        command=command,
-        progress=progress,
-    )
-    return Results(out)
+    return results
 
 
 def _clear(out: Output, store: Store) -> None:
@@ -233,15 +225,15 @@ def _clear(out: Output, store: Store) -> None:
     partial = out.partial
     if not partial.exists():
         return
-    begun = {file.name for file in partial.iterdir()} <= {f"{manifest.GROUP}.tmp"}
-    if not begun:
-        plain = replace(store.attributes, calibration={})
-        ours = not (partial / manifest.JOURNAL).exists() and _without(partial) == plain
-        if not ours:
-            raise OutputError(
-                f"{partial} holds another store that is not finished",
-                f"finish it with `seal-store build ... --resume --out {out.path}`, or remove it",
-            )
+    names = {file.name for file in partial.iterdir()}
+    ours = manifest.JOURNAL not in names and _without(partial) == replace(
+        store.attributes, calibration={}
+    )
+    if not (ours or names <= {f"{manifest.GROUP}.tmp"}):
+        raise OutputError(
+            f"{partial} holds another store that is not finished",
+            f"finish it with `seal-store build ... --resume --out {out.path}`, or remove it",
+        )
     remove(partial)
 
 

@@ -26,7 +26,7 @@ from seal_store.store.store import Store
 from seal_store.training.expression import Matrix, read_matrix
 from seal_store.training.fit import ROWS_AT_ONCE
 from seal_store.training.inputs import Features, Source, computed_genes, open_source
-from seal_store.training.metrics import across_contexts, median, mse, spearman
+from seal_store.training.metrics import across_contexts, median, mse, or_none, spearman
 from seal_store.training.outputs import write_record, write_table
 from seal_store.training.plots import agreement
 from seal_store.training.targets import FEWEST_TEST, make_targets, test_genes
@@ -217,34 +217,23 @@ def _write(
     gene_id: np.ndarray,
     candidates: int,
 ) -> dict[str, Any]:
-    by_context, by_gene, models = [], [], []
-    for name, s in scores.items():
-        by_context += [
-            (name, context, float(error), float(r))
-            for context, error, r in zip(contexts, s.mse, s.spearman, strict=True)
-        ]
-        by_gene += [
-            (name, gene, float(r), float(c))
-            for gene, r, c in zip(gene_id, s.across, s.centred, strict=True)
-        ]
-        medians = {
-            "mse": median(s.mse),
-            "spearman": median(s.spearman),
-            "across_contexts": median(s.across),
-            "across_contexts_centred": median(s.centred),
-        }
-        defined = int((~np.isnan(s.centred)).sum())
-        models.append(
-            {"model": name, **{k: None if np.isnan(v) else v for k, v in medians.items()}}
-            | {"genes_across_contexts": defined}
-        )
     write_table(
-        outputs["evaluation_contexts.tsv"], ("model", "context", "mse", "spearman"), by_context
+        outputs["evaluation_contexts.tsv"],
+        ("model", "context", "mse", "spearman"),
+        [
+            (name, *row)
+            for name, s in scores.items()
+            for row in zip(contexts, s.mse.tolist(), s.spearman.tolist(), strict=True)
+        ],
     )
     write_table(
         outputs["evaluation_genes.tsv"],
         ("model", "gene_id", "across_contexts", "across_contexts_centred"),
-        by_gene,
+        [
+            (name, *row)
+            for name, s in scores.items()
+            for row in zip(gene_id, s.across.tolist(), s.centred.tolist(), strict=True)
+        ],
     )
     agreement(
         outputs["evaluation_agreement.png"],
@@ -257,7 +246,17 @@ def _write(
         "contexts": len(contexts),
         "genes": len(gene_id),
         "test_genes_not_in_every_model": candidates - len(gene_id),
-        "medians": models,
+        "medians": [
+            {
+                "model": name,
+                "mse": or_none(median(s.mse)),
+                "spearman": or_none(median(s.spearman)),
+                "across_contexts": or_none(median(s.across)),
+                "across_contexts_centred": or_none(median(s.centred)),
+                "genes_across_contexts": int((~np.isnan(s.centred)).sum()),
+            }
+            for name, s in scores.items()
+        ],
     }
     write_record(outputs["evaluation_summary.json"], {**facts, "command": options.command})
     outputs.publish()

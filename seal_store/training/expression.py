@@ -126,13 +126,26 @@ def _header(path: Path, number: int, line: str) -> tuple[str, ...]:
 
 
 def _numbers(path: Path, line: int, cells: list[str], contexts: tuple[str, ...]) -> np.ndarray:
+    """The values of a line; missing ones and faults are looked for only if some are there."""
     try:
         values = np.array(list(map(float, cells)))
         plain = "_" not in "".join(cells)  # float() takes 1_000 for a number
     except ValueError:
-        values, plain = np.empty(0), False
+        plain = False
     if not plain:
-        values = np.array([_number(path, line, i, cell, contexts) for i, cell in enumerate(cells)])
+        values = np.full(len(cells), np.nan)
+        for column, cell in enumerate(map(str.strip, cells)):
+            try:
+                if "_" in cell:
+                    raise ValueError(cell)
+                if cell not in MISSING:
+                    values[column] = float(cell)
+            except ValueError:
+                where = _cell(path, line, column, contexts)
+                raise TrainingError(
+                    f"{where}: {cells[column][:40]!r} is not a number",
+                    "leave the cell empty or write NA if the value is missing",
+                ) from None
     if np.isinf(values).any():
         column = int(np.flatnonzero(np.isinf(values))[0])
         raise TrainingError(
@@ -140,21 +153,6 @@ def _numbers(path: Path, line: int, cells: list[str], contexts: tuple[str, ...])
             "leave the cell empty if the value is unknown",
         )
     return values
-
-
-def _number(path: Path, line: int, column: int, cell: str, contexts: tuple[str, ...]) -> float:
-    text = cell.strip()
-    if text in MISSING:
-        return float("nan")
-    try:
-        if "_" in text:
-            raise ValueError(text)
-        return float(text)
-    except ValueError:
-        raise TrainingError(
-            f"{_cell(path, line, column, contexts)}: {cell[:40]!r} is not a number",
-            "leave the cell empty or write NA if the value is missing",
-        ) from None
 
 
 def _cell(path: Path, line: int, column: int, contexts: tuple[str, ...]) -> str:

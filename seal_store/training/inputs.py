@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -144,7 +143,9 @@ def _map(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as handle:
             version = np.lib.format.read_magic(handle)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else _header_2
+            old = version == (1, 0)
+            formats = np.lib.format
+            header = formats.read_array_header_1_0 if old else formats.read_array_header_2_0
             shape, by_columns, dtype = header(handle)
             offset = handle.tell()
     except (ValueError, OSError, EOFError) as error:
@@ -166,7 +167,3 @@ def _map(path: Path) -> np.ndarray:
         )
     # copy on write: torch warns about arrays that it may not write to
     return np.memmap(path, np.float32, "c", offset, shape)
-
-
-def _header_2(handle: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    return np.lib.format.read_array_header_2_0(handle)

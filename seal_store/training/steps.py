@@ -12,7 +12,6 @@ import hashlib
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +35,7 @@ from seal_store.training.fit import (
     validation_losses,
 )
 from seal_store.training.inputs import Features
-from seal_store.training.metrics import median, mse, spearman
+from seal_store.training.metrics import median, mse, or_none, spearman
 from seal_store.training.outputs import save_tensors, write_record, write_table
 from seal_store.training.plots import loss_curves
 from seal_store.training.summary import named, summary_lines, summary_text
@@ -239,8 +238,8 @@ def _write(
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "validation_loss": state.best_loss,
-        "test_mse_median": _number(median(errors)),
-        "test_spearman_median": _number(median(r)),
+        "test_mse_median": or_none(median(errors)),
+        "test_spearman_median": or_none(median(r)),
         "genes": {
             "training": len(split.train),
             "validation": len(split.validation),
@@ -272,7 +271,3 @@ def _on_cpu(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _on_cpu(item) for key, item in value.items()}
     return value.cpu() if isinstance(value, Tensor) else value
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
