@@ -2,7 +2,7 @@
 
 A shard holds the genes of one Zarr shard file and is written by one process. ``finalize`` adds
 the reference predictions, then the manifest, and renames ``OUT.partial`` to ``OUT``.
-:func:`build` runs the very steps that a cluster would.
+:func:`build` runs the same steps in one process.
 """
 
 from __future__ import annotations

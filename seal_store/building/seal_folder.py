@@ -1,6 +1,6 @@
-"""Where the files that a store is built from lie below a folder of Seal's.
+"""Find the inputs of a build (genome, gene table, weights, head sets) in a folder of Seal's.
 
-Found by their names, wherever below the folder: so it may be Seal's own root folder, with
+They are found by their names, wherever below the folder: so it may be Seal's own root folder, with
 ``resource/`` and ``model/``, or the folder that ``seal-store fetch`` unpacked both archives in.
 """
 

@@ -1,4 +1,4 @@
-"""Files: checksums, bytes that are on the disk, JSON replaced in one step, runs compared."""
+"""File helpers: checksums, fsync, atomic writes of text and JSON, fingerprints of runs compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock file beside an output, held by the kernel while its writer lives.
+"""Lock files: one writer at a time for an output, by ``flock`` while its process lives.
 
 ``OUT.lock`` names the host, process and start time of the writer. The kernel lets go of it when
 the process ends, however it ends, so a lock left behind by a process of this host, or of a

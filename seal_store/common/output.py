@@ -1,4 +1,4 @@
-"""One way to make an output, file or folder: locked, written aside, renamed into place.
+"""Outputs by atomic rename: a file or folder is locked, written aside, renamed into place.
 
 ``OUT`` is written to ``OUT.partial`` by the one process that holds its lock, and renamed once all
 of it is on the disk; what stood there before stays until then. A link is followed: what it names

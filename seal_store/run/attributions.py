@@ -1,4 +1,4 @@
-"""Attributions added to finished results: the same rows evaluated again from the same store.
+"""Add attributions to finished results: evaluate the same rows again from the same store.
 
 The new arrays are written to a copy that shares the files of the results (hard links), which then
 takes their place; until then the results stand as they were.

@@ -1,4 +1,4 @@
-"""Background variants scored, and the distribution of their effects put into the store.
+"""Calibrate a store: score background variants, keep the distribution of their effects.
 
 The background is scored to results of its own beside the store, so that an interrupted run can go
 on; exact quantiles are then taken of a few contexts at a time. The store is replaced at the very

@@ -1,4 +1,4 @@
-"""Scores written while they are computed: to a results group or a table, resumable."""
+"""Score variants to a results group or a table, with checkpoints to resume from."""
 
 from __future__ import annotations
 

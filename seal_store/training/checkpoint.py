@@ -1,4 +1,4 @@
-"""A training run on disk after each epoch, and the right to go on with it.
+"""Checkpoints of a training run, one after each epoch, to resume from.
 
 A checkpoint is written aside, synced and renamed, so there is always a whole one. It holds the
 fingerprint of inputs and options; a run with another one does not go on from it.

@@ -1,4 +1,4 @@
-"""Head sets and other models' predictions against measured expression, on the same genes.
+"""Evaluate head sets and other models' predictions against measured expression.
 
 Compared are the test genes and the contexts that the expression table and every model have. So a
 difference between two models is not one of the genes or contexts that they happen to cover.

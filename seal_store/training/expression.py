@@ -54,13 +54,7 @@ def read_matrix(path: str | Path, parameter: str, *, negative: bool = True) -> M
     twice or without a name, or (``negative`` false) a negative value.
     """
     path = Path(path)
-    if not path.is_file():
-        raise TrainingError(f"table not found: {path}", f"check `{parameter}`")
-    try:
-        with path.open(encoding="utf-8-sig") as handle:
-            matrix = _read(path, enumerate((line.rstrip("\n") for line in handle), 1))
-    except UnicodeDecodeError as error:
-        raise TrainingError(f"{path}: not UTF-8 text", "give a TSV, uncompressed") from error
+    matrix = _read(path, numbered_lines(path, "table", parameter))
     if not negative and (matrix.values < 0).any():
         row, column = np.argwhere(matrix.values < 0)[0]
         raise TrainingError(
@@ -71,16 +65,30 @@ def read_matrix(path: str | Path, parameter: str, *, negative: bool = True) -> M
     return matrix
 
 
+def numbered_lines(path: Path, what: str, parameter: str) -> Iterator[tuple[int, str]]:
+    """Lines of a text file and their numbers, from 1; blank lines are left out.
+
+    Raises :class:`TrainingError` if it is not there, naming ``parameter``, or not UTF-8.
+    """
+    if not path.is_file():
+        raise TrainingError(f"{what} not found: {path}", f"check `{parameter}`")
+    try:
+        with path.open(encoding="utf-8-sig") as handle:
+            for number, line in enumerate(handle, 1):
+                if line.strip():
+                    yield number, line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{path}: not UTF-8 text", "give a TSV, uncompressed") from error
+
+
 def _read(path: Path, lines: Iterator[tuple[int, str]]) -> Matrix:
-    first = next(((i, line) for i, line in lines if line.strip()), None)
+    first = next(lines, None)
     if first is None:
         raise TrainingError(f"{path}: empty file", "give a TSV with a header line")
     contexts = _header(path, *first)
     seen: dict[str, int] = {}
     values = []
     for number, line in lines:
-        if not line.strip():
-            continue
         gene, *cells = line.split("\t")
         if len(cells) != len(contexts):
             raise TrainingError(

@@ -1,4 +1,4 @@
-"""The decay sums that heads are trained on: a store's ``aggregated``, or Seal's own NPY.
+"""Features to train on (decay sums of genes): a store's ``aggregated``, or Seal's own NPY.
 
 Either way they are in memory once: an NPY is mapped, not read, and of a store only the genes asked
 for are read, straight into their place. Batches are gathered from that one matrix.

@@ -1,4 +1,4 @@
-"""Expression -> what heads are trained on: targets, gene weights, training and test genes.
+"""Expression -> training data of heads: targets, gene weights, training and test genes.
 
 The steps, each a function: a pseudocount per context; target = ln(value + pseudocount); genes that
 are left out; a weight per gene and context; test genes by chromosome, validation genes by lot.
@@ -16,7 +16,7 @@ import numpy as np
 from seal_store.errors import TrainingError
 from seal_store.reference.contigs import chromosome
 from seal_store.reference.gene_table import GeneTable
-from seal_store.training.expression import Matrix
+from seal_store.training.expression import Matrix, numbered_lines
 
 SEX_CHROMOSOMES = ("chrX", "chrY")
 SPLIT_SEED = 0
@@ -133,17 +133,11 @@ def read_groups(path: str | Path | None, contexts: Sequence[str]) -> list[Group]
     if path is None:
         return [Group("all", tuple(range(len(contexts))))]
     path = Path(path)
-    if not path.is_file():
-        raise TrainingError(f"group table not found: {path}", "check `groups`")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise TrainingError(f"{path}: not UTF-8 text", "give a TSV, uncompressed") from error
     groups: list[Group] = []
     group_of: dict[int, str] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in numbered_lines(path, "group table", "groups"):
         name, tab, listed = (part.strip(" \r") for part in line.partition("\t"))
-        if not line.strip() or (number == 1 and tab and not any(map(str.isdigit, listed))):
+        if number == 1 and tab and not any(map(str.isdigit, listed)):
             continue
         where = f"{path}:{number}"
         if not tab or not name or not listed.strip():
