@@ -113,7 +113,7 @@ def compute_shards(
     for shard in shards:
         if not 0 <= shard < attributes.shards:
             last = attributes.shards - 1
-            raise InputError(f"shard {shard}: this store has shards 0 to {last}")
+            raise InputError(f"`shard` {shard}: this store has shards 0 to {last}")
     work = Shards(group, attributes, resolve_device(device), tf32, profiles)
     size = attributes.genes_per_shard
     spans = {s: range(s * size, min(attributes.genes, (s + 1) * size)) for s in shards}

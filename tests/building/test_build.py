@@ -235,7 +235,7 @@ def test_shards_have_the_size_of_the_plan(
     with pytest.raises(OutputError, match="planned with another genes_per_shard: 5, now 64"):
         build(replace(options, out=other.path, resume=True), "cpu")
     for wrong in (0, 4097):
-        with pytest.raises(InputError, match=f"genes_per_shard {wrong}: not between 1 and 4096"):
+        with pytest.raises(InputError, match=f"`genes_per_shard` {wrong}: not between 1 and 4096"):
             plan(replace(options, out=other.path, overwrite=True, genes_per_shard=wrong))
 
 

@@ -237,13 +237,13 @@ def test_a_chosen_stage(model: Path, given: CompareOptions) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({}, "give --model, --heads or --predictions"),
-        ({"heads": ("x",)}, "give --store"),
+        ({}, "give `models`, `heads` or `predictions`"),
+        ({"heads": ("x",)}, "give `store`"),
         ({"predictions": {"p": "other contexts"}}, "no context in common: p has 'z' and others"),
         ({"predictions": {"p": "other genes"}}, "0 test genes have a value .*p 0 of 60"),
-        ({"predictions": {"p": "self"}, "target_scale": ("q",)}, "--target-scale 'q'.*there are p"),
-        ({"predictions": {"p": "self"}, "genes": None}, "give --genes or --store"),
-        ({"predictions": {"p": "absent"}}, "table not found: .*; check --predictions"),
+        ({"predictions": {"p": "self"}, "target_scale": ("q",)}, "`target_scale` 'q'.*there are p"),
+        ({"predictions": {"p": "self"}, "genes": None}, "give `genes` or `store`"),
+        ({"predictions": {"p": "absent"}}, "table not found: .*; check `predictions`"),
         ({"predictions": {"p": "self"}, "test_chromosomes": ("chr30",)}, "no gene .* on chr30"),
         ({"models": "twice"}, "two models are named 'demo'"),
         ({"models": "narrow"}, "30 features a gene, the model demo takes 40"),

@@ -280,16 +280,16 @@ def test_a_loss_that_is_no_number_stops_the_run(data: Data) -> None:
 @pytest.mark.parametrize(
     ("change", "flag"),
     [
-        ({"lr": 0.0}, "--lr"),
-        ({"lr": float("nan")}, "--lr"),
-        ({"lr": float("inf")}, "--lr"),
-        ({"l2": -1.0}, "--l2"),
-        ({"l2": float("nan")}, "--l2"),
-        ({"epochs": 0}, "--epochs"),
-        ({"patience": 0}, "--patience"),
-        ({"batch": 0}, "--batch"),
-        ({"seed": -1}, "--seed"),
-        ({"seed": 2**63}, "--seed"),
+        ({"lr": 0.0}, "`lr`"),
+        ({"lr": float("nan")}, "`lr`"),
+        ({"lr": float("inf")}, "`lr`"),
+        ({"l2": -1.0}, "`l2`"),
+        ({"l2": float("nan")}, "`l2`"),
+        ({"epochs": 0}, "`epochs`"),
+        ({"patience": 0}, "`patience`"),
+        ({"batch": 0}, "`batch`"),
+        ({"seed": -1}, "`seed`"),
+        ({"seed": 2**63}, "`seed`"),
     ],
 )
 def test_options_that_cannot_be_are_refused(change: dict[str, float], flag: str) -> None:
