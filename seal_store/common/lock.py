@@ -76,26 +76,19 @@ def _acquire(path: Path, *, shared: bool) -> int:
         except FileNotFoundError:
             pass
         os.close(descriptor)  # its last holder removed it meanwhile: there may be a new one
-    earlier = _read(descriptor)
-    boot = _boot_id()
-    here = earlier.get("host", socket.gethostname()) == socket.gethostname()
-    if not (shared or here or (boot and earlier.get("boot") == boot)):
+    host, boot, earlier = socket.gethostname(), _boot_id(), _read(descriptor)
+    here = earlier.get("host", host) == host or (boot and earlier.get("boot") == boot)
+    if not (shared or here):
         holder = _holder(descriptor)
         os.close(descriptor)
         raise OutputError(
-            f"{path} was left by {holder}, which cannot be seen from {socket.gethostname()}",
+            f"{path} was left by {holder}, which cannot be seen from {host}",
             "if that process has ended, remove this file and try again",
         )
-    text = json.dumps(
-        {
-            "host": socket.gethostname(),
-            "boot": boot,
-            "pid": os.getpid(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-    )
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    own = {"host": host, "boot": boot, "pid": os.getpid(), "since": since}
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
+    os.pwrite(descriptor, json.dumps(own).encode(), 0)
     return descriptor
 
 

@@ -102,23 +102,10 @@ def calibrate(
                 progress=progress,
             )
             results = Results(scored)
-        made = results.attributes
-        counts = made.counts.to_dict()
-        facts = CalibrationAttributes(
-            file=background.name,
-            sha256=sha256,
-            rows=int(_scored(results).sum()),
-            genes=made.genes,
-            max_distance=made.max_distance,
-            tf32=made.tf32,
-            heads=made.store.heads,
-            counts={key: value for key, value in counts.items() if key != "examples"},
-            software=made.software,
-            command=command,
-        )
+        facts = _facts(results, background, sha256, command)
         if not facts.rows:
             remove(results.path)
-            reasons = made.counts.not_scored.items()
+            reasons = results.attributes.counts.not_scored.items()
             why = ", ".join(f"{count} {reason}" for reason, count in reasons)
             raise InputError(
                 f"{background}: no variant of it could be scored ({why or 'it has none'})",
@@ -127,6 +114,24 @@ def calibrate(
         _publish(out, options.scheme, facts, results, progress)
         remove(results.path)
     return facts
+
+
+def _facts(results: Results, background: Path, sha256: str, command: str) -> CalibrationAttributes:
+    """What the store says of a calibration made of ``results``."""
+    made = results.attributes
+    counts = made.counts.to_dict()
+    return CalibrationAttributes(
+        file=background.name,
+        sha256=sha256,
+        rows=int(_scored(results).sum()),
+        genes=made.genes,
+        max_distance=made.max_distance,
+        tf32=made.tf32,
+        heads=made.store.heads,
+        counts={key: value for key, value in counts.items() if key != "examples"},
+        software=made.software,
+        command=command,
+    )
 
 
 def distribution(
