@@ -23,10 +23,10 @@ from seal_store.errors import OutputError
 
 def lock_path(out: Path) -> Path:
     """The lock file of an output. Raises :class:`OutputError` for a path without a name."""
-    return named(out).with_name(out.name + ".lock")
+    return check_named(out).with_name(out.name + ".lock")
 
 
-def named(out: Path) -> Path:
+def check_named(out: Path) -> Path:
     """``out``. Raises :class:`OutputError` if it has no name, as ``.`` and ``/``."""
     if out.name in ("", ".."):
         raise OutputError(f"{out}: is no name for an output", "give `out` a name")

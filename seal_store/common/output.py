@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from seal_store.common.files import local_path, sync, write_json
-from seal_store.common.lock import hold, named
+from seal_store.common.lock import check_named, hold
 from seal_store.errors import OutputError
 
 GROUP = "zarr.json"
@@ -54,7 +54,7 @@ class Output:
         lock: Path | None = None,
     ) -> None:
         """Raises :class:`InputError` for an address, :class:`OutputError` without a name."""
-        place = named(local_path(path))
+        place = check_named(local_path(path))
         self.path = place.resolve() if place.is_symlink() else place
         self.partial = partial_path(self.path)
         self.kind, self.checkpoint = kind, checkpoint

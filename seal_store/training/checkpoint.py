@@ -18,7 +18,7 @@ from seal_store.training.outputs import save_tensors
 CHECKPOINT = "checkpoint.pt"
 
 
-class Checkpoint:
+class TrainingCheckpoint:
     """The checkpoint of a run in ``folder``; ``fingerprint`` names what must be the same."""
 
     def __init__(self, folder: Path, fingerprint: dict[str, Any]) -> None:

@@ -99,7 +99,9 @@ def compare(options: CompareOptions, progress: Progress = silent) -> dict[str, A
     kept = _common_genes(values)
     measured = targets.values[test[kept]][:, [targets.contexts.index(c) for c in contexts]]
     scores = {
-        name: score(found[kept], measured, comparable=name in sets or name in options.target_scale)
+        name: scores_of(
+            found[kept], measured, comparable=name in sets or name in options.target_scale
+        )
         for name, found in values.items()
     }
     with outputs:
@@ -108,7 +110,7 @@ def compare(options: CompareOptions, progress: Progress = silent) -> dict[str, A
         return _write(options, outputs, scores, contexts, genes.gene_id[rows[kept]], len(rows))
 
 
-def score(predicted: np.ndarray, measured: np.ndarray, *, comparable: bool = True) -> Scores:
+def scores_of(predicted: np.ndarray, measured: np.ndarray, *, comparable: bool = True) -> Scores:
     """Agreement of predictions ``(genes, contexts)`` with targets; MSE is NaN if not comparable."""
     errors = mse(predicted, measured) if comparable else np.full(measured.shape[1], np.nan)
     return Scores(

@@ -105,7 +105,7 @@ class Mlp(nn.Module):
         return loss.detach()
 
 
-class OutputLayer(nn.Module):
+class FinetunedLayer(nn.Module):
     """The second layer alone, on the hidden units of a frozen first one."""
 
     def __init__(self, latent: int, contexts: int, generator: torch.Generator) -> None:
@@ -162,7 +162,7 @@ def context_losses(predicted: Tensor, targets: Tensor, weights: Tensor) -> Tenso
 
 
 def fit(
-    model: Mlp | OutputLayer,
+    model: Mlp | FinetunedLayer,
     data: Data,
     train: np.ndarray,
     validation: np.ndarray,
@@ -220,7 +220,7 @@ def fit(
 
 
 def _step(
-    model: Mlp | OutputLayer, data: Data, genes: Tensor, optimizer: torch.optim.Optimizer
+    model: Mlp | FinetunedLayer, data: Data, genes: Tensor, optimizer: torch.optim.Optimizer
 ) -> Tensor:
     targets, weights = data.targets[genes], data.weights[genes]
     loss = model.backward(

@@ -23,12 +23,12 @@ from seal_store.errors import OutputError
 from seal_store.model.head_set import CNN, HeadSet
 from seal_store.model.heads import Heads
 from seal_store.store.store import software
-from seal_store.training.checkpoint import CHECKPOINT, Checkpoint
+from seal_store.training.checkpoint import CHECKPOINT, TrainingCheckpoint
 from seal_store.training.fit import (
     ROWS_AT_ONCE,
     Data,
+    FinetunedLayer,
     Mlp,
-    OutputLayer,
     State,
     fit,
     predict,
@@ -38,7 +38,7 @@ from seal_store.training.inputs import Features
 from seal_store.training.metrics import median, mse, or_none, spearman
 from seal_store.training.outputs import save_tensors, write_record, write_table
 from seal_store.training.plots import loss_curves
-from seal_store.training.summary import named, summary_lines, summary_text
+from seal_store.training.summary import name_below, summary_lines, summary_text
 from seal_store.training.task import Step, TrainOptions, prepare, read_base
 
 FILES = ("model.pt", "history.tsv", "metrics.tsv", "loss.png", "training.json")
@@ -98,7 +98,7 @@ def _train(step: Step, progress: Progress) -> dict[str, Any]:
         outputs.claim(**how)
         outputs.partial.mkdir(exist_ok=True)
         _check_base(step)
-        checkpoint = Checkpoint(outputs.partial, fingerprint)
+        checkpoint = TrainingCheckpoint(outputs.partial, fingerprint)
         state = checkpoint.load()
         generator = torch.Generator().manual_seed(step.options.fit.seed)
         model, data = _model_and_data(step, features, generator, device)
@@ -121,14 +121,14 @@ def _train(step: Step, progress: Progress) -> dict[str, Any]:
 
 def _model_and_data(
     step: Step, features: Features, generator: torch.Generator, device: torch.device
-) -> tuple[Mlp | OutputLayer, Data]:
+) -> tuple[Mlp | FinetunedLayer, Data]:
     base, contexts = step.base, len(step.targets.contexts)
-    model: Mlp | OutputLayer
+    model: Mlp | FinetunedLayer
     if base is None:
         model = Mlp(step.source.inputs, step.options.latent, contexts, generator)
         features = features.to(device)
     else:
-        model = OutputLayer(len(base.heads.w1), contexts, generator)
+        model = FinetunedLayer(len(base.heads.w1), contexts, generator)
         features = hidden_units(features, base.heads, device)
     targets, weights = (
         torch.from_numpy(values).to(device, torch.float32)
@@ -184,7 +184,7 @@ def _fingerprint(step: Step, features: Features, device: torch.device) -> dict[s
 def _write(
     step: Step,
     outputs: Output,
-    model: Mlp | OutputLayer,
+    model: Mlp | FinetunedLayer,
     data: Data,
     state: State,
     fingerprint: dict[str, Any],
@@ -224,7 +224,12 @@ def _write(
     latent = len(tensors["layers.0.bias"])
     path = options.out / f"{step.stem}_model.pt"
     lines = (step.base.summary if step.base else {}) | summary_lines(
-        step.stage, named(path, options.root), latent, targets.contexts, median(errors), median(r)
+        step.stage,
+        name_below(path, options.root),
+        latent,
+        targets.contexts,
+        median(errors),
+        median(r),
     )
     if step.source.cnn:
         lines[CNN] = step.source.cnn

@@ -15,7 +15,7 @@ from seal_store.model.heads import check_cnn, find_summaries, load_head_set, mod
 from seal_store.training.expression import read_matrix
 from seal_store.training.fit import FitOptions
 from seal_store.training.inputs import Source, open_source
-from seal_store.training.summary import LATENT, named, summary_keys, summary_name
+from seal_store.training.summary import LATENT, name_below, summary_keys, summary_name
 from seal_store.training.targets import (
     Group,
     Split,
@@ -160,6 +160,6 @@ def read_base(options: TrainOptions, source: Source) -> Base:
     check_cnn(heads, source.cnn)
     of_base = (*summary_keys("pretrain"), CNN)
     kept = {key: value for key, value in heads.summary.items() if key in of_base}
-    model = named(model_file(path, "pretrain"), options.root)
+    model = name_below(model_file(path, "pretrain"), options.root)
     own = {"Optimal pretrain model": model, LATENT: str(len(heads.w1))}
     return Base(path, heads, kept | own)

@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from seal_store.errors import HeadsError, OutputError, TrainingError
 from seal_store.store.store import Store
-from seal_store.training.compare import CompareOptions, compare, score
+from seal_store.training.compare import CompareOptions, compare, scores_of
 from seal_store.training.fit import FitOptions
 from seal_store.training.metrics import across_contexts, median, mse, spearman
 from seal_store.training.steps import pretrain
@@ -121,11 +121,11 @@ def test_two_contexts_are_too_few_to_rank(contexts: int) -> None:
 
 def test_scores_of_a_perfect_and_of_an_incomparable_model(rng: np.random.Generator) -> None:
     measured = rng.standard_normal((50, 6))
-    perfect = score(measured, measured)
+    perfect = scores_of(measured, measured)
     np.testing.assert_array_equal(perfect.mse, 0)
     for r in (perfect.spearman, perfect.across, perfect.centred):
         np.testing.assert_allclose(r, 1)
-    other = score(np.exp(3 * measured), measured, comparable=False)
+    other = scores_of(np.exp(3 * measured), measured, comparable=False)
     assert np.isnan(other.mse).all()
     np.testing.assert_allclose(other.spearman, 1)
 

@@ -525,7 +525,7 @@ class Stopped(BaseException):
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let every run end after so many epochs; 0: none more."""
-    save = library.Checkpoint.save
+    save = library.TrainingCheckpoint.save
 
     def stop(epochs: int) -> None:
         def saving(self: object, state: Any) -> None:
@@ -533,7 +533,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
             if state.epoch == epochs:
                 raise Stopped
 
-        monkeypatch.setattr(library.Checkpoint, "save", saving)
+        monkeypatch.setattr(library.TrainingCheckpoint, "save", saving)
 
     return stop
 
