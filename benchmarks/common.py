@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from seal_store.building.build import build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.model.beluga import Beluga
 from seal_store.model.config import CnnConfig
 from seal_store.model.grid import Grid, aggregate, decay_weights

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.common import arguments, report, seconds
-from seal_store.training.checkpoint import Checkpoint
+from seal_store.training.checkpoint import TrainingCheckpoint
 from seal_store.training.fit import Data, FitOptions, Mlp, State, context_losses, fit
 
 LATENT, CONTEXTS, BATCH = 1000, 31, 32
@@ -69,7 +69,7 @@ def main() -> None:
     shapes = (inputs, CONTEXTS, CONTEXTS)
     x, targets, weights = (torch.rand(genes, n).to(args.device) for n in shapes)
     parts = (x, targets, weights + 0.5)
-    checkpoint = Checkpoint(args.work, {})
+    checkpoint = TrainingCheckpoint(args.work, {})
     loops: dict[str, Callable[[Mlp], float]] = {
         "plain PyTorch": lambda m: plain(m, parts, train, args.epochs),
         "plain PyTorch, Adam(fused=True)": lambda m: plain(

@@ -148,7 +148,7 @@ def build(
     then --finalize. --gene and --near-vcf limit what is computed, not the gene table.
     """
     from seal_store.building import build as library
-    from seal_store.building.inputs import gather
+    from seal_store.building.options import gather
     from seal_store.building.plan import plan as plan_store
     from seal_store.building.seal_folder import locate
     from seal_store.common.output import Output

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
     """Write a small synthetic world to DIRECTORY, build its store and score its variants."""
     from seal_store.building.build import build
-    from seal_store.building.plan import BuildOptions
+    from seal_store.building.options import BuildOptions
     from seal_store.errors import OutputError
     from seal_store.exporting.render import export
     from seal_store.results.group import Results

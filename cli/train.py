@@ -219,7 +219,7 @@ def _pair(option: str, value: str) -> tuple[str, Path]:
 
 def _train_options(given: dict[str, Any]) -> Any:
     from seal_store.training.fit import FitOptions
-    from seal_store.training.steps import TrainOptions
+    from seal_store.training.task import TrainOptions
 
     loop = {key: given.pop(key) for key in FitOptions.__dataclass_fields__}
     return TrainOptions(**given, fit=FitOptions(**loop), command=command_line())

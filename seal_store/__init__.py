@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seal_store.api import build, open, open_results, score
-    from seal_store.building.plan import BuildOptions
+    from seal_store.building.options import BuildOptions
     from seal_store.errors import SealStoreError
     from seal_store.results.group import Results
     from seal_store.scoring.options import ScoreOptions
@@ -54,7 +54,7 @@ _MODULES = {
     "Store": "store.store",
     "Scorer": "scoring.scorer",
     "ScoreOptions": "scoring.options",
-    "BuildOptions": "building.plan",
+    "BuildOptions": "building.options",
     "Results": "results.group",
     "SealStoreError": "errors",
 }

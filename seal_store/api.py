@@ -239,7 +239,7 @@ def build(
         ``out`` exists and neither ``overwrite`` nor ``resume`` is given, or is being written.
     """
     from seal_store.building import build as building  # PyTorch: not needed to open a store
-    from seal_store.building.inputs import gather
+    from seal_store.building.options import gather
 
     inputs = gather(
         Path(out),

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from seal_store.building.build import build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.model.beluga import Beluga
 from seal_store.store.store import Store
 from seal_store.synthetic import TINY, World, random_weights, write_world

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seal_store.building.build import build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.saturate import saturation
 from seal_store.scoring.scorer import Scorer

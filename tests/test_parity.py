@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from seal_store.building.build import build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.results.group import Results
 from seal_store.run.scores import write_scores
 from seal_store.scoring.options import AttributionOptions, ScoreOptions

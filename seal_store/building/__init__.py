@@ -1,1 +1,1 @@
-"""Plan -> shards -> finalize: a store."""
+"""Building a store: plan, compute the shards, finalize; on one machine or a cluster."""

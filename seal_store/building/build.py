@@ -2,7 +2,7 @@
 
 A shard holds the genes of one Zarr shard file and is written by one process. ``finalize`` adds
 the reference predictions, then the manifest, and renames ``OUT.partial`` to ``OUT``.
-:func:`build` runs the very steps that a cluster would.
+:func:`build` runs the same steps in one process.
 """
 
 from __future__ import annotations
@@ -14,39 +14,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numcodecs
 import numpy as np
 import torch
 import zarr
-from torch import Tensor
 
-from seal_store.building.plan import (
-    BuildOptions,
-    Planned,
-    check_heads,
-    describe_heads,
-    plan,
-    store_at,
-    write_head_set,
-)
+from seal_store.building.compute import Shards
+from seal_store.building.head_sets import check_heads, describe_heads, write_head_set
+from seal_store.building.options import BuildOptions
+from seal_store.building.plan import Planned, plan, store_at
 from seal_store.common.device import inference, resolve_device
 from seal_store.common.lock import hold
 from seal_store.common.output import Output, unpartial_path
 from seal_store.common.prefetch import ahead
 from seal_store.common.progress import Progress, silent
-from seal_store.errors import InputError, OutputError, ProfileError, StoreError, UnfinishedError
-from seal_store.model.beluga import Beluga
-from seal_store.model.grid import aggregate
+from seal_store.errors import InputError, OutputError, UnfinishedError
 from seal_store.model.head_set import HeadSet
 from seal_store.model.heads import Heads, load_heads
 from seal_store.model.labels import context_labels
-from seal_store.model.sweep import sweep
-from seal_store.model.trunk import Trunk
 from seal_store.store import manifest, shard_journal
 from seal_store.store.attributes import ATTRIBUTE, StoreAttributes, attributes_of
-from seal_store.store.layout import STORE, create, get, shape_of, spec
+from seal_store.store.layout import STORE, create, get, spec
 from seal_store.store.shards import ShardFiles
-from seal_store.store.store import Store, consolidate, grid_slice, read_cnn, read_heads
+from seal_store.store.store import Store, consolidate, read_heads
 
 EXPRESSION_BLOCK = 256
 
@@ -99,7 +88,9 @@ def run_shards(
         stack.enter_context(hold(unpartial_path(partial), shared=True))
         _open_planned(partial)
         if shard_journal.earlier(partial) is not None:
-            raise OutputError(f"{partial}: its shards are done", "complete it with --finalize")
+            raise OutputError(
+                f"{partial}: its shards are done", "complete it with `seal-store build --finalize`"
+            )
         for shard in sorted(set(shards)):
             stack.enter_context(hold(shard_journal.entry_path(partial, shard)))
         compute_shards(partial, shards, device, tf32=tf32, profiles=profiles, progress=progress)
@@ -122,7 +113,7 @@ def compute_shards(
     for shard in shards:
         if not 0 <= shard < attributes.shards:
             last = attributes.shards - 1
-            raise InputError(f"--shard {shard}: this store has shards 0 to {last}")
+            raise InputError(f"`shard` {shard}: this store has shards 0 to {last}")
     work = Shards(group, attributes, resolve_device(device), tf32, profiles)
     size = attributes.genes_per_shard
     spans = {s: range(s * size, min(attributes.genes, (s + 1) * size)) for s in shards}
@@ -153,7 +144,7 @@ def finalize(out: Path | Output, *, overwrite: bool = False, progress: Progress 
         partial = held.partial
         if held.path.exists() and not overwrite:
             raise OutputError(
-                f"{held.path} exists already", "choose another --out or add --overwrite"
+                f"{held.path} exists already", "choose another `out` or add `overwrite=True`"
             )
         group = _open_planned(partial)
         attributes = attributes_of(group)
@@ -212,7 +203,9 @@ def add_hidden(path: Path, device: str = "auto", progress: Progress = silent) ->
             _reopen(out)
         group = _open_planned(out.partial)
         if shard_journal.earlier(out.partial) is None:
-            raise UnfinishedError(f"{out.path}: unfinished store", "finish it with --resume first")
+            raise UnfinishedError(
+                f"{out.path}: unfinished store", "finish it with `resume=True` first"
+            )
         shard_journal.set_aside(out.partial)
         _write_hidden(group, device, progress)
         return finalize(out, progress=progress)
@@ -232,107 +225,6 @@ def _write_hidden(group: zarr.Group, device: str, progress: Progress) -> None:
         array.write((first // size, 0, 0, 0), np.stack(rows))
         progress("genes", first + len(rows), genes)
     group.attrs[ATTRIBUTE] = replace(attributes, hidden=True).to_dict()
-
-
-class Shards:
-    """Computes genes of a store, from the CNN or from imported profiles."""
-
-    def __init__(
-        self,
-        group: zarr.Group,
-        attributes: StoreAttributes,
-        device: torch.device,
-        tf32: bool,
-        profiles: Path | None,
-    ) -> None:
-        self.grid, self.config = attributes.grid, attributes.cnn.config
-        self.keep_bits, self.hidden = attributes.keep_bits, attributes.hidden
-        self._sizes = attributes.sizes()
-        self.device, self.tf32 = device, tf32
-        self.sequence = get(group, "sequence")
-        self.gene_id, self.strand, self.tss = (
-            np.asarray(get(group, name)[:]) for name in ("gene_id", "strand", "tss")
-        )
-        self.profiles: Path | None = None
-        self.model: Beluga | None = None
-        if attributes.source == "profiles":
-            if profiles is None:
-                raise InputError("this store takes imported profiles", "give --from-profiles DIR")
-            self.profiles = profiles
-        if self.profiles is None or self.hidden:
-            self.model = read_cnn(group, self.config).to(device)
-            self.trunk = Trunk(self.model)
-
-    def empty(self, genes: int) -> dict[str, np.ndarray]:
-        """Arrays of a shard by name."""
-        sizes = self._sizes | {"gene": genes}
-        entries = [
-            e for e in STORE if e.written == "shards" and (e.name != "hidden" or self.hidden)
-        ]
-        return {e.name: np.empty(shape_of(e, sizes), e.dtype) for e in entries}
-
-    def computed(self, gene: int) -> tuple[Tensor, Tensor | None]:
-        """Features of a gene's windows and, where they are wanted or come with them, hidden.
-
-        A GPU may still be at work.
-        """
-        if self.profiles is None:
-            return self.sweep(gene)
-        shape = self.grid.bins, self.config.features
-        values = read_profile(self.profiles, str(self.gene_id[gene]), shape)
-        return torch.from_numpy(values), self.sweep(gene)[1] if self.hidden else None
-
-    def place(
-        self, gene: int, found: tuple[Tensor, Tensor | None], out: dict[str, np.ndarray]
-    ) -> None:
-        """Fill one gene's rows with what was ``computed``."""
-        name = str(self.gene_id[gene])
-        features = found[0].cpu().numpy()
-        if self.hidden:
-            if found[1] is None:
-                raise StoreError(f"gene {name}: no hidden was computed")
-            out["hidden"][...] = found[1].cpu().numpy()
-        if not np.isfinite(features).all():
-            raise StoreError(f"gene {name}: features are not finite", "check the weights")
-        out["aggregated"][...] = aggregate(self.grid.decay_weights, features)
-        if self.keep_bits is not None:
-            features = numcodecs.BitRound(self.keep_bits).encode(features)
-        out["features"][...] = np.asarray(features).view(np.float32).reshape(out["features"].shape)
-
-    def compute(self, gene: int, out: dict[str, np.ndarray]) -> None:
-        """Fill one gene's rows."""
-        self.place(gene, self.computed(gene), out)
-
-    def sweep(self, gene: int) -> tuple[Tensor, Tensor]:
-        """Features float32 and hidden float16 of a gene's windows, by window index."""
-        assert self.model is not None
-        strand = int(self.strand[gene])
-        bases = np.asarray(self.sequence[gene, grid_slice(self.grid, int(self.tss[gene]), strand)])
-        with inference(tf32=self.tf32):
-            x = self.trunk.encode(bases[None]).transpose(1, 2)
-            hidden = sweep(self.model, x, self.grid.step, self.trunk)[0]
-            features = self.model.output(hidden).mean(1)
-            if strand < 0:
-                features, hidden = features.flip(0), hidden.flip(0)
-            return features, hidden.half()
-
-
-def read_profile(folder: Path, gene: str, shape: tuple[int, int]) -> np.ndarray:
-    """Seal's ``<gene>.npy``: float32 ``(windows, feature)``, window 0 most upstream.
-
-    Raises :class:`ProfileError` if it is unreadable, of another shape or not float.
-    """
-    path = folder / f"{gene}.npy"
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ProfileError(f"{path}: not a readable .npy file", "fetch it again") from error
-    if values.shape != shape or values.dtype.kind != "f":
-        raise ProfileError(
-            f"{path}: shape {values.shape} {values.dtype}, expected {shape} float32",
-            "profiles and CNN must have the same features",
-        )
-    return values.astype(np.float32)
 
 
 def _write_shard(
@@ -356,17 +248,14 @@ def _write_expression(group: zarr.Group, progress: Progress) -> None:
     attributes = attributes_of(group)
     sets = read_heads(group, [entry.name for entry in attributes.heads])
     labels = context_labels([(s.name, s.contexts) for s in sets])
-    aggregated = get(group, "aggregated")
     for name in ("expression", *labels):
         if name in group:
             del group[name]
-        if sets:
-            create(group, spec(STORE, name), attributes.sizes())
-    if not sets:
-        return
-    for name, values in labels.items():
-        get(group, name)[...] = values
-    write_predictions(sets, aggregated, get(group, "expression"), progress)
+    if sets:
+        for name, values in labels.items():
+            create(group, spec(STORE, name), attributes.sizes())[...] = values
+        expression = create(group, spec(STORE, "expression"), attributes.sizes())
+        write_predictions(sets, get(group, "aggregated"), expression, progress)
 
 
 def write_predictions(

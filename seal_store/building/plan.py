@@ -7,33 +7,26 @@ from that folder alone, on any machine that sees it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import zarr
 
+from seal_store.building.genes import check_assembly, counts, select
+from seal_store.building.head_sets import check_heads, describe_heads, write_head_set
+from seal_store.building.options import BuildOptions
 from seal_store.common.files import difference, file_sha256, local_path
 from seal_store.common.output import JOURNAL, Output
 from seal_store.common.progress import Progress, silent
-from seal_store.errors import (
-    GeneTableError,
-    GenomeError,
-    HeadsError,
-    InputError,
-    OutputError,
-    ProfileError,
-)
+from seal_store.errors import InputError, OutputError
 from seal_store.model.beluga import Beluga, load_cnn
-from seal_store.model.config import CnnConfig
-from seal_store.model.grid import MAX_DISTANCE, Grid
+from seal_store.model.grid import Grid
 from seal_store.model.head_set import HeadSet
-from seal_store.model.heads import check_cnn, load_heads
+from seal_store.model.heads import load_heads
 from seal_store.model.labels import feature_labels
-from seal_store.reference.assembly import check_variants
-from seal_store.reference.contigs import assemblies_that_hold, called, differ
 from seal_store.reference.fasta import Genome
 from seal_store.reference.gene_table import GeneTable, read_genes
 from seal_store.store import manifest
@@ -42,7 +35,6 @@ from seal_store.store.attributes import (
     CnnAttributes,
     GeneTableAttributes,
     GenomeAttributes,
-    HeadSetAttributes,
     SequenceAttributes,
     StoreAttributes,
     attributes_of,
@@ -50,8 +42,6 @@ from seal_store.store.attributes import (
 from seal_store.store.layout import (
     CNN,
     FORMAT_VERSION,
-    GENES_PER_SHARD,
-    HEADS,
     SEQUENCE_LENGTH,
     SEQUENCE_OFFSET,
     STORE,
@@ -59,38 +49,6 @@ from seal_store.store.layout import (
     get,
 )
 from seal_store.store.store import grid_slice, sequence_start, software
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What to build from and where to; see ``seal-store build --help`` for each.
-
-    ``near`` holds (contig, 1-based position) pairs: only genes with a TSS within
-    ``max_distance`` bp of one are computed. ``near_lengths`` has the lengths of the contigs that
-    these positions are on, if they are known. ``tss`` and ``gene_type`` are those of
-    :func:`seal_store.reference.gene_table.read_genes`. ``genes_per_shard`` genes (1 to 4096) lie
-    in one file of each large array, which one process writes.
-    """
-
-    genome: Path
-    genes: Path
-    cnn: Path
-    heads: tuple[Path, ...]
-    out: Path
-    from_profiles: Path | None = None
-    gene: tuple[str, ...] = ()
-    near: Iterable[tuple[str, int]] | None = None
-    near_lengths: Mapping[str, int] = field(default_factory=dict)
-    tss: str = "gene"
-    gene_type: tuple[str, ...] = ()
-    max_distance: int = MAX_DISTANCE
-    first_offset: int = -19_900
-    keep_bits: int | None = None
-    hidden: bool = True
-    genes_per_shard: int = GENES_PER_SHARD
-    overwrite: bool = False
-    resume: bool = False
-    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,22 +86,22 @@ def plan(
     genes = read_genes(options.genes, tss=options.tss, gene_types=options.gene_type)
     heads = [head_set for path in options.heads for head_set in load_heads(path)]
     if options.keep_bits is not None and not 1 <= options.keep_bits <= 23:
-        raise InputError(f"--keep-bits {options.keep_bits}: not between 1 and 23")
+        raise InputError(f"`keep_bits` {options.keep_bits}: not between 1 and 23")
     if not 1 <= options.genes_per_shard <= 4096:
-        raise InputError(f"genes_per_shard {options.genes_per_shard}: not between 1 and 4096")
+        raise InputError(f"`genes_per_shard` {options.genes_per_shard}: not between 1 and 4096")
     grid = Grid(first_offset=options.first_offset)
     for strand in (1, -1):
         try:
             grid_slice(grid, 0, strand)
         except ValueError as error:
             raise InputError(
-                f"--first-offset: {error} (possible: -21499 to -18301)", "use -19900 or -20000"
+                f"`first_offset`: {error} (possible: -21499 to -18301)", "use -19900 or -20000"
             ) from None
     model = load_cnn(options.cnn)
     check_heads(heads, model.config, grid, [], model.sha256())
     with store_at(out or options.out) as held, Genome(options.genome) as genome:
-        _check_assembly(genes, genome, options)
-        status = _select(genes, genome, options)
+        check_assembly(genes, genome, options)
+        status = select(genes, genome, options)
         attributes = _attributes(options, genes, genome, model, grid, heads, status)
         selected = np.flatnonzero(status == "computed")
         absent = genes.contig[status == "contig_not_in_fasta"]
@@ -153,7 +111,7 @@ def plan(
             len(selected),
             attributes.shards,
             attributes.gene_table.status,
-            _counts(absent),
+            counts(absent),
             [str(gene) for gene in genes.gene_id[status == "no_profile"]],
         )
         unfinished = held.begun or (partial / manifest.MANIFEST).exists()
@@ -172,81 +130,6 @@ def plan(
         _write_sequences(group, attributes, genes, selected, genome, progress)
         (partial / JOURNAL).mkdir()
     return planned
-
-
-def _check_assembly(genes: GeneTable, genome: Genome, options: BuildOptions) -> None:
-    """Refuse a gene table or variants of another assembly than the genome's."""
-    if differ(genes.assembly, genome.assembly):
-        raise GenomeError(
-            f"{options.genes} is of {called(genes.assembly)}, {options.genome} is of "
-            f"{called(genome.assembly)}",
-            "give both of one assembly",
-        )
-    check_variants(
-        "--near-vcf",
-        options.near_lengths,
-        genome.assembly,
-        genome.lengths,
-        str(options.genome),
-        "give variants of the same assembly",
-    )
-
-
-def _beyond(genes: GeneTable, row: int, genome: Genome, options: BuildOptions) -> GenomeError:
-    """A TSS beyond the end of its contig, with what the whole table's positions tell."""
-    contig = genome.resolve(str(genes.contig[row])) or ""
-    largest = {str(name): int(genes.tss[genes.contig == name].max()) for name in set(genes.contig)}
-    fitting = assemblies_that_hold(largest)
-    fits = f"; its positions fit {' and '.join(map(called, fitting))}" if fitting else ""
-    return GenomeError(
-        f"gene {genes.gene_id[row]}: TSS {genes.tss[row]} is beyond the end of {contig} "
-        f"({genome.lengths[contig]} bp) in {options.genome}, which is of {called(genome.assembly)}",
-        f"gene table and FASTA are of different assemblies{fits}",
-    )
-
-
-def _select(genes: GeneTable, genome: Genome, options: BuildOptions) -> np.ndarray:
-    """Status of every gene of the table."""
-    status = np.full(len(genes), "computed", dtype="<U20")
-    known = {name for name in np.unique(genes.contig) if genome.resolve(str(name)) is None}
-    status[np.isin(genes.contig, list(known))] = "contig_not_in_fasta"
-    for row in map(int, np.flatnonzero(status == "computed")):
-        contig = genome.resolve(str(genes.contig[row])) or ""
-        if genes.tss[row] > genome.lengths[contig]:
-            raise _beyond(genes, row, genome, options)
-    wanted = np.ones(len(genes), bool)
-    if options.gene:
-        wanted[:] = False
-        for gene in options.gene:
-            row = genes.row(gene)
-            if status[row] != "computed":
-                raise GenomeError(
-                    f"gene {gene}: no contig {str(genes.contig[row])!r} in {options.genome}",
-                    "check the assembly",
-                )
-            wanted[row] = True
-    if options.near is not None:
-        near = np.zeros(len(genes), bool)
-        for contig, position in options.near:
-            name = genes.contig_name(contig)
-            if name is not None:
-                near[genes.within(name, position, options.max_distance)] = True
-        wanted &= near
-    if options.from_profiles is not None:
-        folder = options.from_profiles
-        if not folder.is_dir():
-            raise ProfileError(f"profile folder not found: {folder}", "check --from-profiles")
-        have = {path.stem for path in folder.glob("*.npy")}
-        status[(status == "computed") & ~np.isin(genes.gene_id, list(have))] = "no_profile"
-    status[(status == "computed") & ~wanted] = "not_selected"
-    if not (status == "computed").any():
-        counts = ", ".join(f"{n} {s}" for s, n in _counts(status).items())
-        raise GeneTableError(f"{options.genes}: no gene left to compute ({counts})")
-    return status
-
-
-def _counts(values: np.ndarray) -> dict[str, int]:
-    return {str(n): int(c) for n, c in zip(*np.unique(values, return_counts=True), strict=True)}
 
 
 def _attributes(
@@ -271,7 +154,7 @@ def _attributes(
             file=options.genes.name,
             sha256=file_sha256(options.genes),
             genes=len(genes),
-            status=_counts(status),
+            status=counts(status),
             tss=None if options.tss == "gene" else options.tss,
             gene_types=tuple(sorted(options.gene_type)) or None,
         ),
@@ -288,56 +171,6 @@ def _attributes(
     )
 
 
-def describe_heads(heads: HeadSet) -> HeadSetAttributes:
-    """What the store's attributes say of a head set."""
-    return HeadSetAttributes(
-        name=heads.name,
-        sha256=heads.sha256(),
-        contexts=len(heads.contexts),
-        latent=len(heads.b1),
-        summary=heads.summary,
-    )
-
-
-_TAKEN = (".partial", ".tmp", "zarr.json")
-
-
-def check_heads(
-    heads: Sequence[HeadSet], config: CnnConfig, grid: Grid, present: Sequence[str], cnn: str
-) -> None:
-    """Raise :class:`HeadsError` if a set does not fit the CNN or its name is not usable.
-
-    ``cnn`` is the CNN's SHA-256. Seal's own head sets do not say which features they take in
-    which order; those that were trained from a store do (:data:`seal_store.model.head_set.CNN`).
-    """
-    expected = 2 * len(grid.rates) * config.features
-    seen = list(present)
-    for head_set in heads:
-        if head_set.inputs != expected:
-            raise HeadsError(
-                f"head set {head_set.name}: takes {head_set.inputs} inputs, "
-                f"this CNN gives {expected} ({2 * len(grid.rates)} decay sums of "
-                f"{config.features} features); SHA-256 of the heads {head_set.sha256()}, "
-                f"of the CNN {cnn}",
-                "heads and CNN must belong together",
-            )
-        check_cnn(head_set, cnn)
-        if head_set.name in seen:
-            raise HeadsError(f"head set {head_set.name} is there already", "rename its files")
-        if not head_set.name[:1].isalnum() or not all(
-            c.isalnum() or c in "._-" for c in head_set.name
-        ):
-            raise HeadsError(
-                f"head set {head_set.name!r}: a name has only letters, digits, '.', '_' and '-'"
-            )
-        if head_set.name.endswith(_TAKEN):
-            raise HeadsError(
-                f"head set {head_set.name!r}: names of files that are being written end so",
-                "rename its files",
-            )
-        seen.append(head_set.name)
-
-
 def _check_same_plan(partial: Path, attributes: StoreAttributes, gene_id: np.ndarray) -> None:
     group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
     found = attributes_of(group)
@@ -350,7 +183,7 @@ def _check_same_plan(partial: Path, attributes: StoreAttributes, gene_id: np.nda
         raise OutputError(
             f"{partial}: planned with another {key}: {json.dumps(then)[:120]}, "
             f"now {json.dumps(now)[:120]}",
-            "use the same inputs and options, or --overwrite to start again",
+            "use the same inputs and options, or `overwrite=True` to start again",
         )
     if list(np.asarray(get(group, "gene_id")[:])) != list(gene_id):
         raise OutputError(f"{partial}: planned for other genes", "use the same gene selection")
@@ -393,16 +226,6 @@ def _write_cnn(group: zarr.Group, attributes: StoreAttributes, model: Beluga) ->
     for entry in CNN:
         values = weights[entry.name.partition("/")[2]].numpy()
         create(group, entry, attributes.sizes())[...] = values
-
-
-def write_head_set(group: zarr.Group, attributes: StoreAttributes, heads: HeadSet) -> None:
-    """Write the weights and context names of a head set below ``heads/``."""
-    target = group.require_group("heads").create_group(heads.name, overwrite=True)
-    values = {entry.name: getattr(heads, entry.name) for entry in HEADS if entry.weights}
-    values["context"] = np.array(heads.contexts)
-    sizes = attributes.head_sizes(describe_heads(heads))
-    for entry in HEADS:
-        create(target, entry, sizes)[...] = values[entry.name]
 
 
 def _write_sequences(

@@ -1,6 +1,6 @@
-"""Where the files that a store is built from lie below a folder of Seal's.
+"""Find the inputs of a build (genome, gene table, weights, head sets) in a folder of Seal's.
 
-Found by their names, wherever below the folder: so it may be Seal's own root folder, with
+They are found by their names, wherever below the folder: so it may be Seal's own root folder, with
 ``resource/`` and ``model/``, or the folder that ``seal-store fetch`` unpacked both archives in.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from seal_store.errors import HeadsError, InputError
@@ -39,12 +39,8 @@ class SealFolder:
 
     def facts(self) -> dict[str, list[str]]:
         """Paths by option."""
-        found = {}
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if value:
-                found[entry.name] = [str(p) for p in (value if entry.name == "heads" else [value])]
-        return found
+        given = {name: value for name, value in vars(self).items() if value}
+        return {n: [str(p) for p in (v if n == "heads" else [v])] for n, v in given.items()}
 
 
 def head_set_names() -> tuple[str, ...]:
@@ -61,48 +57,41 @@ def locate(folder: Path, given: Collection[str] = ()) -> SealFolder:
     if not folder.is_dir():
         raise InputError(
             f"Seal's folder not found: {folder}",
-            f"check --from-seal, or download it: seal-store fetch models resources --to {folder}",
+            f"check `from_seal`, or download it: seal-store fetch models resources --to {folder}",
         )
     places = _places(folder)
+    summaries = [(f"{n}_seal{SUMMARY_SUFFIX}", f"{n}{SUMMARY_SUFFIX}") for n in head_set_names()]
+    wanted = {option: [names] for option, names in NAMES.items()} | {"heads": summaries}
+    found: dict[str, list[Path]] = {option: [] for option in wanted}
     missing: dict[str, str] = {}
     ambiguous: list[str] = []
-
-    def one(names: tuple[str, ...], archive: str, option: str) -> Path | None:
-        for name in names:
-            found = places.get(name, [])
-            if len(found) > 1:
-                listed = ", ".join(str(path.relative_to(folder)) for path in found[:3])
-                ambiguous.append(f"{name} is there {len(found)} times ({listed}; give {option})")
-            if found:
-                return found[0]
-        missing[names[0]] = archive
-        return None
-
-    found = {
-        key: one(names, "resources", f"--{key.replace('_', '-')}")
-        for key, names in NAMES.items()
-        if key not in given
-    }
-    heads = []
-    for name in head_set_names() if "heads" not in given else ():
-        summary = one(
-            (f"{name}_seal{SUMMARY_SUFFIX}", f"{name}{SUMMARY_SUFFIX}"), "models", "--heads"
-        )
-        if summary is not None:
-            heads.append(summary)
-            try:
-                model_file(summary, "finetune")
-            except HeadsError as error:
-                missing[f"the model of {summary.name} ({error})"] = "models"
+    for option, files in wanted.items():
+        for names in files if option not in given else ():
+            name = next((name for name in names if name in places), None)
+            if name is None:
+                missing[names[0]] = "models" if option == "heads" else "resources"
+                continue
+            if len(places[name]) > 1:
+                listed = ", ".join(str(path.relative_to(folder)) for path in places[name][:3])
+                ambiguous.append(
+                    f"{name} is there {len(places[name])} times ({listed}; give `{option}`)"
+                )
+            found[option].append(places[name][0])
+    for summary in found["heads"]:
+        try:
+            model_file(summary, "finetune")
+        except HeadsError as error:
+            missing[f"the model of {summary.name} ({error})"] = "models"
     if missing or ambiguous:
         archives = sorted(set(missing.values()))
         hint = (
-            f"seal-store fetch {' '.join(archives)} --to {folder}; or name them with --genome, "
-            "--genes, --cnn, --heads, --from-profiles"
+            f"seal-store fetch {' '.join(archives)} --to {folder}; or name them with `genome`, "
+            "`genes`, `cnn`, `heads`, `from_profiles`"
         )
         problems = [f"missing: {', '.join(missing)}"] if missing else []
         raise InputError(f"{folder}: {'; '.join([*problems, *ambiguous])}", hint if missing else "")
-    return SealFolder(heads=tuple(heads), **found)
+    heads = tuple(found.pop("heads"))
+    return SealFolder(heads=heads, **{option: paths[0] for option, paths in found.items() if paths})
 
 
 def _places(folder: Path) -> dict[str, list[Path]]:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from seal_store.building.build import Shards, write_predictions
+from seal_store.building.build import write_predictions
+from seal_store.building.compute import Shards
 from seal_store.check.integrity import Fault, Report
 from seal_store.check.verify import verify
 from seal_store.common.device import resolve_device

@@ -1,1 +1,1 @@
-"""What knows nothing of genes or variants: progress, devices, locks, outputs."""
+"""Atomic outputs, locks, checksums, devices, prefetching, progress: used by all packages."""

@@ -1,4 +1,4 @@
-"""Where tensors live, and in which precision float32 products are computed."""
+"""Torch devices, transfers to them, and the precision of float32 products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages that only some commands need, and how to get them."""
+"""Optional dependencies: checked before work begins, with the command that installs them."""
 
 from __future__ import annotations
 

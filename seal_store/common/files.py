@@ -1,4 +1,4 @@
-"""Files: checksums, bytes that are on the disk, JSON replaced in one step, runs compared."""
+"""File helpers: checksums, fsync, atomic writes of text and JSON, fingerprints of runs compared."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def check_fingerprint(path: Path, begun: dict[str, Any], now: dict[str, Any]) ->
         name, then, is_now = difference(begun, now)
         raise OutputError(
             f"{path} was begun with {name} {then!r}, not {is_now!r}",
-            "repeat the command as it was, or start again with --overwrite",
+            "repeat the command as it was, or start again with `overwrite=True`",
         )
 
 

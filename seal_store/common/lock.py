@@ -1,4 +1,4 @@
-"""One writer at a time: a lock file beside an output, held by the kernel while its writer lives.
+"""Lock files: one writer at a time for an output, by ``flock`` while its process lives.
 
 ``OUT.lock`` names the host, process and start time of the writer. The kernel lets go of it when
 the process ends, however it ends, so a lock left behind by a process of this host, or of a
@@ -23,13 +23,13 @@ from seal_store.errors import OutputError
 
 def lock_path(out: Path) -> Path:
     """The lock file of an output. Raises :class:`OutputError` for a path without a name."""
-    return named(out).with_name(out.name + ".lock")
+    return check_named(out).with_name(out.name + ".lock")
 
 
-def named(out: Path) -> Path:
+def check_named(out: Path) -> Path:
     """``out``. Raises :class:`OutputError` if it has no name, as ``.`` and ``/``."""
     if out.name in ("", ".."):
-        raise OutputError(f"{out}: is no name for an output", "give --out a name")
+        raise OutputError(f"{out}: is no name for an output", "give `out` a name")
     return out
 
 
@@ -58,7 +58,7 @@ def _acquire(path: Path, *, shared: bool) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise OutputError(
-                f"{path}: cannot be written: {error.strerror}", "check --out"
+                f"{path}: cannot be written: {error.strerror}", "check `out`"
             ) from error
         try:
             kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
@@ -68,7 +68,7 @@ def _acquire(path: Path, *, shared: bool) -> int:
             os.close(descriptor)
             raise OutputError(
                 f"{path.name.removesuffix('.lock')} is being written by {holder}",
-                "wait for it, or choose another --out",
+                "wait for it, or choose another `out`",
             ) from None
         try:
             if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
@@ -76,26 +76,19 @@ def _acquire(path: Path, *, shared: bool) -> int:
         except FileNotFoundError:
             pass
         os.close(descriptor)  # its last holder removed it meanwhile: there may be a new one
-    earlier = _read(descriptor)
-    boot = _boot_id()
-    here = earlier.get("host", socket.gethostname()) == socket.gethostname()
-    if not (shared or here or (boot and earlier.get("boot") == boot)):
+    host, boot, earlier = socket.gethostname(), _boot_id(), _read(descriptor)
+    here = earlier.get("host", host) == host or (boot and earlier.get("boot") == boot)
+    if not (shared or here):
         holder = _holder(descriptor)
         os.close(descriptor)
         raise OutputError(
-            f"{path} was left by {holder}, which cannot be seen from {socket.gethostname()}",
+            f"{path} was left by {holder}, which cannot be seen from {host}",
             "if that process has ended, remove this file and try again",
         )
-    text = json.dumps(
-        {
-            "host": socket.gethostname(),
-            "boot": boot,
-            "pid": os.getpid(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-    )
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    own = {"host": host, "boot": boot, "pid": os.getpid(), "since": since}
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
+    os.pwrite(descriptor, json.dumps(own).encode(), 0)
     return descriptor
 
 

@@ -1,4 +1,4 @@
-"""One way to make an output, file or folder: locked, written aside, renamed into place.
+"""Outputs by atomic rename: a file or folder is locked, written aside, renamed into place.
 
 ``OUT`` is written to ``OUT.partial`` by the one process that holds its lock, and renamed once all
 of it is on the disk; what stood there before stays until then. A link is followed: what it names
@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from seal_store.common.files import local_path, sync, write_json
-from seal_store.common.lock import hold, named
+from seal_store.common.lock import check_named, hold
 from seal_store.errors import OutputError
 
 GROUP = "zarr.json"
@@ -54,7 +54,8 @@ class Output:
         lock: Path | None = None,
     ) -> None:
         """Raises :class:`InputError` for an address, :class:`OutputError` without a name."""
-        self.path = followed(named(local_path(path)))
+        place = check_named(local_path(path))
+        self.path = place.resolve() if place.is_symlink() else place
         self.partial = partial_path(self.path)
         self.kind, self.checkpoint = kind, checkpoint
         self.names = tuple(names) or (self.path.name,)
@@ -88,20 +89,20 @@ class Output:
         existing = [self.path.with_name(n) for n in self._new if self.path.with_name(n).exists()]
         if existing and not allowed:
             raise OutputError(
-                f"{existing[0]} exists already", "choose another --out or add --overwrite"
+                f"{existing[0]} exists already", "choose another `out` or add `overwrite=True`"
             )
         full = self.path.is_dir() and any(self.path.iterdir())
         foreign = full and self.kind not in attribute_names(self.path)
         if foreign or (self.partial.is_dir() and not self._is_ours()):
             raise OutputError(
                 f"{self.path if foreign else self.partial} is a folder with other content",
-                "choose another --out",
+                "choose another `out`",
             )
         if left and not allowed:
-            go_on = "add --resume to go on with it, or " if self.checkpoint else "add "
+            go_on = "add `resume=True` to go on with it, or " if self.checkpoint else "add "
             raise OutputError(
                 f"{self.partial} exists: an earlier run did not finish, or is still running",
-                f"{go_on}--overwrite to start again",
+                f"{go_on}`overwrite=True` to start again",
             )
 
     def claim(self, *, overwrite: bool = False, resume: bool = False) -> bool:
@@ -118,7 +119,7 @@ class Output:
             self.partial.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"{self.path}: cannot be written: {error.strerror}", "check --out"
+                f"{self.path}: cannot be written: {error.strerror}", "check `out`"
             ) from error
         return False
 
@@ -195,11 +196,6 @@ class Output:
             yield folder
         finally:
             remove(folder)
-
-
-def followed(path: Path) -> Path:
-    """What ``path`` names where it is a link: an output is replaced there, and the link stays."""
-    return path.resolve() if path.is_symlink() else path
 
 
 def partial_path(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Work ahead: what is needed next is made in a thread meanwhile."""
+"""Prefetching: the next item is made in a thread while the last one is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress as events: the library reports, whoever listens draws."""
+"""Progress callbacks: the library reports events, the caller displays them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Long jobs: scores into an output, attributions, calibrations."""
+"""Resumable jobs: scoring to an output, adding attributions, calibrating a store."""

@@ -1,4 +1,4 @@
-"""Attributions added to finished results: the same rows evaluated again from the same store.
+"""Add attributions to finished results: evaluate the same rows again from the same store.
 
 The new arrays are written to a copy that shares the files of the results (hard links), which then
 takes their place; until then the results stand as they were.
@@ -16,12 +16,7 @@ from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import OutputError, StoreError
 from seal_store.results import journal
-from seal_store.results.group import (
-    ATTRIBUTE,
-    Appender,
-    Results,
-    write_labels,
-)
+from seal_store.results.group import ATTRIBUTE, Appender, Results, write_labels
 from seal_store.scoring.assign import Counts, Task
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
 from seal_store.scoring.scorer import Scorer
@@ -50,11 +45,12 @@ def scorer_of(
     """
     made = results.attributes.store
     heads = {entry.name: entry.sha256 for entry in store.attributes.heads}
-    found: dict[str, tuple[str, str | None]]
-    found = {"CNN": (made.cnn_sha256, store.attributes.cnn.sha256)}
     names, sets = results.contexts()
-    found |= {f"head set {name}": (made.heads[name], heads.get(name)) for name in set(sets)}
-    found["assembly"] = made.assembly, store.attributes.assembly
+    found: dict[str, tuple[str, str | None]] = {
+        "CNN": (made.cnn_sha256, store.attributes.cnn.sha256),
+        **{f"head set {name}": (made.heads[name], heads.get(name)) for name in set(sets)},
+        "assembly": (made.assembly, store.attributes.assembly),
+    }
     if made.grid is not None:
         found["grid"] = str(made.grid), str(store.attributes.grid)
     for what, (then, now) in found.items():
@@ -62,7 +58,7 @@ def scorer_of(
             raise StoreError(
                 f"{results.path} was made with {what} {then[:80]}, {store.path} has "
                 f"{now[:80] if now else 'none'}",
-                "give the store it was made from with --store",
+                "give the store it was made from with `store`",
             )
     options = ScoreOptions(
         scheme=results.attributes.scheme,
@@ -135,7 +131,7 @@ def _write(
         raise StoreError(
             f"{results.path}: {total - done} of {total} rows cannot be evaluated from "
             f"{scorer.store.path}",
-            "give the store they were made from with --store",
+            "give the store they were made from with `store`",
         )
     appender.flush()
     return appender.files

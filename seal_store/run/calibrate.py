@@ -1,4 +1,4 @@
-"""Background variants scored, and the distribution of their effects put into the store.
+"""Calibrate a store: score background variants, keep the distribution of their effects.
 
 The background is scored to results of its own beside the store, so that an interrupted run can go
 on; exact quantiles are then taken of a few contexts at a time. The store is replaced at the very
@@ -30,7 +30,7 @@ from seal_store.store.attributes import (
 )
 from seal_store.store.layout import CALIBRATION, create, get, read
 from seal_store.store.store import Store, consolidate
-from seal_store.variants.source import Alleles, VariantSource
+from seal_store.variants.source import VariantSource
 
 BLOCK_BYTES = 512 << 20
 """Effects in memory at once, a column for each context."""
@@ -80,29 +80,33 @@ def calibrate(
             raise OutputError(
                 f"{store.path} has a calibration for scheme {options.scheme} already (made from "
                 f"{present.file})",
-                "add --overwrite to replace it",
+                "add `overwrite=True` to replace it",
             )
         _clear(out, store)
-        results = _score(
-            store, path, alleles, sha256, options, overwrite, resume, command, progress
-        )
-        made = results.attributes
-        counts = made.counts.to_dict()
-        facts = CalibrationAttributes(
-            file=background.name,
-            sha256=sha256,
-            rows=int(_scored(results).sum()),
-            genes=made.genes,
-            max_distance=made.max_distance,
-            tf32=made.tf32,
-            heads=made.store.heads,
-            counts={key: value for key, value in counts.items() if key != "examples"},
-            software=made.software,
-            command=command,
-        )
+        scored = background_path(path)
+        if resume and is_finished(scored):
+            results = _left(store, scored, sha256, options)
+        elif not (overwrite or resume) and (scored.exists() or scores_at(scored).partial.exists()):
+            raise OutputError(
+                f"{scored} is there: an earlier calibration did not finish",
+                "add `resume=True` to go on with it, or `overwrite=True` to start again",
+            )
+        else:
+            write_scores(
+                Scorer(store, options),
+                alleles,
+                scored,
+                overwrite=overwrite,
+                resume=resume,
+                command=command,
+                progress=progress,
+            )
+            store.kept.clear()  # the weights are done with
+            results = Results(scored)
+        facts = _facts(results, background, sha256, command)
         if not facts.rows:
             remove(results.path)
-            reasons = made.counts.not_scored.items()
+            reasons = results.attributes.counts.not_scored.items()
             why = ", ".join(f"{count} {reason}" for reason, count in reasons)
             raise InputError(
                 f"{background}: no variant of it could be scored ({why or 'it has none'})",
@@ -111,6 +115,24 @@ def calibrate(
         _publish(out, options.scheme, facts, results, progress)
         remove(results.path)
     return facts
+
+
+def _facts(results: Results, background: Path, sha256: str, command: str) -> CalibrationAttributes:
+    """What the store says of a calibration made of ``results``."""
+    made = results.attributes
+    counts = made.counts.to_dict()
+    return CalibrationAttributes(
+        file=background.name,
+        sha256=sha256,
+        rows=int(_scored(results).sum()),
+        genes=made.genes,
+        max_distance=made.max_distance,
+        tf32=made.tf32,
+        heads=made.store.heads,
+        counts={key: value for key, value in counts.items() if key != "examples"},
+        software=made.software,
+        command=command,
+    )
 
 
 def distribution(
@@ -183,47 +205,22 @@ def _is_done(
     return bool(Results(out.path).attributes.store.sha256 != store.sha256)
 
 
-def _score(
-    store: Store,
-    path: Path,
-    alleles: Alleles,
-    sha256: str,
-    options: ScoreOptions,
-    overwrite: bool,
-    resume: bool,
-    command: str,
-    progress: Progress,
-) -> Results:
-    """The background's results, made or left by an earlier run."""
-    out = background_path(path)
-    if resume and is_finished(out):
-        results = Results(out)
-        made = results.attributes
-        same = made.variants_sha256 == sha256 and made.store.sha256 == store.sha256
-        keys = ("scheme", "genes", "max_distance", "ref_mismatch", "tf32")
-        if same and all(getattr(made, key) == getattr(options, key) for key in keys):
-            return results
+def _left(store: Store, out: Path, sha256: str, options: ScoreOptions) -> Results:
+    """The background's results that an earlier run left whole in ``out``.
+
+    Raises :class:`OutputError` if they are not of the same store, background and options.
+    """
+    results = Results(out)
+    made = results.attributes
+    same = made.variants_sha256 == sha256 and made.store.sha256 == store.sha256
+    keys = ("scheme", "genes", "max_distance", "ref_mismatch", "tf32")
+    if not same or any(getattr(made, key) != getattr(options, key) for key in keys):
         raise OutputError(
             f"{out} holds the effects of another calibration, {made.variants} with scheme "
             f"{made.scheme}",
-            "repeat that command, or start again with --overwrite alone",
+            "repeat that command, or start again with `overwrite=True` alone",
         )
-    if not (overwrite or resume) and (out.exists() or scores_at(out).partial.exists()):
-        raise OutputError(
-            f"{out} is there: an earlier calibration did not finish",
-            "add --resume to go on with it, or --overwrite to start again",
-        )
-    write_scores(
-        Scorer(store, options),
-        alleles,
-        out,
-        overwrite=overwrite,
-        resume=resume,
-        command=command,
-        progress=progress,
-    )
-    store.kept.clear()  # the weights are done with
-    return Results(out)
+    return results
 
 
 def _clear(out: Output, store: Store) -> None:
@@ -234,15 +231,15 @@ def _clear(out: Output, store: Store) -> None:
     partial = out.partial
     if not partial.exists():
         return
-    begun = {file.name for file in partial.iterdir()} <= {f"{manifest.GROUP}.tmp"}
-    if not begun:
-        plain = replace(store.attributes, calibration={})
-        ours = not (partial / manifest.JOURNAL).exists() and _without(partial) == plain
-        if not ours:
-            raise OutputError(
-                f"{partial} holds another store that is not finished",
-                f"finish it with `seal-store build ... --resume --out {out.path}`, or remove it",
-            )
+    names = {file.name for file in partial.iterdir()}
+    ours = manifest.JOURNAL not in names and _without(partial) == replace(
+        store.attributes, calibration={}
+    )
+    if not (ours or names <= {f"{manifest.GROUP}.tmp"}):
+        raise OutputError(
+            f"{partial} holds another store that is not finished",
+            f"finish it with `seal-store build ... --resume --out {out.path}`, or remove it",
+        )
     remove(partial)
 
 

@@ -1,4 +1,4 @@
-"""Scores written while they are computed: to a results group or a table, resumable."""
+"""Score variants to a results group or a table, with checkpoints to resume from."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def write_scores(
     """
     place, store = out.resolve(), scorer.store.path.resolve()
     if place == store:
-        raise OutputError(f"{out} is the store itself", "choose another --out")
+        raise OutputError(f"{out} is the store itself", "choose another `out`")
     if store in place.parents:
-        raise OutputError(f"{out} lies in the store {scorer.store.path}", "choose another --out")
+        raise OutputError(f"{out} lies in the store {scorer.store.path}", "choose another `out`")
     stream = Alleles.of(alleles, "input")
     if stream.source is not None and place == stream.source.path.resolve():
-        raise OutputError(f"{out} is the input itself", "choose another --out")
+        raise OutputError(f"{out} is the input itself", "choose another `out`")
     with scores_at(out) as held:
         run = _Run(scorer, stream, held, form, command)
         run.begin(overwrite=overwrite, resume=resume)
@@ -118,7 +118,7 @@ def check_finished(scorer: Scorer, alleles: Alleles, out: Path) -> Counts:
         name, was, would = difference(then, asked)
         raise OutputError(
             f"{out} is finished, with {name} {was!r}, not {would!r}",
-            "choose another --out, or --overwrite without --resume",
+            "choose another `out`, or `overwrite=True` without `resume=True`",
         )
     return Counts.from_dict(made["counts"])
 
@@ -222,7 +222,7 @@ def check_kind(out: Path, scorer: Scorer, form: Form) -> None:
         if _is_chosen(form):
             raise OutputError(
                 f"{out}: a results group holds every row and context",
-                "--long, --top and --min-effect are for `seal-store export`, or other outputs",
+                "`long`, `top` and `min_effect` are for `seal-store export`, or other outputs",
             )
         return
     if not ending(out):

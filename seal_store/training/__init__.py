@@ -1,1 +1,1 @@
-"""Training head sets on expression data, and evaluating them: Seal's files in and out."""
+"""Training head sets on expression data and evaluating them, with Seal's file formats."""

@@ -1,4 +1,4 @@
-"""A training run on disk after each epoch, and the right to go on with it.
+"""Checkpoints of a training run, one after each epoch, to resume from.
 
 A checkpoint is written aside, synced and renamed, so there is always a whole one. It holds the
 fingerprint of inputs and options; a run with another one does not go on from it.
@@ -18,7 +18,7 @@ from seal_store.training.outputs import save_tensors
 CHECKPOINT = "checkpoint.pt"
 
 
-class Checkpoint:
+class TrainingCheckpoint:
     """The checkpoint of a run in ``folder``; ``fingerprint`` names what must be the same."""
 
     def __init__(self, folder: Path, fingerprint: dict[str, Any]) -> None:
@@ -27,7 +27,7 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Write it. Raises :class:`OutputError` if it cannot be written."""
-        save_tensors({"fingerprint": self.fingerprint, "state": state.to_dict()}, self.path)
+        save_tensors({"fingerprint": self.fingerprint, "state": vars(state)}, self.path)
 
     def load(self) -> State | None:
         """The state to go on from; None if no epoch was finished.
@@ -37,7 +37,7 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        hint = "add --overwrite to start again"
+        hint = "add `overwrite=True` to start again"
         try:
             found = load_tensors(self.path, OutputError, hint)
         except OutputError as error:

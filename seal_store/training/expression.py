@@ -40,27 +40,21 @@ class Matrix:
         """Row of each gene, int64; -1 where the table has none."""
         return np.array([self._row_of.get(str(gene), -1) for gene in gene_id], np.int64)
 
-    def columns(self, contexts: tuple[str, ...]) -> list[int]:
-        """Column of each context, 0-based. Raises :class:`KeyError` for one it lacks."""
-        index = {name: column for column, name in enumerate(self.contexts)}
-        return [index[name] for name in contexts]
+    def of(self, gene_id: np.ndarray) -> np.ndarray:
+        """Values ``(genes, contexts)`` of some genes; NaN for a gene that the table lacks."""
+        rows = self.rows(gene_id)
+        return np.where((rows >= 0)[:, None], self.values[rows], np.nan)
 
 
-def read_matrix(path: str | Path, option: str, *, negative: bool = True) -> Matrix:
-    """Read a table; ``option`` is the flag to name if the file is not there.
+def read_matrix(path: str | Path, parameter: str, *, negative: bool = True) -> Matrix:
+    """Read a table; ``parameter`` is the one to name if the file is not there.
 
     Raises :class:`TrainingError` with file, line and column if the file is missing, empty, not
     UTF-8, has a row of another length, a cell that is no finite number, a gene or a context
     twice or without a name, or (``negative`` false) a negative value.
     """
     path = Path(path)
-    if not path.is_file():
-        raise TrainingError(f"table not found: {path}", f"check {option}")
-    try:
-        with path.open(encoding="utf-8-sig") as handle:
-            matrix = _read(path, enumerate((line.rstrip("\n") for line in handle), 1))
-    except UnicodeDecodeError as error:
-        raise TrainingError(f"{path}: not UTF-8 text", "give a TSV, uncompressed") from error
+    matrix = _read(path, numbered_lines(path, "table", parameter))
     if not negative and (matrix.values < 0).any():
         row, column = np.argwhere(matrix.values < 0)[0]
         raise TrainingError(
@@ -71,16 +65,30 @@ def read_matrix(path: str | Path, option: str, *, negative: bool = True) -> Matr
     return matrix
 
 
+def numbered_lines(path: Path, what: str, parameter: str) -> Iterator[tuple[int, str]]:
+    """Lines of a text file and their numbers, from 1; blank lines are left out.
+
+    Raises :class:`TrainingError` if it is not there, naming ``parameter``, or not UTF-8.
+    """
+    if not path.is_file():
+        raise TrainingError(f"{what} not found: {path}", f"check `{parameter}`")
+    try:
+        with path.open(encoding="utf-8-sig") as handle:
+            for number, line in enumerate(handle, 1):
+                if line.strip():
+                    yield number, line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{path}: not UTF-8 text", "give a TSV, uncompressed") from error
+
+
 def _read(path: Path, lines: Iterator[tuple[int, str]]) -> Matrix:
-    first = next(((i, line) for i, line in lines if line.strip()), None)
+    first = next(lines, None)
     if first is None:
         raise TrainingError(f"{path}: empty file", "give a TSV with a header line")
     contexts = _header(path, *first)
     seen: dict[str, int] = {}
     values = []
     for number, line in lines:
-        if not line.strip():
-            continue
         gene, *cells = line.split("\t")
         if len(cells) != len(contexts):
             raise TrainingError(
@@ -126,13 +134,26 @@ def _header(path: Path, number: int, line: str) -> tuple[str, ...]:
 
 
 def _numbers(path: Path, line: int, cells: list[str], contexts: tuple[str, ...]) -> np.ndarray:
+    """The values of a line; missing ones and faults are looked for only if some are there."""
     try:
         values = np.array(list(map(float, cells)))
         plain = "_" not in "".join(cells)  # float() takes 1_000 for a number
     except ValueError:
-        values, plain = np.empty(0), False
+        plain = False
     if not plain:
-        values = np.array([_number(path, line, i, cell, contexts) for i, cell in enumerate(cells)])
+        values = np.full(len(cells), np.nan)
+        for column, cell in enumerate(map(str.strip, cells)):
+            try:
+                if "_" in cell:
+                    raise ValueError(cell)
+                if cell not in MISSING:
+                    values[column] = float(cell)
+            except ValueError:
+                where = _cell(path, line, column, contexts)
+                raise TrainingError(
+                    f"{where}: {cells[column][:40]!r} is not a number",
+                    "leave the cell empty or write NA if the value is missing",
+                ) from None
     if np.isinf(values).any():
         column = int(np.flatnonzero(np.isinf(values))[0])
         raise TrainingError(
@@ -140,21 +161,6 @@ def _numbers(path: Path, line: int, cells: list[str], contexts: tuple[str, ...])
             "leave the cell empty if the value is unknown",
         )
     return values
-
-
-def _number(path: Path, line: int, column: int, cell: str, contexts: tuple[str, ...]) -> float:
-    text = cell.strip()
-    if text in MISSING:
-        return float("nan")
-    try:
-        if "_" in text:
-            raise ValueError(text)
-        return float(text)
-    except ValueError:
-        raise TrainingError(
-            f"{_cell(path, line, column, contexts)}: {cell[:40]!r} is not a number",
-            "leave the cell empty or write NA if the value is missing",
-        ) from None
 
 
 def _cell(path: Path, line: int, column: int, contexts: tuple[str, ...]) -> str:

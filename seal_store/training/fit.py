@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -45,11 +45,11 @@ class FitOptions:
         """Raise :class:`TrainingError` for a value that cannot be."""
         for name, least in {"epochs": 1, "patience": 1, "batch": 1, "seed": 0, "l2": 0}.items():
             if not getattr(self, name) >= least:
-                raise TrainingError(f"--{name} {getattr(self, name)}: less than {least}")
+                raise TrainingError(f"`{name}` {getattr(self, name)}: less than {least}")
         if self.seed >= 2**63:
-            raise TrainingError(f"--seed {self.seed}: not a 64-bit number")
+            raise TrainingError(f"`seed` {self.seed}: not a 64-bit number")
         if not (self.lr > 0 and math.isfinite(self.lr) and math.isfinite(self.l2)):
-            raise TrainingError(f"--lr {self.lr}, --l2 {self.l2}: --lr must be positive")
+            raise TrainingError(f"`lr` {self.lr}, `l2` {self.l2}: `lr` must be positive")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Mlp(nn.Module):
         return loss.detach()
 
 
-class OutputLayer(nn.Module):
+class FinetunedLayer(nn.Module):
     """The second layer alone, on the hidden units of a frozen first one."""
 
     def __init__(self, latent: int, contexts: int, generator: torch.Generator) -> None:
@@ -143,10 +143,6 @@ class State:
     best_model: dict[str, Tensor] = field(default_factory=dict)
     best_optimizer: dict[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """For ``torch.save``; tensors are not copied."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
@@ -166,7 +162,7 @@ def context_losses(predicted: Tensor, targets: Tensor, weights: Tensor) -> Tenso
 
 
 def fit(
-    model: Mlp | OutputLayer,
+    model: Mlp | FinetunedLayer,
     data: Data,
     train: np.ndarray,
     validation: np.ndarray,
@@ -209,7 +205,7 @@ def fit(
             raise TrainingError(
                 f"epoch {state.epoch}: the loss is not finite (training {training}, validation "
                 f"{validating})",
-                "start again with a smaller --lr and --overwrite",
+                "start again with a smaller `lr` and `overwrite=True`",
             )
         state.history.append([training, validating])
         state.model, state.optimizer = model.state_dict(), optimizer.state_dict()
@@ -224,7 +220,7 @@ def fit(
 
 
 def _step(
-    model: Mlp | OutputLayer, data: Data, genes: Tensor, optimizer: torch.optim.Optimizer
+    model: Mlp | FinetunedLayer, data: Data, genes: Tensor, optimizer: torch.optim.Optimizer
 ) -> Tensor:
     targets, weights = data.targets[genes], data.weights[genes]
     loss = model.backward(
@@ -243,8 +239,3 @@ def predict(model: nn.Module, data: Data, genes: Tensor) -> Tensor:
 def validation_losses(model: nn.Module, data: Data, genes: Tensor) -> Tensor:
     """:func:`context_losses` of some genes, all together."""
     return context_losses(predict(model, data, genes), data.targets[genes], data.weights[genes])
-
-
-def describe(options: FitOptions) -> dict[str, Any]:
-    """Options by their flags."""
-    return {f"--{name}": value for name, value in asdict(options).items()}

@@ -1,4 +1,4 @@
-"""The decay sums that heads are trained on: a store's ``aggregated``, or Seal's own NPY.
+"""Features to train on (decay sums of genes): a store's ``aggregated``, or Seal's own NPY.
 
 Either way they are in memory once: an NPY is mapped, not read, and of a store only the genes asked
 for are read, straight into their place. Batches are gathered from that one matrix.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -111,7 +110,7 @@ def open_source(
     :class:`StoreError` for the store.
     """
     if store is not None and features is not None:
-        raise TrainingError("--store and --features exclude each other", "give one of them")
+        raise TrainingError("`store` and `features` exclude each other", "give one of them")
     if store is not None:
         opened = Store(store)
         return Source(
@@ -121,7 +120,7 @@ def open_source(
             path=Path(store),
         )
     if features is None or genes is None:
-        raise TrainingError("no features to train on", "give --store, or --features and --genes")
+        raise TrainingError("no features to train on", "give `store`, or `features` and `genes`")
     table = read_genes(genes)
     mapped = _map(Path(features))
     if len(mapped) != len(table):
@@ -140,11 +139,13 @@ def computed_genes(store: Store) -> GeneTable:
 
 def _map(path: Path) -> np.ndarray:
     if not path.is_file():
-        raise TrainingError(f"features not found: {path}", "check --features")
+        raise TrainingError(f"features not found: {path}", "check `features`")
     try:
         with path.open("rb") as handle:
             version = np.lib.format.read_magic(handle)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else _header_2
+            old = version == (1, 0)
+            formats = np.lib.format
+            header = formats.read_array_header_1_0 if old else formats.read_array_header_2_0
             shape, by_columns, dtype = header(handle)
             offset = handle.tell()
     except (ValueError, OSError, EOFError) as error:
@@ -166,7 +167,3 @@ def _map(path: Path) -> np.ndarray:
         )
     # copy on write: torch warns about arrays that it may not write to
     return np.memmap(path, np.float32, "c", offset, shape)
-
-
-def _header_2(handle: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    return np.lib.format.read_array_header_2_0(handle)

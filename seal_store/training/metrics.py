@@ -49,3 +49,8 @@ def median(values: np.ndarray) -> float:
     """Median of the values that are there; NaN if there are none."""
     there = values[~np.isnan(values)]
     return float(np.median(there)) if len(there) else float("nan")
+
+
+def or_none(value: float) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return None if np.isnan(value) else value

@@ -1,7 +1,8 @@
-"""Files of training: tensors written aside, synced and renamed; tables."""
+"""Files that training writes: tensors (synced and renamed), tables, JSON records."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from seal_store.common.files import replace_synced
 from seal_store.errors import OutputError
+from seal_store.store.store import software
 
 
 def save_tensors(value: dict[str, Any], path: Path) -> None:
@@ -30,6 +32,12 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
     """Write a TSV; numbers with 6 significant digits, NaN as an empty cell."""
     lines = ["\t".join(header), *("\t".join(map(_cell, row)) for row in rows)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+def write_record(path: Path, facts: dict[str, Any]) -> None:
+    """Write ``facts`` and the versions of software as JSON."""
+    text = json.dumps({**facts, "software": software()}, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _cell(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Pictures as PNG, drawn without a display and without matplotlib's global state."""
+"""Plots as PNG, without a display and without matplotlib's global state."""
 
 from __future__ import annotations
 

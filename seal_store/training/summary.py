@@ -48,7 +48,7 @@ def summary_text(lines: Mapping[str, str]) -> str:
     return "".join(f"{key}: {value}\n" for key, value in lines.items())
 
 
-def named(path: Path, root: Path) -> str:
+def name_below(path: Path, root: Path) -> str:
     """How a summary names a file: relative to ``root`` if it lies below it, else absolute."""
     path, root = path.resolve(), root.resolve()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -1,4 +1,4 @@
-"""Expression -> what heads are trained on: targets, gene weights, training and test genes.
+"""Expression -> training data of heads: targets, gene weights, training and test genes.
 
 The steps, each a function: a pseudocount per context; target = ln(value + pseudocount); genes that
 are left out; a weight per gene and context; test genes by chromosome, validation genes by lot.
@@ -16,11 +16,11 @@ import numpy as np
 from seal_store.errors import TrainingError
 from seal_store.reference.contigs import chromosome
 from seal_store.reference.gene_table import GeneTable
-from seal_store.training.expression import Matrix
+from seal_store.training.expression import Matrix, numbered_lines
 
 SEX_CHROMOSOMES = ("chrX", "chrY")
 SPLIT_SEED = 0
-"""``random_state`` of the validation genes: the same ones whatever ``--seed`` is."""
+"""``random_state`` of the validation genes: the same ones whatever ``seed`` is."""
 UPPER, LOWER = 0.7, 0.1
 """Quantiles of a group's standard deviations beyond which a gene weighs more or less."""
 FEWEST_TEST = 3
@@ -69,14 +69,14 @@ def make_targets(expression: Matrix, genes: GeneTable) -> Targets:
     the table that has a value, left out or not. Raises :class:`TrainingError` if no gene is in
     common or a context has no positive value.
     """
-    found = expression.rows(genes.gene_id)
-    if not (found >= 0).any():
+    known = np.isin(expression.gene_id, genes.gene_id)
+    if not known.any():
         raise TrainingError(
             f"{expression.path}: no gene in common with the gene table "
             f"({expression.gene_id[0]!r} here, {str(genes.gene_id[0])!r} there)",
             "give gene ids as the gene table spells them",
         )
-    values = np.where((found >= 0)[:, None], expression.values[found], np.nan)
+    values = expression.of(genes.gene_id)
     offsets = pseudocounts(values, expression)
     reasons = {
         "missing_value": np.isnan(values).any(1),
@@ -95,7 +95,7 @@ def make_targets(expression: Matrix, genes: GeneTable) -> Targets:
         expression.contexts,
         offsets,
         left_out,
-        len(expression.gene_id) - int((found >= 0).sum()),
+        int((~known).sum()),
     )
 
 
@@ -133,17 +133,11 @@ def read_groups(path: str | Path | None, contexts: Sequence[str]) -> list[Group]
     if path is None:
         return [Group("all", tuple(range(len(contexts))))]
     path = Path(path)
-    if not path.is_file():
-        raise TrainingError(f"group table not found: {path}", "check --groups")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise TrainingError(f"{path}: not UTF-8 text", "give a TSV, uncompressed") from error
     groups: list[Group] = []
     group_of: dict[int, str] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in numbered_lines(path, "group table", "groups"):
         name, tab, listed = (part.strip(" \r") for part in line.partition("\t"))
-        if not line.strip() or (number == 1 and tab and not any(map(str.isdigit, listed))):
+        if number == 1 and tab and not any(map(str.isdigit, listed)):
             continue
         where = f"{path}:{number}"
         if not tab or not name or not listed.strip():
@@ -221,9 +215,9 @@ def split_genes(contigs: np.ndarray, test_chromosomes: Sequence[str], share: flo
         train, validation = train_test_split(others, test_size=share, random_state=SPLIT_SEED)
     except ValueError as error:
         raise TrainingError(
-            f"{len(others)} genes are left for training: --validation-share {share} of them "
+            f"{len(others)} genes are left for training: `validation_share` {share} of them "
             "leaves a part empty",
-            "give more genes, fewer --test-chromosomes or another --validation-share",
+            "give more genes, fewer `test_chromosomes` or another `validation_share`",
         ) from error
     return Split(train.astype(np.int64), validation.astype(np.int64), test)
 
@@ -238,13 +232,13 @@ def test_genes(contigs: np.ndarray, test_chromosomes: Sequence[str]) -> np.ndarr
     for name in wanted:
         if name not in own:
             raise TrainingError(
-                f"--test-chromosomes: no gene that can be used on {name}",
+                f"`test_chromosomes`: no gene that can be used on {name}",
                 f"there are genes on {', '.join(sorted(set(own.tolist()))[:30])}",
             )
     found = np.flatnonzero(np.isin(own, wanted))
     if len(found) < FEWEST_TEST:
         raise TrainingError(
-            f"--test-chromosomes {','.join(wanted)}: {len(found)} genes to test on, "
+            f"`test_chromosomes` {','.join(wanted)}: {len(found)} genes to test on, "
             f"{FEWEST_TEST} are needed",
             "name more chromosomes or give more genes",
         )

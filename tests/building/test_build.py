@@ -16,7 +16,8 @@ import zarr
 
 from seal_store.building import build as building
 from seal_store.building.build import add_heads, add_hidden, build, finalize, run_shards
-from seal_store.building.plan import BuildOptions, plan
+from seal_store.building.options import BuildOptions
+from seal_store.building.plan import plan
 from seal_store.errors import (
     FormatError,
     GeneTableError,
@@ -234,7 +235,7 @@ def test_shards_have_the_size_of_the_plan(
     with pytest.raises(OutputError, match="planned with another genes_per_shard: 5, now 64"):
         build(replace(options, out=other.path, resume=True), "cpu")
     for wrong in (0, 4097):
-        with pytest.raises(InputError, match=f"genes_per_shard {wrong}: not between 1 and 4096"):
+        with pytest.raises(InputError, match=f"`genes_per_shard` {wrong}: not between 1 and 4096"):
             plan(replace(options, out=other.path, overwrite=True, genes_per_shard=wrong))
 
 

@@ -17,7 +17,8 @@ from interrupted import SERVER, files
 
 from seal_store.building import build as building
 from seal_store.building.build import add_heads, add_hidden, build, finalize, run_shards
-from seal_store.building.plan import BuildOptions, plan
+from seal_store.building.options import BuildOptions
+from seal_store.building.plan import plan
 from seal_store.check.repair import repair
 from seal_store.check.verify import verify
 from seal_store.common import lock

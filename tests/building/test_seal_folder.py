@@ -17,7 +17,7 @@ from website import Site
 from website import serve as serve
 
 from seal_store.building.build import build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.building.seal_folder import head_set_names, locate
 from seal_store.errors import InputError
 from seal_store.store.store import Store
@@ -221,7 +221,7 @@ def test_a_file_that_is_there_twice_is_not_guessed(copy: Path) -> None:
         locate(copy)
     assert "hg19.fa is there 2 times" in str(caught.value)
     assert "old/resource/hg19.fa" in str(caught.value)
-    assert "give --genome" in str(caught.value)
+    assert "give `genome`" in str(caught.value)
     shutil.move(copy / "old", copy / "old.partial")  # what an unfinished unpacking leaves
     assert locate(copy).genome == copy / "resource" / "hg19.fa"
     shutil.move(copy / "old.partial", copy / ".trash")

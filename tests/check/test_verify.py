@@ -18,7 +18,7 @@ from interrupted import files, kill_after, scored
 
 from seal_store.building import plan as plan_module
 from seal_store.building.build import add_heads, build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.check.repair import _Repair, repair
 from seal_store.check.verify import verify
 from seal_store.common.lock import hold

@@ -22,7 +22,7 @@ from click.testing import Result
 from hostile import bgzf_of
 
 from seal_store.building import build as library
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.cli import COMMANDS
 from seal_store.exporting.tsv import TsvWriter
 from seal_store.model.config import CnnConfig
@@ -120,7 +120,7 @@ def copied(small: Small, tmp_path: Path) -> Path:
 @pytest.fixture
 def one_gene_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
     one = partial(BuildOptions, genes_per_shard=1)
-    monkeypatch.setattr("seal_store.building.inputs.BuildOptions", one)
+    monkeypatch.setattr("seal_store.building.options.BuildOptions", one)
 
 
 def succeeded(result: Result) -> str:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 
 import seal_store
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.cli import NAMED_OTHERWISE, as_typed, main
 from seal_store.errors import InputError
 from seal_store.scoring.options import AttributionOptions, ScoreOptions

@@ -15,7 +15,7 @@ from planted import Planted, write_planted
 
 import seal_store
 from seal_store.building.build import build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.cli import _options, main
 from seal_store.errors import InputError
 from seal_store.run.scores import write_scores

@@ -57,7 +57,7 @@ def test_a_checkpoint_is_kept_and_gone_on_with(tmp_path: Path) -> None:
         run(resume=True)
     with pytest.raises(OutputError, match="did not finish") as told:
         run(resume=False)
-    assert told.value.hint.startswith("add --resume")
+    assert told.value.hint.startswith("add `resume=True`")
     assert run(resume=True)
     assert names(tmp_path) == ["a", "b"]
 

@@ -14,7 +14,8 @@ import pytest
 from click.testing import Result
 
 from seal_store.building.build import build
-from seal_store.building.plan import BuildOptions, plan
+from seal_store.building.options import BuildOptions
+from seal_store.building.plan import plan
 from seal_store.errors import GenomeError, VariantError
 from seal_store.reference.assembly import check_variants
 from seal_store.reference.fasta import Genome

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seal_store.building.build import build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.synthetic import TINY, TINY_LATENT, write_models

@@ -22,7 +22,7 @@ import zarr
 from click.testing import Result
 
 from seal_store.building.build import add_heads, build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.common.files import file_sha256
 from seal_store.errors import FormatError, HeadsError, OutputError, StoreError, UnfinishedError
 from seal_store.model.heads import load_heads

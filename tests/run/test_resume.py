@@ -23,7 +23,7 @@ from interrupted import SERVER, files, finish, kill_often, scored, small_chunks
 from seal_store.building import build as build_module
 from seal_store.building import plan as plan_module
 from seal_store.building.build import build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.common.lock import hold, lock_path
 from seal_store.errors import FormatError, OutputError, StoreError, UnfinishedError
 from seal_store.results import journal

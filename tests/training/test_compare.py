@@ -18,10 +18,11 @@ from scipy.stats import spearmanr
 
 from seal_store.errors import HeadsError, OutputError, TrainingError
 from seal_store.store.store import Store
-from seal_store.training.compare import CompareOptions, compare, score
+from seal_store.training.compare import CompareOptions, compare, scores_of
 from seal_store.training.fit import FitOptions
 from seal_store.training.metrics import across_contexts, median, mse, spearman
-from seal_store.training.steps import TrainOptions, pretrain
+from seal_store.training.steps import pretrain
+from seal_store.training.task import TrainOptions
 
 Cli = Callable[..., Result]
 TEST = [i for i in range(300) if i % 10 in (7, 8)]
@@ -120,11 +121,11 @@ def test_two_contexts_are_too_few_to_rank(contexts: int) -> None:
 
 def test_scores_of_a_perfect_and_of_an_incomparable_model(rng: np.random.Generator) -> None:
     measured = rng.standard_normal((50, 6))
-    perfect = score(measured, measured)
+    perfect = scores_of(measured, measured)
     np.testing.assert_array_equal(perfect.mse, 0)
     for r in (perfect.spearman, perfect.across, perfect.centred):
         np.testing.assert_allclose(r, 1)
-    other = score(np.exp(3 * measured), measured, comparable=False)
+    other = scores_of(np.exp(3 * measured), measured, comparable=False)
     assert np.isnan(other.mse).all()
     np.testing.assert_allclose(other.spearman, 1)
 
@@ -236,13 +237,13 @@ def test_a_chosen_stage(model: Path, given: CompareOptions) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({}, "give --model, --heads or --predictions"),
-        ({"heads": ("x",)}, "give --store"),
+        ({}, "give `models`, `heads` or `predictions`"),
+        ({"heads": ("x",)}, "give `store`"),
         ({"predictions": {"p": "other contexts"}}, "no context in common: p has 'z' and others"),
         ({"predictions": {"p": "other genes"}}, "0 test genes have a value .*p 0 of 60"),
-        ({"predictions": {"p": "self"}, "target_scale": ("q",)}, "--target-scale 'q'.*there are p"),
-        ({"predictions": {"p": "self"}, "genes": None}, "give --genes or --store"),
-        ({"predictions": {"p": "absent"}}, "table not found: .*; check --predictions"),
+        ({"predictions": {"p": "self"}, "target_scale": ("q",)}, "`target_scale` 'q'.*there are p"),
+        ({"predictions": {"p": "self"}, "genes": None}, "give `genes` or `store`"),
+        ({"predictions": {"p": "absent"}}, "table not found: .*; check `predictions`"),
         ({"predictions": {"p": "self"}, "test_chromosomes": ("chr30",)}, "no gene .* on chr30"),
         ({"models": "twice"}, "two models are named 'demo'"),
         ({"models": "narrow"}, "30 features a gene, the model demo takes 40"),

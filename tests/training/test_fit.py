@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from seal_store.errors import TrainingError
 from seal_store.training.fit import (
     Data,
+    FinetunedLayer,
     FitOptions,
     Mlp,
-    OutputLayer,
     State,
     context_losses,
     fit,
@@ -48,7 +48,7 @@ def mlp(g: torch.Generator) -> Mlp:
     return Mlp(INPUTS, LATENT, CONTEXTS, g)
 
 
-def train(model: Mlp | OutputLayer, data: Data, g: torch.Generator, **changes: object) -> State:
+def train(model: Mlp | FinetunedLayer, data: Data, g: torch.Generator, **changes: object) -> State:
     options = FitOptions(**{**OPTIONS.__dict__, **changes})
     return fit(model, data, TRAIN, VALIDATION, options, g)
 
@@ -140,7 +140,7 @@ def test_the_second_layer_alone_is_training_through_a_frozen_first_one(data: Dat
         parameter.requires_grad = False
     with torch.no_grad():
         hidden = first(data.matrix[data.rows]).relu()
-    alone = OutputLayer(LATENT, CONTEXTS, generator())
+    alone = FinetunedLayer(LATENT, CONTEXTS, generator())
     alone.layer.load_state_dict(whole.layers[2].state_dict())
     over = Data(hidden, torch.arange(GENES), data.targets, data.weights)
     state = train(alone, over, generator(7))
@@ -183,7 +183,7 @@ def test_going_on_from_a_saved_state_changes_no_bit(data: Data, stop: int, tmp_p
     path = tmp_path / "state.pt"
 
     def save(state: State) -> None:
-        torch.save(state.to_dict(), path)
+        torch.save(vars(state), path)
         if state.epoch == stop:
             raise KilledError
 
@@ -201,7 +201,7 @@ def test_going_on_from_a_saved_state_changes_no_bit(data: Data, stop: int, tmp_p
         assert torch.equal(resumed.best_model[key], whole.best_model[key])
 
 
-class Scripted(OutputLayer):
+class Scripted(FinetunedLayer):
     """Predicts, for validation, what makes the loss the next of a list."""
 
     def __init__(self, losses: list[float]) -> None:
@@ -280,16 +280,16 @@ def test_a_loss_that_is_no_number_stops_the_run(data: Data) -> None:
 @pytest.mark.parametrize(
     ("change", "flag"),
     [
-        ({"lr": 0.0}, "--lr"),
-        ({"lr": float("nan")}, "--lr"),
-        ({"lr": float("inf")}, "--lr"),
-        ({"l2": -1.0}, "--l2"),
-        ({"l2": float("nan")}, "--l2"),
-        ({"epochs": 0}, "--epochs"),
-        ({"patience": 0}, "--patience"),
-        ({"batch": 0}, "--batch"),
-        ({"seed": -1}, "--seed"),
-        ({"seed": 2**63}, "--seed"),
+        ({"lr": 0.0}, "`lr`"),
+        ({"lr": float("nan")}, "`lr`"),
+        ({"lr": float("inf")}, "`lr`"),
+        ({"l2": -1.0}, "`l2`"),
+        ({"l2": float("nan")}, "`l2`"),
+        ({"epochs": 0}, "`epochs`"),
+        ({"patience": 0}, "`patience`"),
+        ({"batch": 0}, "`batch`"),
+        ({"seed": -1}, "`seed`"),
+        ({"seed": 2**63}, "`seed`"),
     ],
 )
 def test_options_that_cannot_be_are_refused(change: dict[str, float], flag: str) -> None:
@@ -315,8 +315,8 @@ def test_nothing_of_torchs_is_changed(data: Data) -> None:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("make", [mlp, lambda g: OutputLayer(INPUTS, CONTEXTS, g)])
-def test_cuda_trains_as_the_cpu_does(data: Data, make: Callable[..., Mlp | OutputLayer]) -> None:
+@pytest.mark.parametrize("make", [mlp, lambda g: FinetunedLayer(INPUTS, CONTEXTS, g)])
+def test_cuda_trains_as_the_cpu_does(data: Data, make: Callable[..., Mlp | FinetunedLayer]) -> None:
     there = Data(*(getattr(data, n).cuda() for n in ("matrix", "rows", "targets", "weights")))
     g, h = generator(), generator()
     cpu, cuda = train(make(g), data, g), train(make(h).cuda(), there, h)

@@ -44,7 +44,7 @@ def test_a_table_is_read_to_the_last_digit(tmp_path: Path, rng: np.random.Genera
     values = np.exp(rng.normal(0, 9, (30, 7)))
     contexts = [f"Brain {i}" for i in range(7)]
     path = write_expression(tmp_path / "x.tsv", gene_ids(30), contexts, values)
-    found = read_matrix(path, "--expression")
+    found = read_matrix(path, "expression")
     np.testing.assert_array_equal(found.values, values)
     assert (found.contexts, found.gene_id.tolist()) == (tuple(contexts), gene_ids(30))
     assert found.rows(np.array(["GENE00003", "other"])).tolist() == [3, -1]
@@ -96,14 +96,14 @@ def test_a_malformed_table_is_refused_with_its_place(
     path = tmp_path / "x.tsv"
     path.write_bytes(content)
     with pytest.raises(TrainingError) as caught:
-        read_matrix(path, "--expression", negative=False)
+        read_matrix(path, "expression", negative=False)
     assert f"{path}" in str(caught.value)
     assert said in str(caught.value)
 
 
 def test_predictions_may_be_negative(tmp_path: Path) -> None:
     path = write_expression(tmp_path / "x.tsv", ["G1"], ["a"], np.array([[-1.5]]))
-    assert read_matrix(path, "--predictions").values.item() == -1.5
+    assert read_matrix(path, "predictions").values.item() == -1.5
 
 
 # --- targets

@@ -24,7 +24,7 @@ from planted import Planted, gene_ids, network, write_expression, write_genes, w
 from scipy.stats import spearmanr
 
 from seal_store.building.build import add_heads, build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.common.lock import hold
 from seal_store.errors import HeadsError, OutputError, TrainingError
 from seal_store.model.heads import Heads, load_head_set, load_heads, read_summary
@@ -34,7 +34,8 @@ from seal_store.training import steps as library
 from seal_store.training.compare import CompareOptions, compare
 from seal_store.training.fit import FitOptions
 from seal_store.training.inputs import Features, Source, open_source
-from seal_store.training.steps import TrainOptions, finetune, pretrain
+from seal_store.training.steps import finetune, pretrain
+from seal_store.training.task import TrainOptions
 
 Cli = Callable[..., Result]
 FAST = ["--lr", "0.01", "--latent", "16", "--epochs", "3", "--device", "cpu", "-q"]
@@ -524,7 +525,7 @@ class Stopped(BaseException):
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let every run end after so many epochs; 0: none more."""
-    save = library.Checkpoint.save
+    save = library.TrainingCheckpoint.save
 
     def stop(epochs: int) -> None:
         def saving(self: object, state: Any) -> None:
@@ -532,7 +533,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
             if state.epoch == epochs:
                 raise Stopped
 
-        monkeypatch.setattr(library.Checkpoint, "save", saving)
+        monkeypatch.setattr(library.TrainingCheckpoint, "save", saving)
 
     return stop
 
@@ -558,15 +559,15 @@ def test_fine_tuning_is_resumed_too(
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"latent": 8}, "--latent 16, not 8"),
-        ({"fit": FitOptions(lr=1e-2, epochs=3, seed=1)}, "--seed 0, not 1"),
-        ({"fit": FitOptions(lr=1e-3, epochs=3)}, "--lr 0.01, not 0.001"),
-        ({"fit": FitOptions(lr=1e-2, epochs=4)}, "--epochs 3, not 4"),
-        ({"spec_gene_weight": 3.0}, "--spec-gene-weight 2.0, not 3.0"),
-        ({"validation_share": 0.25}, "--validation-share 0.125, not 0.25"),
-        ({"test_chromosomes": ("chr8",)}, "--test-chromosomes 'chr8,chr9', not 'chr8'"),
-        ({"expression": "changed"}, "begun with --expression"),
-        ({"groups": "made"}, "begun with --groups None"),
+        ({"latent": 8}, "latent 16, not 8"),
+        ({"fit": FitOptions(lr=1e-2, epochs=3, seed=1)}, "seed 0, not 1"),
+        ({"fit": FitOptions(lr=1e-3, epochs=3)}, "lr 0.01, not 0.001"),
+        ({"fit": FitOptions(lr=1e-2, epochs=4)}, "epochs 3, not 4"),
+        ({"spec_gene_weight": 3.0}, "spec_gene_weight 2.0, not 3.0"),
+        ({"validation_share": 0.25}, "validation_share 0.125, not 0.25"),
+        ({"test_chromosomes": ("chr8",)}, "test_chromosomes 'chr8,chr9', not 'chr8'"),
+        ({"expression": "changed"}, "begun with expression"),
+        ({"groups": "made"}, "begun with groups None"),
         ({"features": "changed"}, "begun with features"),
     ],
 )
@@ -633,7 +634,7 @@ def test_a_damaged_checkpoint_is_refused(
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(OutputError, match=r"checkpoint\.pt: not a readable") as caught:
         pretrain(replace(given, resume=True))
-    assert caught.value.hint == "add --overwrite to start again"
+    assert caught.value.hint == "add `overwrite=True` to start again"
 
 
 # --- outputs that exist
@@ -895,7 +896,7 @@ def test_options_that_are_wrong_are_refused(
 
 
 def test_the_library_checks_what_the_command_line_limits(planted: Planted, tmp_path: Path) -> None:
-    for wrong, said in [({"latent": 0}, "--latent 0"), ({"fit": FitOptions(batch=0)}, "--batch 0")]:
+    for wrong, said in [({"latent": 0}, "`latent` 0"), ({"fit": FitOptions(batch=0)}, "`batch` 0")]:
         with pytest.raises(TrainingError, match=said):
             pretrain(training(planted, tmp_path / "out", **wrong))
 
@@ -1025,7 +1026,8 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from seal_store.training.fit import FitOptions
-from seal_store.training.steps import TrainOptions, pretrain
+from seal_store.training.steps import pretrain
+from seal_store.training.task import TrainOptions
 peaks = []
 for folder in map(Path, sys.argv[1:]):
     pretrain(TrainOptions(expression=folder / "x.tsv", features=folder / "x.npy",

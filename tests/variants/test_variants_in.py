@@ -16,7 +16,7 @@ import torch
 from click.testing import Result
 
 from seal_store.building.build import build
-from seal_store.building.plan import BuildOptions
+from seal_store.building.options import BuildOptions
 from seal_store.exporting.cells import cell
 from seal_store.model.config import CnnConfig
 from seal_store.reference.fasta import Genome
