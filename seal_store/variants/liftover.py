@@ -56,13 +56,12 @@ class Lifter:
     """
 
     def __init__(self, chain: str | Path, store: Store) -> None:
-        require("liftover", "--liftover")
+        require("liftover", "lifting variants over")
         self.path = Path(chain)
         self.sources, targets = _sizes(self.path)
         _check_target(self.path, targets, store)
         self._chain = _open(self.path)
         self._assembly = assembly_of_lengths(self.sources)
-        self._contigs: dict[str, str | None] = {}
         self._store_bases = StoreBases(store)
 
     def lift(self, alleles: Alleles) -> Alleles:
@@ -89,20 +88,13 @@ class Lifter:
         """
         if allele.kind not in SCORABLE:
             return allele
-        contig = self._contig(allele.contig)
+        check_name(allele.contig, self._assembly, f"{self.path} lifts from")
+        contig = resolve_contig(allele.contig, self.sources)
         if contig is None:
             return replace(allele, kind="liftover_unmapped", problem="no chain from this contig")
         if len(allele.ref) == len(allele.alt):
             return self._same_length(allele, contig)
         return self._indel(allele, contig)
-
-    def _contig(self, name: str) -> str | None:
-        if name not in self._contigs:
-            if len(self._contigs) > 100_000:
-                self._contigs.clear()
-            check_name(name, self._assembly, f"{self.path} lifts from")
-            self._contigs[name] = resolve_contig(name, self.sources)
-        return self._contigs[name]
 
     def _same_length(self, allele: Allele, contig: str) -> Allele:
         """SNVs and MNVs: every base of REF has its place, one beside the other."""
@@ -220,10 +212,8 @@ def _lifted(
 
 def _shift(bases: str, unit: str) -> int:
     """How many bases a change by ``unit`` can be shifted along ``bases`` without a difference."""
-    for i, base in enumerate(bases):
-        if base != unit[i % len(unit)]:
-            return i
-    return len(bases)
+    differs = (i for i, base in enumerate(bases) if base != unit[i % len(unit)])
+    return next(differs, len(bases))
 
 
 def _reverse(bases: str) -> str:
@@ -248,7 +238,7 @@ def _sizes(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     sources: dict[str, int] = {}
     targets: dict[str, int] = {}
     if not path.is_file():
-        raise LiftoverError(f"chain file not found: {path}", "check --liftover")
+        raise LiftoverError(f"chain file not found: {path}", "check the path")
     try:
         with path.open("rb") as raw:
             compressed = bool(compression(raw.read(18)))

@@ -52,7 +52,7 @@ def text_lines(
             if whole and len(line) == most:
                 raise VariantError(
                     f"{where}:{number}: line of more than {MAX_WHOLE:,} bytes",
-                    "leave it out, or score it without annotating: `out=OUT.tsv`",
+                    "leave it out, or score it to a table, such as .tsv, instead of annotating it",
                 )
             rest = line
             while len(rest) == most and not rest.endswith(b"\n"):

@@ -44,7 +44,7 @@ def parse_region(text: str) -> Region:
         last = first if found["dash"] is None else _number(found["last"]) or LAST
     if not contig or not 1 <= first <= last <= LAST:
         raise InputError(
-            f"--region {text!r}: not a region", "write chr1:1000-2000, 1-based, both ends included"
+            f"`region` {text!r}: not a region", "write chr1:1000-2000, 1-based, both ends included"
         )
     return Region(contig, first, last)
 
@@ -67,13 +67,14 @@ class Regions:
         return bool(self._by_contig)
 
     def overlap(self, contig: str, first: int, last: int) -> bool:
-        """Whether positions ``first`` to ``last`` touch a region, with or without ``chr``."""
+        """Whether positions ``first`` to ``last`` touch a region, however its contig is spelled."""
         if not self:
             return True
-        for name in _spellings(contig, self._by_contig):
+        own = self._by_contig
+        other = contig.removeprefix("chr") if contig.startswith("chr") else f"chr{contig}"
+        for name in own.keys() & {contig, other, resolve_contig(contig, own)}:
             place = bisect_left(self._lasts[name], first)
-            found = self._by_contig[name]
-            if place < len(found) and found[place].first <= last:
+            if place < len(own[name]) and own[name][place].first <= last:
                 return True
         return False
 
@@ -99,10 +100,3 @@ def merge(regions: Iterable[Region]) -> list[Region]:
         else:
             merged.append(region)
     return merged
-
-
-def _spellings(contig: str, known: dict[str, list[Region]]) -> list[str]:
-    """Names in ``known`` that mean ``contig``: both spellings may have been given."""
-    other = contig.removeprefix("chr") if contig.startswith("chr") else f"chr{contig}"
-    names = {n for n in (contig, other, resolve_contig(contig, known)) if n in known}
-    return sorted(n for n in names if n is not None)
