@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from seal_store.common.extras import require
 from seal_store.common.output import TABLE, Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError, StoreError
-from seal_store.exporting.parquet import write_arrow, write_parquet
+from seal_store.exporting.parquet import write_columns
 from seal_store.exporting.tsv import write_tsv
-from seal_store.exporting.vcf import Annotated, annotate, check_input
+from seal_store.exporting.vcf import annotate, check_input
 from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter
 from seal_store.results.view import EVERYTHING, Selection, View
 from seal_store.scoring.assign import Assigner
@@ -88,9 +88,9 @@ def check_form(out: Path, form: Form) -> str:
         require(EXTRAS[kind], f"writing {kind}")
     if kind in VCFS:
         if selection.long or selection.min_effect:
-            flag = "--long" if selection.long else "--min-effect"
+            given = "long" if selection.long else "min_effect"
             raise InputError(
-                f"{flag}: an annotated VCF keeps every record of its input",
+                f"`{given}`: an annotated VCF keeps every record of its input",
                 "filter it with `bcftools view -i`, or write a table",
             )
         if form.vcf is None or form.vcf.is_pipe:
@@ -125,7 +125,7 @@ def export(
             "name the output .tsv or .parquet",
         )
     if form.vcf is None and ending(out) in VCFS:
-        form = Form(form.selection, form.precision, _recorded_input(results))
+        form = replace(form, vcf=_recorded_input(results))
     check_form(out, form)
     view = View(results, form.selection)
     with Output(out) as held:
@@ -174,44 +174,27 @@ def _render(
     """Write files to ``out.partial``; the names that they are published under."""
     kind, name = ending(out.path), out.path.name
     path = out.partial / f"{TABLE}{kind}"
+    files = {path.name: name}
     if kind in VCFS:
         assert form.vcf is not None
         top = form.selection.top or TOP_IN_VCF
         found = annotate(view, form.vcf, path, top, form.precision, reason, progress)
-        files = {path.name: name}
         if found.index:
             files[found.index.name] = name + found.index.suffix
-        return files, Exported(found.records, _notes(found))
-    if kind == ".parquet":
-        rows = write_parquet(view, path, progress)
-    elif kind in (".arrow", ".feather"):
-        rows = write_arrow(view, path, progress)
+        return files, Exported(found.records, found.notes())
+    if EXTRAS.get(kind) == "parquet":
+        rows = write_columns(view, path, progress)
     else:
         with path.open("wb") as raw:
-            if kind == ".tsv":
-                rows = _write_text(view, raw, form.precision, progress)
-            else:  # no name and no time in it: equal tables are equal files
-                with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-                    rows = _write_text(view, packed, form.precision, progress)
-    return {path.name: name}, Exported(rows)
-
-
-def _write_text(view: View, raw: Any, precision: int, progress: Progress) -> int:
-    with io.TextIOWrapper(raw, "utf-8", newline="\n") as handle:
-        return write_tsv(view, handle, precision=precision, progress=progress)
+            # no name and no time in it: equal tables are equal files
+            text: Any = gzip.GzipFile("", "wb", 6, raw, mtime=0) if kind == ".tsv.gz" else raw
+            with io.TextIOWrapper(text, "utf-8", newline="\n") as handle:
+                rows = write_tsv(view, handle, precision=form.precision, progress=progress)
+    return files, Exported(rows)
 
 
 def _publish(out: Output, files: dict[str, str]) -> None:
     out.publish_files(files, lambda: out.remove_beside(".tbi", ".csi"))
-
-
-def _notes(found: Annotated) -> list[str]:
-    notes = []
-    if found.left_out:
-        notes.append(f"{found.left_out} lines that no reader of VCF takes are left out")
-    if found.why_no_index:
-        notes.append(f"no index: {found.why_no_index}")
-    return notes
 
 
 def _recorded_input(results: Results) -> VariantSource:
@@ -219,7 +202,7 @@ def _recorded_input(results: Results) -> VariantSource:
     if not recorded.is_file():
         raise StoreError(
             f"{results.path} was made from {recorded}, which is not a file here",
-            "give the VCF with --vcf",
+            "give it as `vcf`",
         )
     return VariantSource(recorded)
 

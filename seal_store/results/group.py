@@ -1,7 +1,4 @@
-"""Results: a Zarr group written batch by batch.
-
-It stands under its name only once it is whole, like a store.
-"""
+"""The results group: a Zarr group written batch by batch, renamed into place once it is whole."""
 
 from __future__ import annotations
 
@@ -82,20 +79,21 @@ class Writer(Protocol):
 
 
 class Appender:
-    """Grows arrays along ``variant`` by whole chunks; holds less than one chunk of each.
+    """Grows arrays of ``group`` along ``variant`` by whole chunks; holds less than one of each.
 
-    ``state`` is that of an earlier :meth:`state`: rows after it are written again.
+    ``partial`` is the folder of the group. ``state`` is that of an earlier :meth:`state`: rows
+    after it are written again.
     """
 
     def __init__(
         self,
         group: zarr.Group,
-        folder: Path,
+        partial: Path,
         specs: Sequence[ArraySpec],
         sizes: dict[str, int],
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.folder = folder
+        self.group, self.partial = group, partial
         self.files: dict[str, manifest.Entry] = {}
         """Chunks written and synced."""
         self._arrays: dict[str, zarr.Array[Any]] = {}
@@ -110,19 +108,19 @@ class Appender:
             self._arrays[entry.name] = array
             self._held[entry.name] = []
         if state is not None:
-            journal.check_files(folder, state["files"])
+            journal.check_files(partial, state["files"])
             self.files = {n: e for n, e in state["files"].items() if n != state["tail"]}
             self._held = {name: [rows] for name, rows in self._tail(state["tail"]).items()}
 
     def _tail(self, name: str) -> dict[str, np.ndarray]:
         """Rows that an earlier writer held; nothing in the file is executed."""
         try:
-            with (self.folder / name).open("rb") as file:
+            with (self.partial / name).open("rb") as file:
                 tail = np.load(file, allow_pickle=False)
                 return {array: tail[array] for array in self._arrays}
         except (OSError, ValueError, LookupError, EOFError, BadZipFile, MemoryError) as error:
             raise OutputError(
-                f"{self.folder / name}: not the rows of an interrupted run",
+                f"{self.partial / name}: not the rows of an interrupted run",
                 "start again with `overwrite=True`",
             ) from error
 
@@ -149,13 +147,13 @@ class Appender:
         }
         lengths = {name: array.shape[0] for name, array in self._arrays.items()}
         total = lengths["pos"] + len(rows["pos"]) if "pos" in rows else max(lengths.values())
-        tail = self.folder / manifest.JOURNAL / f"tail-{total}.npz"
+        tail = self.partial / manifest.JOURNAL / f"tail-{total}.npz"
         tail.parent.mkdir(exist_ok=True)
         aside = tail.with_suffix(".tmp")
         with aside.open("wb") as handle:
             np.savez(handle, allow_pickle=False, **plain)
         replace_synced(aside, tail)
-        name = tail.relative_to(self.folder).as_posix()
+        name = tail.relative_to(self.partial).as_posix()
         files = {**self.files, name: manifest.entry(tail)}
         return {"lengths": lengths, "tail": name, "files": files}
 
@@ -174,9 +172,9 @@ class Appender:
         array[start:] = values
         for place in range(start // chunk, -(-array.shape[0] // chunk)):
             name = "/".join([array.basename, "c", str(place), *["0"] * (array.ndim - 1)])
-            if (self.folder / name).exists():  # zarr writes no chunk of fill values
-                sync(self.folder / name)
-                self.files[name] = manifest.entry(self.folder / name)
+            if (self.partial / name).exists():  # zarr writes no chunk of fill values
+                sync(self.partial / name)
+                self.files[name] = manifest.entry(self.partial / name)
 
 
 def write_labels(group: zarr.Group, scorer: Scorer) -> None:
@@ -193,7 +191,7 @@ def write_labels(group: zarr.Group, scorer: Scorer) -> None:
         create(group, entry, {entry.dims[0]: len(values)})[...] = values
 
 
-class ZarrWriter:
+class ZarrWriter(Appender):
     """Writes a results group with ``columns`` besides those of all results.
 
     ``out`` is claimed, or ``state`` that of an earlier writer of it.
@@ -206,7 +204,7 @@ class ZarrWriter:
         columns: Sequence[ArraySpec] = (),
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.out, self.partial = out, out.partial
+        self.out = out
         specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
         specs += columns
         specs += CALIBRATED if scorer.calibration is not None else ()
@@ -215,41 +213,33 @@ class ZarrWriter:
             specs += scorer.attributor.specs()
             sizes |= scorer.attributor.sizes()
         if state is None:
-            self.group = zarr.create_group(str(self.partial), zarr_format=3)
+            group = zarr.create_group(str(out.partial), zarr_format=3)
             for name in ("context_name", "context_set"):
                 values = np.array(getattr(scorer, name))
-                create(self.group, spec(RESULTS, name), sizes)[...] = values
+                create(group, spec(RESULTS, name), sizes)[...] = values
             if scorer.attributor is not None:
-                write_labels(self.group, scorer)
+                write_labels(group, scorer)
         else:
-            self.group = zarr.open_group(str(self.partial), mode="r+", use_consolidated=False)
-        self._rows = Appender(self.group, self.partial, specs, sizes, state)
+            group = zarr.open_group(str(out.partial), mode="r+", use_consolidated=False)
+        super().__init__(group, out.partial, specs, sizes, state)
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
         values = {**rows.columns, "effect": rows.effect}
-        self._rows.append({**values, **rows.attribution, **rows.calibrated})
-
-    def state(self) -> dict[str, Any]:
-        """See :meth:`Appender.state`."""
-        return self._rows.state()
-
-    def flush(self) -> None:
-        """Write what is held."""
-        self._rows.flush()
+        self.append({**values, **rows.attribution, **rows.calibrated})
 
     def results(self, attributes: dict[str, Any]) -> Results:
         """All rows so far, to read before they are published."""
-        self._rows.flush()
+        self.flush()
         group = zarr.open_group(str(self.partial), mode="r", use_consolidated=False)
         return Results(self.partial, (group, ResultsAttributes.parse(attributes)))
 
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write what is held, the attributes and the manifest; rename into place."""
-        self._rows.flush()
+        self.flush()
         self.group.attrs[ATTRIBUTE] = attributes
         consolidate(self.partial)
-        manifest.publish(self.out, self._rows.files)
+        manifest.publish(self.out, self.files)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -331,7 +321,7 @@ class Results:
 
     def contexts(self) -> tuple[list[str], list[str]]:
         """Names of the contexts and of their head sets."""
-        return self._strings("context_name", slice(None)), self._strings("context_set", slice(None))
+        return self.labels("context_name").tolist(), self.labels("context_set").tolist()
 
     def rows(self, start: int = 0, stop: int | None = None) -> Rows:
         """Rows ``[start, stop)``, all by default."""
@@ -388,6 +378,3 @@ class Results:
         Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
         """
         return frames.open_effects(self.group.store, self.attributes.to_dict())
-
-    def _strings(self, name: str, part: slice) -> list[str]:
-        return [str(value) for value in read(get(self.group, name), part)]

@@ -11,8 +11,6 @@ from seal_store.results.view import strongest
 from seal_store.scoring.scorer import Scorer
 from seal_store.variants.alleles import Allele
 
-WHERE = "command line"
-
 
 def strongest_contexts(scorer: Scorer, alleles: Iterable[Allele], top: int) -> list[dict[str, Any]]:
     """Each row with its ``top`` contexts of largest ``|effect|``, in the order of the input.
@@ -25,7 +23,7 @@ def strongest_contexts(scorer: Scorer, alleles: Iterable[Allele], top: int) -> l
     """
     symbols = dict(zip(scorer.store.gene_id, scorer.store.column("gene_symbol"), strict=True))
     found = []
-    for rows in scorer.score(alleles, WHERE):
+    for rows in scorer.score(alleles, "command line"):
         columns = {name: values.tolist() for name, values in rows.columns.items()}
         places = strongest(rows.effect, top).tolist()
         measures = {"effect": rows.effect} | rows.calibrated

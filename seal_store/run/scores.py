@@ -253,15 +253,7 @@ def open_writer(
     if out.path.suffix == ".zarr":
         return ZarrWriter(out, scorer, columns, state)
     if ending(out.path) == ".tsv" and not _is_chosen(form):
-        return TsvWriter(
-            out,
-            scorer.context_set,
-            scorer.context_name,
-            calibrated=scorer.calibration is not None,
-            columns=columns,
-            precision=form.precision,
-            state=state,
-        )
+        return TsvWriter(out, scorer, columns, form.precision, state)
     return RenderedWriter(out, scorer, columns, form, state)
 
 

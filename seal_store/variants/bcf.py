@@ -54,7 +54,9 @@ def bcf_lines(
             stderr=said,
             env=environment,
         )
-        pump = _Pump(handle, header, cast(IO[bytes], child.stdin))
+        errors: list[BaseException] = []
+        given = (handle, header, child.stdin, errors)
+        pump = Thread(target=_pump, args=given, daemon=True)
         answer = cast("io.BufferedReader[Any]", child.stdout)
         try:
             pump.start()
@@ -67,8 +69,8 @@ def bcf_lines(
             code = child.wait()
             answer.close()
             pump.join(1.0)
-        if pump.error is not None:
-            raise damaged(where, "record", count, pump.error) from pump.error
+        if errors:
+            raise damaged(where, "record", count, errors[0]) from errors[0]
         if not complete:
             raise VariantError(
                 f"{where}: BCF cannot be read after record {count}: "
@@ -103,28 +105,17 @@ def _last_words(code: int, said: IO[bytes]) -> str:
     return f"the process that reads it ended ({name})" + (f": {printable(last[:200])}" * bool(last))
 
 
-class _Pump(Thread):
-    """Sends bytes to the child; ``error`` is what reading them raised."""
-
-    def __init__(self, source: io.BufferedReader[Any], header: bytes, sink: IO[bytes]) -> None:
-        super().__init__(daemon=True)
-        self.source, self.header, self.sink = source, header, sink
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        """Until the source ends or the child does."""
+def _pump(
+    source: io.BufferedReader[Any], header: bytes, sink: IO[bytes], errors: list[BaseException]
+) -> None:
+    """Send bytes to the child until the source ends; ``errors`` gets what reading it raises."""
+    with suppress(OSError, ValueError), sink:  # the child is gone: what it said last tells why
         try:
-            block = self.header or self.source.read1(1 << 16)
-            while block:
-                self.sink.write(block)
-                block = self.source.read1(1 << 16)
+            sink.write(header)
+            while block := source.read1(1 << 16):
+                sink.write(block)
         except DAMAGE as error:
-            self.error = error
-        except (OSError, ValueError):
-            pass  # the child is gone; what it said last tells why
-        finally:
-            with suppress(OSError):
-                self.sink.close()
+            errors.append(error)
 
 
 def read_header(handle: io.BufferedReader[Any], where: str) -> bytes:
