@@ -1,7 +1,7 @@
 """Tables of effects for data frames: Parquet and Arrow IPC (``.arrow``, ``.feather``).
 
 The columns and values are those of the TSV; text that repeats is dictionary-encoded, effects are
-float32. The schema's metadata hold the attributes of the results.
+float32. The schema's metadata hold the attributes of the results. Importing this needs pyarrow.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from seal_store.common.progress import Progress, silent
 from seal_store.results.group import ATTRIBUTE
 from seal_store.results.view import COLUMN_OF, LABELS, Block, View
 from seal_store.store.layout import CALIBRATED, LIFTED, RESULTS, spec
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 GROUP_BYTES = 64 << 20
 """Size of a row group before compression, about."""
@@ -36,9 +35,6 @@ def write_columns(view: View, path: Path, progress: Progress = silent) -> int:
 
     Both are compressed by zstd, in row groups or record batches of bounded size.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     table = _Table(view)
     if path.suffix == ".parquet":
         numbers = ("float", "int", "bool")
@@ -61,8 +57,6 @@ class _Table:
     """A view as Arrow tables of one schema, with the same dictionaries throughout."""
 
     def __init__(self, view: View) -> None:
-        import pyarrow as pa
-
         self.view = view
         self._words = {name: self._values(name) for name in _REPEATED if name in view.columns}
         self._codes = {}
@@ -84,8 +78,6 @@ class _Table:
         return np.array(sorted(found), np.str_)
 
     def _schema(self) -> pa.Schema:
-        import pyarrow as pa
-
         category, number = pa.dictionary(pa.int32(), pa.string()), pa.float32()
         fields = [
             pa.field(name, category if name in _REPEATED else _arrow_type(name))
@@ -106,8 +98,6 @@ class _Table:
 
     def groups(self) -> Iterator[pa.Table]:
         """Tables of a row group's size."""
-        import pyarrow as pa
-
         line = 4 * len(self.schema) + 64
         most = max(1, min(GROUP_LINES, GROUP_BYTES // line))
         held: list[pa.RecordBatch] = []
@@ -125,8 +115,6 @@ class _Table:
             yield pa.Table.from_batches(held, self.schema).combine_chunks()
 
     def _batch(self, block: Block) -> pa.RecordBatch:
-        import pyarrow as pa
-
         arrays = []
         for name, values in block.columns.items():
             if name in _REPEATED:
@@ -147,8 +135,6 @@ class _Table:
         return np.searchsorted(self._words[name], values).astype(np.int32)
 
     def _coded(self, name: str, codes: np.ndarray) -> pa.Array:
-        import pyarrow as pa
-
         return pa.DictionaryArray.from_arrays(pa.array(codes), self._dictionaries[name])
 
 
@@ -157,7 +143,5 @@ def _unit(measure: str) -> dict[str, str]:
 
 
 def _arrow_type(column: str) -> pa.DataType:
-    import pyarrow as pa
-
     dtype = spec((*RESULTS, *LIFTED), COLUMN_OF.get(column, column)).dtype
     return pa.string() if dtype == "str" else pa.from_numpy_dtype(dtype)

@@ -17,7 +17,6 @@ from seal_store.common.extras import require
 from seal_store.common.output import TABLE, Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError, StoreError
-from seal_store.exporting.parquet import write_columns
 from seal_store.exporting.tsv import write_tsv
 from seal_store.exporting.vcf import annotate, check_input
 from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter
@@ -119,12 +118,12 @@ def export(
     by default the one that they were made from if it is still there, says why an allele has no
     row. ``out`` appears only once it is whole.
     """
-    if ending(out) in VCFS and results.origin_columns:
+    if is_vcf(out) and results.origin_columns:
         raise OutputError(
             f"{out}: {results.path} holds lifted variants, which are not those of a VCF",
             "name the output .tsv or .parquet",
         )
-    if form.vcf is None and ending(out) in VCFS:
+    if form.vcf is None and is_vcf(out):
         form = replace(form, vcf=_recorded_input(results))
     check_form(out, form)
     view = View(results, form.selection)
@@ -132,10 +131,8 @@ def export(
         held.complete()
         held.claim(overwrite=overwrite)
         held.partial.mkdir()
-        reason = _reasons(results, store) if ending(out) in VCFS else _plain_reason
-        files, done = _render(view, held, form, reason, progress)
-        _publish(held, files)
-    return done
+        reason = _reasons(results, store) if is_vcf(out) else _plain_reason
+        return _render(view, held, form, reason, progress)
 
 
 class RenderedWriter(ZarrWriter):
@@ -158,10 +155,9 @@ class RenderedWriter(ZarrWriter):
         self.group.attrs[ATTRIBUTE] = attributes
         view = View(self.results(attributes), self.form.selection)
         try:
-            files, self.done = _render(view, self.out, self.form, self.reason, silent)
+            self.done = _render(view, self.out, self.form, self.reason, silent)
         except InputError as error:  # scored already: what was computed must stay
             raise OutputError(str(error), error.hint) from error
-        _publish(self.out, files)
 
 
 def _render(
@@ -170,19 +166,21 @@ def _render(
     form: Form,
     reason: Callable[[Allele], str],
     progress: Progress,
-) -> tuple[dict[str, str], Exported]:
-    """Write files to ``out.partial``; the names that they are published under."""
+) -> Exported:
+    """Write files to ``out.partial``, and publish them."""
     kind, name = ending(out.path), out.path.name
     path = out.partial / f"{TABLE}{kind}"
-    files = {path.name: name}
+    files, notes = {path.name: name}, []
     if kind in VCFS:
         assert form.vcf is not None
         top = form.selection.top or TOP_IN_VCF
         found = annotate(view, form.vcf, path, top, form.precision, reason, progress)
         if found.index:
             files[found.index.name] = name + found.index.suffix
-        return files, Exported(found.records, found.notes())
-    if EXTRAS.get(kind) == "parquet":
+        rows, notes = found.records, found.notes()
+    elif EXTRAS.get(kind) == "parquet":
+        from seal_store.exporting.parquet import write_columns
+
         rows = write_columns(view, path, progress)
     else:
         with path.open("wb") as raw:
@@ -190,11 +188,8 @@ def _render(
             text: Any = gzip.GzipFile("", "wb", 6, raw, mtime=0) if kind == ".tsv.gz" else raw
             with io.TextIOWrapper(text, "utf-8", newline="\n") as handle:
                 rows = write_tsv(view, handle, precision=form.precision, progress=progress)
-    return files, Exported(rows)
-
-
-def _publish(out: Output, files: dict[str, str]) -> None:
     out.publish_files(files, lambda: out.remove_beside(".tbi", ".csi"))
+    return Exported(rows, notes)
 
 
 def _recorded_input(results: Results) -> VariantSource:

@@ -42,7 +42,7 @@ def is_track(out: Path) -> bool:
     return out.name.lower().endswith(ENDINGS)
 
 
-def contig_lengths(store: Store) -> dict[str, int]:
+def track_lengths(store: Store) -> dict[str, int]:
     """Length of each contig of a store's genome, by the gene table's spelling where it has one."""
     lengths = store.attributes.genome.contigs
     spelling = {resolve_contig(str(c), lengths): str(c) for c in np.unique(store.table.contig)}
@@ -124,7 +124,7 @@ def profile_track(
         raise InputError(f"{store.path}: no feature {feature!r}", "`feature_name` lists them")
     column = names.index(feature)
     chosen = [store.gene(gene) for gene in dict.fromkeys(genes)] or list(range(len(store)))
-    lengths = contig_lengths(store)
+    lengths = track_lengths(store)
     contigs, strands, tss = (store.column(name) for name in ("contig", "strand", "tss"))
     by_contig: dict[str, list[int]] = defaultdict(list)
     for gene in chosen:

@@ -1,9 +1,8 @@
-"""Text tables: effects as Seal writes them, attributions one a line, reference expression."""
+"""TSV tables: effects as Seal writes them, attributions one a line, reference expression."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,7 +24,7 @@ from seal_store.store.layout import CALIBRATED, ArraySpec, get, read
 from seal_store.store.store import Store
 
 GENES_AT_ONCE = 1_024
-FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
+_FEATURES = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
 
 
 class TsvWriter:
@@ -110,10 +109,8 @@ def write_tsv(
     number, count = f"%.{precision}g", 0
     more = (*LABELS, *view.measures) if view.selection.is_long else view.value_columns
     handle.write("\t".join((*view.columns, *map(cell, more))) + "\n")
-    contexts = [
-        (cell(head_set), cell(name))
-        for head_set, name in zip(view.context_set, view.context_name, strict=True)
-    ]
+    labels = map(cell, view.context_set), map(cell, view.context_name)
+    contexts = list(zip(*labels, strict=True))
     for block in view.blocks():
         if block.row is None or block.context is None:
             handle.writelines(_wide(block.columns, list(block.values.values()), precision))
@@ -157,40 +154,29 @@ def export_attributions(
     except HeadsError as error:
         known = ", ".join(":".join(pair) for pair in pairs[:5])
         raise HeadsError(f"{results.path}: among its targets: {error}", f"it has {known}") from None
-    features = [results.labels(name) for name in FEATURE_COLUMNS]
+    features = [results.labels(name) for name in _FEATURES]
     count = 0
     with writing(out, overwrite=overwrite) as handle:
-        header = (
-            *TSV_COLUMNS,
-            *results.origin_columns,
-            "target_set",
-            "target",
-            "feature",
-            *FEATURE_COLUMNS[1:],
-        )
-        handle.write("\t".join((*header, "attribution")) + "\n")
+        own = ("target_set", "target", "feature", *_FEATURES[1:], "attribution")
+        handle.write("\t".join((*TSV_COLUMNS, *results.origin_columns, *own)) + "\n")
         step = get(results.group, "attribution").chunks[0]
         for start in range(0, len(results), step):
-            stop = min(start + step, len(results))
-            first = _lines(leading(results.rows(start, stop)))
-            found = results.attribution(start, stop)
+            found = results.attribution(start, start + step)
             values, feature = found["attribution"], found.get("attribution_feature")
             order = _largest(np.abs(values), top)
-            for row, target, rank in itertools.product(
-                range(len(order)), chosen.tolist(), range(order.shape[-1])
+            for row, leading_fields in enumerate(
+                _lines(leading(results.rows(start, start + step)))
             ):
-                place = order[row, target, rank]
-                value = values[row, target, place]
-                index = place if feature is None else feature[row, target, place]
-                if index < 0 or value == 0:
-                    continue
-                fields = [
-                    *first[row],
-                    *(label[target] for label in labels),
-                    *(f[index] for f in features),
-                ]
-                handle.write("\t".join(map(cell, fields)) + f"\t{value:.{precision}g}\n")
-                count += 1
+                for target in chosen.tolist():
+                    first = (*leading_fields, *(label[target] for label in labels))
+                    for place in order[row, target].tolist():
+                        value = values[row, target, place]
+                        index = place if feature is None else feature[row, target, place]
+                        if index < 0 or value == 0:
+                            continue
+                        fields = map(cell, (*first, *(f[index] for f in features)))
+                        handle.write("\t".join(fields) + f"\t{value:.{precision}g}\n")
+                        count += 1
     return count
 
 

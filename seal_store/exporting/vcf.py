@@ -16,7 +16,7 @@ from seal_store.reference.contigs import resolve_contig
 from seal_store.results.view import View
 from seal_store.variants.alleles import Allele
 from seal_store.variants.header import declaration
-from seal_store.variants.source import Record, VariantSource
+from seal_store.variants.source import VariantSource
 
 COLUMNS = b"#CHROM POS ID REF ALT QUAL FILTER INFO".split()
 RECORDS_AT_ONCE = 4_096
@@ -28,15 +28,13 @@ TBI_END = 1 << 29
 class Annotated:
     """What was written: ``records``, malformed lines ``left_out``, and ``index`` or why none.
 
-    An index needs the records contig by contig and sorted: ``unsorted`` says where they are not,
-    and ``last`` is the largest 1-based position.
+    It needs the records contig by contig and sorted; ``last`` is their largest 1-based position.
     """
 
     records: int = 0
     left_out: int = 0
     index: Path | None = None
     why_no_index: str = ""
-    unsorted: str = ""
     last: int = 0
     _seen: dict[bytes, int] = field(default_factory=dict)
 
@@ -44,9 +42,9 @@ class Annotated:
         """Count the next record, ``pos`` 1-based."""
         newest = next(reversed(self._seen), contig)
         again = contig != newest and contig in self._seen
-        if (again or pos < self._seen.get(contig, 0)) and not self.unsorted:
+        if (again or pos < self._seen.get(contig, 0)) and not self.why_no_index:
             where = f"{contig.decode('utf-8', 'replace')}:{pos}"
-            self.unsorted = f"the input is not sorted at {where} (`bcftools sort` does it)"
+            self.why_no_index = f"the input is not sorted at {where} (`bcftools sort` does it)"
         self._seen[contig] = pos
         self.last = max(self.last, pos)
         self.records += 1
@@ -106,6 +104,7 @@ def annotate(
         with plain.open("wb") as handle:
             handle.writelines(lines)
         if kind == ".vcf":
+            found.why_no_index = ""
             return found
         if not _bcftools("view", "--no-version", "-Ob", "-o", str(path), str(plain)):
             raise OutputError(
@@ -113,9 +112,7 @@ def annotate(
                 "write .vcf.gz; `bcftools view -Ob` on it names the record",
             )
         plain.unlink()
-    if found.unsorted:
-        found.why_no_index = found.unsorted
-    elif found.records:
+    if found.records and not found.why_no_index:
         _index(found, path)
     return found
 
@@ -165,14 +162,16 @@ def _annotated(
             width, lines = _header(header, len(columns), [*more, *fields.header()])
             yield from lines
         groups = [(allele, queue.take(allele)) for allele in record.alleles]
-        if not _has_place(record, len(columns), width):
+        first = record.alleles[0]
+        is_broken = first.kind == "malformed" and not first.pos
+        if is_broken or len(columns) > width > len(COLUMNS):  # VCF has no place for it
             found.left_out += 1
             continue
         columns += [b"."] * (width - len(columns))
         info, old = fields.info(groups), columns[7].rstrip(b";")
         columns[7] = info if old in (b".", b"") else old + b";" + info
         yield b"\t".join(columns) + b"\n"
-        found.count(columns[0], record.alleles[0].pos)
+        found.count(columns[0], first.pos)
         if found.records % RECORDS_AT_ONCE == 0:
             progress("records", found.records, None)
     if not width:
@@ -183,14 +182,6 @@ def _annotated(
 def _columns(line: bytes) -> list[bytes]:
     """The columns of a line, separated by tabs or, without any, by white space."""
     return line.split(b"\t") if b"\t" in line else line.split()
-
-
-def _has_place(record: Record, columns: int, width: int) -> bool:
-    """Whether VCF of ``width`` columns has a place for a record."""
-    first = record.alleles[0]
-    if first.kind == "malformed" and not first.pos:
-        return False
-    return columns <= width or width <= len(COLUMNS)
 
 
 def _header(
@@ -226,12 +217,12 @@ class _Queue:
         """
         found: list[Row] = []
         key = (allele.pos, allele.id, allele.ref, allele.alt)
-        while self._head is not None and self._head.key == key:
-            if any(self._head.gene == row.gene for row in found):
+        while (row := self._head) is not None and row.key == key:
+            if any(row.gene == other.gene for other in found):
                 break
-            if resolve_contig(allele.contig, {self._head.contig: 0}) is None:
+            if resolve_contig(allele.contig, {row.contig: 0}) is None:
                 break
-            found.append(self._head)
+            found.append(row)
             self._count += 1
             self._head = next(self._rows, None)
         return found

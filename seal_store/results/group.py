@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -55,27 +55,6 @@ def result_attributes(made: Mapping[str, Any], alleles: Alleles, command: str) -
     found = {"results_version": RESULTS_VERSION, **made, **alleles.provenance()}
     found["command"] = command
     return {f.name: found[f.name] for f in fields(ResultsAttributes) if f.name in found}
-
-
-class Writer(Protocol):
-    """Takes rows batch by batch; the output appears with :meth:`publish`, or not at all.
-
-    ``partial`` is the folder that it writes to.
-    """
-
-    partial: Path
-
-    def write(self, rows: Rows) -> None:
-        """Append rows."""
-
-    def state(self) -> dict[str, Any]:
-        """Bring all rows so far to the disk; what a writer needs to go on, JSON-ready."""
-
-    def publish(self, attributes: dict[str, Any]) -> None:
-        """Finish; ``attributes`` are those of :func:`result_attributes` with ``counts``."""
-
-    def close(self) -> None:
-        """Let go of what is open; what was written stays."""
 
 
 class Appender:
@@ -137,7 +116,7 @@ class Appender:
                 self._held[name] = [merged[whole:].copy()]
 
     def state(self) -> dict[str, Any]:
-        """What was written, and the rows held, in a file of the journal."""
+        """Bring all rows so far to the disk; what a later writer needs to go on, JSON-ready."""
         rows = {
             name: np.concatenate([np.empty((0, *a.shape[1:]), a.dtype), *self._held[name]])
             for name, a in self._arrays.items()
@@ -146,7 +125,7 @@ class Appender:
             n: np.array(v.tolist(), np.str_) if v.dtype.kind == "T" else v for n, v in rows.items()
         }
         lengths = {name: array.shape[0] for name, array in self._arrays.items()}
-        total = lengths["pos"] + len(rows["pos"]) if "pos" in rows else max(lengths.values())
+        total = max(lengths[name] + len(held) for name, held in rows.items())
         tail = self.partial / manifest.JOURNAL / f"tail-{total}.npz"
         tail.parent.mkdir(exist_ok=True)
         aside = tail.with_suffix(".tmp")
@@ -194,7 +173,8 @@ def write_labels(group: zarr.Group, scorer: Scorer) -> None:
 class ZarrWriter(Appender):
     """Writes a results group with ``columns`` besides those of all results.
 
-    ``out`` is claimed, or ``state`` that of an earlier writer of it.
+    It takes rows batch by batch; ``out`` appears with :meth:`publish`, or not at all. It is
+    claimed, or ``state`` that of an earlier writer of it.
     """
 
     def __init__(
@@ -235,7 +215,10 @@ class ZarrWriter(Appender):
         return Results(self.partial, (group, ResultsAttributes.parse(attributes)))
 
     def publish(self, attributes: dict[str, Any]) -> None:
-        """Write what is held, the attributes and the manifest; rename into place."""
+        """Write what is held, the attributes and the manifest; rename into place.
+
+        ``attributes`` are those of :func:`result_attributes` with ``counts``.
+        """
         self.flush()
         self.group.attrs[ATTRIBUTE] = attributes
         consolidate(self.partial)
@@ -274,7 +257,7 @@ def expected_arrays(
     return found
 
 
-def results_attributes(attributes: Mapping[str, Any], where: Path) -> ResultsAttributes:
+def parse_attributes(attributes: Mapping[str, Any], where: Path) -> ResultsAttributes:
     """Those of results, checked. Raises :class:`FormatError` as :func:`check_attributes`."""
     return ResultsAttributes.parse(
         check_attributes(attributes, where, ATTRIBUTE, "results", RESULTS_VERSION)
@@ -308,7 +291,7 @@ class Results:
         )
         """Size and SHA-256 of every file, as the manifest has them."""
         metadata = guard.read_metadata(self.path, self.listed)
-        attributes = results_attributes(metadata["attributes"], self.path)
+        attributes = parse_attributes(metadata["attributes"], self.path)
         expected = expected_arrays(attributes, metadata)
         group = guard.open_group(self.path, metadata, expected, self.listed)
         for entry in RESULTS:
@@ -325,7 +308,7 @@ class Results:
 
     def rows(self, start: int = 0, stop: int | None = None) -> Rows:
         """Rows ``[start, stop)``, all by default."""
-        part = slice(start, len(self) if stop is None else stop)
+        part = slice(start, stop)
         columns = {}
         for name in (*COLUMNS, *self.origin_columns):
             values = read(get(self.group, name), part)
@@ -342,7 +325,7 @@ class Results:
         Empty without attributions; the arrays are those of
         :data:`seal_store.store.layout.ATTRIBUTION` with a dimension ``variant``.
         """
-        part = slice(start, len(self) if stop is None else stop)
+        part = slice(start, stop)
         names = [e.name for e in ATTRIBUTION if e.dims[0] == "variant" and e.name in self.group]
         found = {name: read(get(self.group, name), part) for name in names}
         scale = found.pop("attribution_scale", None)
@@ -367,7 +350,7 @@ class Results:
     def batches(self) -> Iterator[Rows]:
         """All rows, one chunk at a time."""
         for start in range(0, len(self), VARIANTS_PER_CHUNK):
-            yield self.rows(start, min(start + VARIANTS_PER_CHUNK, len(self)))
+            yield self.rows(start, start + VARIANTS_PER_CHUNK)
 
     def to_xarray(self) -> xr.Dataset:
         """All arrays as an xarray dataset, read when they are used.

@@ -1,4 +1,4 @@
-"""How far a score has come: what a later run needs to go on as if it had never stopped.
+"""The checkpoint of a score: what a later run needs to go on as if it had never stopped.
 
 In the folder that an output is written to, ``journal/progress.json`` says which alleles are done,
 their counts, and what the writer has written; it is replaced in one step once all of that is on

@@ -1,4 +1,4 @@
-"""The strongest contexts of a few variants, for people to read."""
+"""The strongest contexts of a few variants, as rows to print."""
 
 from __future__ import annotations
 

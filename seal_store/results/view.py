@@ -1,4 +1,4 @@
-"""What a table of effects shows of scored rows: which contexts and rows, wide or long."""
+"""Selections of results as tables: which contexts and rows, wide or long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BCF, read by cyvcf2 in a process of its own: should that die, it is an error message here.
+"""BCF, read by cyvcf2 in a child process, whose death is an error message here.
 
 The parent decompresses and sends plain BCF; the child answers with a line a record, ``V`` and
 the columns CHROM, POS (1-based), ID, REF, ALT (or ``V`` and each line of it all as VCF), and at

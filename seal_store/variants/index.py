@@ -1,4 +1,4 @@
-"""Where in a BGZF file a region begins, by its ``.tbi`` or ``.csi`` index.
+"""Tabix (``.tbi``) and CSI indexes: where in a BGZF file a region begins.
 
 From there the file is read on to the first record beyond the region, so that damaged data is
 noticed as in any other reading. Only the linear part of an index is needed for this. The two

@@ -6,7 +6,6 @@ the store. (The chain format calls the former target and the latter query.)
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seal_store.common.extras import require
-from seal_store.common.files import compression, file_sha256
+from seal_store.common.files import file_sha256
 from seal_store.errors import LiftoverError
 from seal_store.reference.assembly import check_name, check_variants
 from seal_store.reference.contigs import (
@@ -30,6 +29,7 @@ from seal_store.store.layout import LIFTED
 from seal_store.store.store import Store
 from seal_store.variants.alleles import SCORABLE, SWAPPED, Allele, Origin, classify, trim
 from seal_store.variants.bases import StoreBases
+from seal_store.variants.input import Input
 from seal_store.variants.source import Alleles
 
 LINE_BYTES = 4_096
@@ -240,10 +240,7 @@ def _sizes(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     if not path.is_file():
         raise LiftoverError(f"chain file not found: {path}", "check the path")
     try:
-        with path.open("rb") as raw:
-            compressed = bool(compression(raw.read(18)))
-            raw.seek(0)
-            handle = gzip.GzipFile(fileobj=raw) if compressed else raw
+        with Input(path).opened(0) as handle:
             for number, line in enumerate(iter(partial(handle.readline, LINE_BYTES), b""), 1):
                 if len(line) == LINE_BYTES:
                     raise LiftoverError(f"{path}:{number}: too long a line", HINT)

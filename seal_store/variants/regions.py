@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from seal_store.errors import InputError
 from seal_store.reference.contigs import resolve_contig
@@ -61,7 +62,6 @@ class Regions:
         self._by_contig: dict[str, list[Region]] = {}
         for region in merge(regions):
             self._by_contig.setdefault(region.contig, []).append(region)
-        self._lasts = {name: [r.last for r in found] for name, found in self._by_contig.items()}
 
     def __bool__(self) -> bool:
         return bool(self._by_contig)
@@ -73,7 +73,7 @@ class Regions:
         own = self._by_contig
         other = contig.removeprefix("chr") if contig.startswith("chr") else f"chr{contig}"
         for name in own.keys() & {contig, other, resolve_contig(contig, own)}:
-            place = bisect_left(self._lasts[name], first)
+            place = bisect_left(own[name], first, key=attrgetter("last"))
             if place < len(own[name]) and own[name][place].first <= last:
                 return True
         return False

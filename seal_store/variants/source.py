@@ -1,4 +1,4 @@
-"""Where alleles come from: a variant file, opened once, and the streams of alleles read from it.
+"""Variant files, each opened once, and the streams of alleles that are read from them.
 
 What is scored is a stream (:class:`Alleles`) that says where it comes from. A step on the way,
 such as liftover, makes another stream of it, whose alleles carry their origin.
@@ -80,7 +80,7 @@ class Alleles(Iterator[Allele]):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class VcfLine:
     """A line as it stands, without its end; header lines (``#``) have no alleles."""
 
     line: int
@@ -159,11 +159,11 @@ class VariantSource(Input):
         name = "-" if self.is_stdin else self.name
         return Alleles(self._alleles(Regions(regions)), name, self, tuple(map(str, regions)))
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[VcfLine]:
         """The lines that are not empty, with their alleles; a BCF's as the text htslib makes."""
         for number, text, _ in self._lines(whole=True):
             seen = (number, text[:MAX_FIELDS], len(text) <= MAX_FIELDS)
-            yield Record(number, text, tuple(_split([seen])))
+            yield VcfLine(number, text, tuple(_split([seen])))
 
     @cached_property
     def _bcf_header(self) -> bytes:
