@@ -19,6 +19,7 @@ from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError, StoreError
 from seal_store.exporting.tsv import write_tsv
 from seal_store.exporting.vcf import annotate, check_input
+from seal_store.results.attributes import ResultsAttributes
 from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter
 from seal_store.results.view import EVERYTHING, Selection, View
 from seal_store.scoring.assign import Assigner
@@ -72,8 +73,8 @@ def is_vcf(out: Path) -> bool:
     return ending(out) in VCFS
 
 
-def check_form(out: Path, form: Form) -> str:
-    """The ending of ``out``, once ``form`` is known to fit it.
+def check_form(out: Path, form: Form) -> None:
+    """Check that ``form`` fits the ending of ``out``.
 
     Raises :class:`OutputError` for an unknown ending, :class:`InputError` for options or a VCF
     that do not fit, :class:`seal_store.errors.MissingExtraError` for a package that is not there.
@@ -100,7 +101,6 @@ def check_form(out: Path, form: Form) -> str:
         if out.resolve() == form.vcf.path.resolve():
             raise InputError(f"{out} is the input itself", "choose another output")
         check_input(form.vcf)
-    return kind
 
 
 def export(
@@ -152,8 +152,10 @@ class RenderedWriter(ZarrWriter):
 
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write the output from what was collected, and rename it into place."""
+        self.flush()
         self.group.attrs[ATTRIBUTE] = attributes
-        view = View(self.results(attributes), self.form.selection)
+        opened = self.group, ResultsAttributes.parse(attributes)
+        view = View(Results(self.partial, opened), self.form.selection)
         try:
             self.done = _render(view, self.out, self.form, self.reason, silent)
         except InputError as error:  # scored already: what was computed must stay

@@ -14,7 +14,6 @@ import zarr
 from seal_store.common.files import replace_synced, sync
 from seal_store.common.output import Output
 from seal_store.errors import FormatError, OutputError
-from seal_store.results import journal
 from seal_store.results.attributes import ResultsAttributes
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.scorer import Scorer
@@ -87,7 +86,11 @@ class Appender:
             self._arrays[entry.name] = array
             self._held[entry.name] = []
         if state is not None:
-            journal.check_files(partial, state["files"])
+            if name := manifest.changed(partial, state["files"]):
+                raise OutputError(
+                    f"{partial / name} is not as the journal lists it",
+                    "start again with `overwrite=True`",
+                )
             self.files = {n: e for n, e in state["files"].items() if n != state["tail"]}
             self._held = {name: [rows] for name, rows in self._tail(state["tail"]).items()}
 
@@ -207,12 +210,6 @@ class ZarrWriter(Appender):
         """Append rows."""
         values = {**rows.columns, "effect": rows.effect}
         self.append({**values, **rows.attribution, **rows.calibrated})
-
-    def results(self, attributes: dict[str, Any]) -> Results:
-        """All rows so far, to read before they are published."""
-        self.flush()
-        group = zarr.open_group(str(self.partial), mode="r", use_consolidated=False)
-        return Results(self.partial, (group, ResultsAttributes.parse(attributes)))
 
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write what is held, the attributes and the manifest; rename into place.

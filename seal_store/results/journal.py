@@ -63,11 +63,3 @@ def load(partial: Path, fingerprint: dict[str, Any]) -> tuple[str, Checkpoint]:
         ) from error
     check_fingerprint(partial, begun, json.loads(json.dumps(fingerprint)))
     return command, checkpoint
-
-
-def check_files(folder: Path, files: dict[str, manifest.Entry]) -> None:
-    """Check that files have the SHA-256 that a journal lists. Raises :class:`OutputError`."""
-    if name := manifest.changed(folder, files):
-        raise OutputError(
-            f"{folder / name} is not as the journal lists it", "start again with `overwrite=True`"
-        )

@@ -15,7 +15,7 @@ from typing import Any
 
 from seal_store.common.extras import require
 from seal_store.common.files import file_sha256
-from seal_store.errors import LiftoverError
+from seal_store.errors import LiftoverError, VariantError
 from seal_store.reference.assembly import check_name, check_variants
 from seal_store.reference.contigs import (
     UNKNOWN,
@@ -246,7 +246,7 @@ def _sizes(path: Path) -> tuple[dict[str, int], dict[str, int]]:
                     raise LiftoverError(f"{path}:{number}: too long a line", HINT)
                 if line.startswith(b"chain"):
                     _header(f"{path}:{number}", line, sources, targets)
-    except (OSError, EOFError, zlib.error) as error:
+    except (VariantError, OSError, EOFError, zlib.error) as error:
         raise LiftoverError(f"{path}: cannot be read ({error})", "copy it again") from error
     if not sources:
         raise LiftoverError(f"{path}: no chain in it", HINT)
