@@ -139,7 +139,7 @@ def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
 def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:
     from seal_store.errors import InputError
     from seal_store.exporting.render import Exported
-    from seal_store.exporting.tracks import contig_lengths, effect_track, profile_track, write_track
+    from seal_store.exporting.tracks import effect_track, profile_track, track_lengths, write_track
     from seal_store.results.group import Results
     from seal_store.store.store import Store
 
@@ -148,7 +148,7 @@ def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
     if common["feature"] is not None:
         store = Store(path)
         parts = profile_track(store, common["feature"], genes, progress)
-        return Exported(write_track(parts, out, contig_lengths(store), **own))
+        return Exported(write_track(parts, out, track_lengths(store), **own))
     if len(selection.contexts) != 1 or len(genes) > 1:
         raise InputError(
             f"{out}: a track is of one context and one gene",
@@ -158,7 +158,7 @@ def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
     recorded = Path(common["store"] or results.attributes.store.path)
     lengths = None
     if common["store"] or recorded.exists() or not out.name.lower().endswith(".bedgraph"):
-        lengths = contig_lengths(Store(recorded))
+        lengths = track_lengths(Store(recorded))
     gene = genes[0] if genes else None
     tracks = effect_track(results, selection.contexts[0], gene, common["per_position"])
     return Exported(write_track(tracks, out, lengths, **own))

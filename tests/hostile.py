@@ -124,9 +124,7 @@ def data_lines(content: bytes) -> list[int]:
         text = text[3:]
     lines = text.split(b"\n")
     return [
-        number
-        for number, line in enumerate(lines, 1)
-        if line.decode("utf-8", "replace").strip() and not line.startswith(b"#")
+        number for number, line in enumerate(lines, 1) if line.strip() and not line.startswith(b"#")
     ]
 
 

@@ -20,7 +20,7 @@ from seal_store.common.files import file_sha256
 from seal_store.common.progress import Progress
 from seal_store.errors import FormatError, StoreError
 from seal_store.results.group import expected_arrays as results_arrays
-from seal_store.results.group import results_attributes
+from seal_store.results.group import parse_attributes
 from seal_store.store import manifest
 from seal_store.store import untrusted as guard
 from seal_store.store.layout import RESULTS, read
@@ -232,7 +232,7 @@ class Opened:
             return
         try:
             if results:
-                self.results = results_attributes(metadata["attributes"], self.path)
+                self.results = parse_attributes(metadata["attributes"], self.path)
                 expected = results_arrays(self.results, metadata)
             else:
                 self.store = store_attributes(metadata["attributes"], self.path)

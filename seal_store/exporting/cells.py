@@ -1,4 +1,4 @@
-"""Fields of a text table that no spreadsheet takes for a formula."""
+"""Fields of a TSV, guarded so that no spreadsheet takes them for a formula."""
 
 from __future__ import annotations
 

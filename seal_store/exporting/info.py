@@ -53,43 +53,32 @@ class Fields:
 
     def header(self) -> list[bytes]:
         """Lines of the header, without line ends."""
-        attributes = self.view.results.attributes
+        made = self.view.results.attributes
         unit = "ln(expression + pseudocount)"
         several = "" if self._single else ", | between genes"
         number, whole = ("Float", "Integer") if self._single else ("String", "String")
+        top = f"The {self.top} strongest contexts and effects as context:effect, & between contexts"
+        status = "scored, outside_grid (touches no window), or why not scored"
         fields = [
-            ("GENE", "A", "String", f"Gene scored against{several}"),
-            ("DIST", "A", whole, f"POS - TSS of the gene in bp{several}"),
-            ("MAX", "A", "Float", f"Effect of largest size over contexts and genes, {unit}"),
-            (
-                "TOP",
-                "A",
-                "String",
-                f"The {self.top} strongest contexts and effects as context:effect, "
-                f"& between contexts{several}",
-            ),
-            (
-                "STATUS",
-                "A",
-                "String",
-                f"scored, outside_grid (touches no window), or why not scored{several}",
-            ),
-            ("REF_MISMATCH", "0", "Flag", "REF differs from the store's genome"),
+            ("GENE", "String", f"Gene scored against{several}"),
+            ("DIST", whole, f"POS - TSS of the gene in bp{several}"),
+            ("MAX", "Float", f"Effect of largest size over contexts and genes, {unit}"),
+            ("TOP", "String", f"{top}{several}"),
+            ("STATUS", "String", f"{status}{several}"),
+            ("REF_MISMATCH", "Flag", "REF differs from the store's genome"),
         ]
-        labels = self.view.labels if self._chosen else []
-        for name, label in zip(self._chosen, labels, strict=True):
-            fields.append((name, "A", number, f"Effect on {label}, {unit}{several}"))
-        lines = [
-            f"##{PREFIX}{name}={_one_line(value)}"
-            for name, value in (
-                ("version", attributes.software["seal-store"]),
-                ("store", attributes.store.sha256),
-                ("assembly", attributes.store.assembly),
-                ("scheme", attributes.scheme),
-                ("command", attributes.command),
-            )
-        ]
-        for name, count, kind, meaning in fields:
+        for name, label in zip(self._chosen, self.view.labels, strict=False):
+            fields.append((name, number, f"Effect on {label}, {unit}{several}"))
+        facts = {
+            "version": made.software["seal-store"],
+            "store": made.store.sha256,
+            "assembly": made.store.assembly,
+            "scheme": made.scheme,
+            "command": made.command,
+        }
+        lines = [f"##{PREFIX}{name}={_one_line(value)}" for name, value in facts.items()]
+        for name, kind, meaning in fields:
+            count = 0 if kind == "Flag" else "A"
             text = _one_line(meaning).replace("\\", "\\\\").replace('"', '\\"')
             lines.append(
                 f'##INFO=<ID={PREFIX}{name},Number={count},Type={kind},Description="{text}">'
@@ -102,14 +91,11 @@ class Fields:
             "|".join(row.status for row in rows) or encode(self.reason(allele) or "not_scored")
             for allele, rows in groups
         ]
-        found = [("STATUS", status)]
+        found: list[tuple[str, Sequence[str]]] = [("STATUS", status)]
         if any(rows for _, rows in groups):
             per_allele = [self._values(rows) for _, rows in groups]
             names = ("GENE", "DIST", "MAX", "TOP", *self._chosen)
-            found = [
-                *((n, list(v)) for n, v in zip(names, zip(*per_allele, strict=True), strict=True)),
-                *found,
-            ]
+            found = [*zip(names, zip(*per_allele, strict=True), strict=True), *found]
         text = ";".join(f"{PREFIX}{name}={','.join(values)}" for name, values in found)
         if any(not row.match for _, rows in groups for row in rows):
             text += f";{PREFIX}REF_MISMATCH"

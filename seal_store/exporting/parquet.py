@@ -1,7 +1,7 @@
 """Tables of effects for data frames: Parquet and Arrow IPC (``.arrow``, ``.feather``).
 
 The columns and values are those of the TSV; text that repeats is dictionary-encoded, effects are
-float32. The schema's metadata hold the attributes of the results.
+float32. The schema's metadata hold the attributes of the results. Importing this needs pyarrow.
 """
 
 from __future__ import annotations
@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from seal_store.common.extras import require
 from seal_store.common.progress import Progress, silent
 from seal_store.results.group import ATTRIBUTE
-from seal_store.results.view import LABELS, Block, View
-from seal_store.store.layout import CALIBRATED, RESULTS, spec
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from seal_store.results.view import COLUMN_OF, LABELS, Block, View
+from seal_store.store.layout import CALIBRATED, LIFTED, RESULTS, spec
 
 GROUP_BYTES = 64 << 20
 """Size of a row group before compression, about."""
@@ -28,59 +26,30 @@ GROUP_BYTES = 64 << 20
 GROUP_LINES = 1 << 17
 """Most lines of a row group."""
 
-_NUMBERS = {
-    "pos": "int64",
-    "dist_to_tss": "int64",
-    "reference_genome_match": "bool",
-    "source_pos": "int64",
-}
-_REPEATED = {
-    "chrom": "contig",
-    "gene_strand": "",
-    "gene_id": "gene_id",
-    "source_contig": "source_contig",
-    "liftover": "liftover",
-}
-"""Leading columns that are dictionaries, and the results' columns of their values."""
+_REPEATED = ("chrom", "gene_strand", "gene_id", "source_contig", "liftover")
+"""Leading columns that are dictionaries."""
 
 
-def write_parquet(view: View, path: Path, progress: Progress = silent) -> int:
-    """Write Parquet: zstd, row groups of bounded size; the number of lines.
+def write_columns(view: View, path: Path, progress: Progress = silent) -> int:
+    """Write Parquet, or by any other ending an Arrow IPC file (Feather 2); the number of lines.
 
-    Raises :class:`seal_store.errors.MissingExtraError` without pyarrow.
+    Both are compressed by zstd, in row groups or record batches of bounded size.
     """
-    require("parquet", "writing Parquet")
-    import pyarrow.parquet as pq
-
     table = _Table(view)
-    repeated = [
-        f.name for f in table.schema if not str(f.type).startswith(("float", "int", "bool"))
-    ]
-    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": repeated}
-    with pq.ParquetWriter(str(path), table.schema, **options) as writer:
-        return _each(table, writer.write_table, progress)
-
-
-def write_arrow(view: View, path: Path, progress: Progress = silent) -> int:
-    """Write an Arrow IPC file (Feather 2): zstd, record batches of bounded size; the lines.
-
-    Raises :class:`seal_store.errors.MissingExtraError` without pyarrow.
-    """
-    require("parquet", "writing Arrow")
-    import pyarrow as pa
-
-    table = _Table(view)
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.ipc.new_file(str(path), table.schema, options=options) as writer:
-        return _each(table, lambda group: writer.write_table(group, GROUP_LINES), progress)
-
-
-def _each(table: _Table, write: Any, progress: Progress) -> int:
+    if path.suffix == ".parquet":
+        numbers = ("float", "int", "bool")
+        repeated = [f.name for f in table.schema if not str(f.type).startswith(numbers)]
+        options: dict[str, Any] = {"compression": "zstd", "use_dictionary": repeated}
+        writer = pq.ParquetWriter(str(path), table.schema, **options)
+    else:
+        zstd = pa.ipc.IpcWriteOptions(compression="zstd")
+        writer = pa.ipc.new_file(str(path), table.schema, options=zstd)
     count = 0
-    for group in table.groups():
-        write(group)
-        count += len(group)
-        progress("rows", count, None)
+    with writer:
+        for group in table.groups():
+            writer.write_table(group)
+            count += len(group)
+            progress("rows", count, None)
     return count
 
 
@@ -88,40 +57,31 @@ class _Table:
     """A view as Arrow tables of one schema, with the same dictionaries throughout."""
 
     def __init__(self, view: View) -> None:
-        import pyarrow as pa
-
         self.view = view
-        words = {
-            name: self._values(column) for name, column in _REPEATED.items() if name in view.columns
-        }
-        words["context_set"] = np.unique(np.array(view.context_set, np.str_))
-        words["context"] = np.unique(np.array(view.context_name, np.str_))
-        self._words = words
-        self._codes = {
-            "context_set": self._code("context_set", np.array(view.context_set, np.str_)),
-            "context": self._code("context", np.array(view.context_name, np.str_)),
-        }
-        self._dictionaries = {n: pa.array(v.tolist(), pa.string()) for n, v in words.items()}
+        self._words = {name: self._values(name) for name in _REPEATED if name in view.columns}
+        self._codes = {}
+        for name, own in zip(LABELS, (view.context_set, view.context_name), strict=True):
+            self._words[name], codes = np.unique(np.array(own, np.str_), return_inverse=True)
+            self._codes[name] = codes.astype(np.int32)
+        words = self._words.items()
+        self._dictionaries = {name: pa.array(own.tolist(), pa.string()) for name, own in words}
         self.schema: pa.Schema = self._schema()
 
-    def _values(self, column: str) -> np.ndarray:
-        """The different values of a column of the results, sorted."""
-        if not column:
+    def _values(self, name: str) -> np.ndarray:
+        """The different values of a leading column, sorted."""
+        if name == "gene_strand":
             return np.array(["+", "-"])
         found: set[str] = set()
-        for start in range(0, len(self.view.results), GROUP_LINES):
-            found.update(
-                self.view.results.labels(column, slice(start, start + GROUP_LINES)).tolist()
-            )
+        results, column = self.view.results, COLUMN_OF.get(name, name)
+        for start in range(0, len(results), GROUP_LINES):
+            found.update(results.labels(column, slice(start, start + GROUP_LINES)).tolist())
         return np.array(sorted(found), np.str_)
 
     def _schema(self) -> pa.Schema:
-        import pyarrow as pa
-
         category, number = pa.dictionary(pa.int32(), pa.string()), pa.float32()
         fields = [
-            pa.field(n, category if n in _REPEATED else getattr(pa, _arrow(n))())
-            for n in self.view.columns
+            pa.field(name, category if name in _REPEATED else _arrow_type(name))
+            for name in self.view.columns
         ]
         if self.view.selection.is_long:
             fields += [pa.field(name, category) for name in LABELS]
@@ -138,8 +98,6 @@ class _Table:
 
     def groups(self) -> Iterator[pa.Table]:
         """Tables of a row group's size."""
-        import pyarrow as pa
-
         line = 4 * len(self.schema) + 64
         most = max(1, min(GROUP_LINES, GROUP_BYTES // line))
         held: list[pa.RecordBatch] = []
@@ -157,8 +115,6 @@ class _Table:
             yield pa.Table.from_batches(held, self.schema).combine_chunks()
 
     def _batch(self, block: Block) -> pa.RecordBatch:
-        import pyarrow as pa
-
         arrays = []
         for name, values in block.columns.items():
             if name in _REPEATED:
@@ -179,8 +135,6 @@ class _Table:
         return np.searchsorted(self._words[name], values).astype(np.int32)
 
     def _coded(self, name: str, codes: np.ndarray) -> pa.Array:
-        import pyarrow as pa
-
         return pa.DictionaryArray.from_arrays(pa.array(codes), self._dictionaries[name])
 
 
@@ -188,5 +142,6 @@ def _unit(measure: str) -> dict[str, str]:
     return {"unit": spec((*RESULTS, *CALIBRATED), measure).unit}
 
 
-def _arrow(column: str) -> str:
-    return {"bool": "bool_"}.get(_NUMBERS.get(column, "string"), _NUMBERS.get(column, "string"))
+def _arrow_type(column: str) -> pa.DataType:
+    dtype = spec((*RESULTS, *LIFTED), COLUMN_OF.get(column, column)).dtype
+    return pa.string() if dtype == "str" else pa.from_numpy_dtype(dtype)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from seal_store.common.extras import require
 from seal_store.common.output import TABLE, Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError, StoreError
-from seal_store.exporting.parquet import write_arrow, write_parquet
 from seal_store.exporting.tsv import write_tsv
-from seal_store.exporting.vcf import Annotated, annotate, check_input
+from seal_store.exporting.vcf import annotate, check_input
+from seal_store.results.attributes import ResultsAttributes
 from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter
 from seal_store.results.view import EVERYTHING, Selection, View
 from seal_store.scoring.assign import Assigner
@@ -73,8 +73,8 @@ def is_vcf(out: Path) -> bool:
     return ending(out) in VCFS
 
 
-def check_form(out: Path, form: Form) -> str:
-    """The ending of ``out``, once ``form`` is known to fit it.
+def check_form(out: Path, form: Form) -> None:
+    """Check that ``form`` fits the ending of ``out``.
 
     Raises :class:`OutputError` for an unknown ending, :class:`InputError` for options or a VCF
     that do not fit, :class:`seal_store.errors.MissingExtraError` for a package that is not there.
@@ -88,9 +88,9 @@ def check_form(out: Path, form: Form) -> str:
         require(EXTRAS[kind], f"writing {kind}")
     if kind in VCFS:
         if selection.long or selection.min_effect:
-            flag = "--long" if selection.long else "--min-effect"
+            given = "long" if selection.long else "min_effect"
             raise InputError(
-                f"{flag}: an annotated VCF keeps every record of its input",
+                f"`{given}`: an annotated VCF keeps every record of its input",
                 "filter it with `bcftools view -i`, or write a table",
             )
         if form.vcf is None or form.vcf.is_pipe:
@@ -101,7 +101,6 @@ def check_form(out: Path, form: Form) -> str:
         if out.resolve() == form.vcf.path.resolve():
             raise InputError(f"{out} is the input itself", "choose another output")
         check_input(form.vcf)
-    return kind
 
 
 def export(
@@ -119,23 +118,21 @@ def export(
     by default the one that they were made from if it is still there, says why an allele has no
     row. ``out`` appears only once it is whole.
     """
-    if ending(out) in VCFS and results.origin_columns:
+    if is_vcf(out) and results.origin_columns:
         raise OutputError(
             f"{out}: {results.path} holds lifted variants, which are not those of a VCF",
             "name the output .tsv or .parquet",
         )
-    if form.vcf is None and ending(out) in VCFS:
-        form = Form(form.selection, form.precision, _recorded_input(results))
+    if form.vcf is None and is_vcf(out):
+        form = replace(form, vcf=_recorded_input(results))
     check_form(out, form)
     view = View(results, form.selection)
     with Output(out) as held:
         held.complete()
         held.claim(overwrite=overwrite)
         held.partial.mkdir()
-        reason = _reasons(results, store) if ending(out) in VCFS else _plain_reason
-        files, done = _render(view, held, form, reason, progress)
-        _publish(held, files)
-    return done
+        reason = _reasons(results, store) if is_vcf(out) else _plain_reason
+        return _render(view, held, form, reason, progress)
 
 
 class RenderedWriter(ZarrWriter):
@@ -155,13 +152,14 @@ class RenderedWriter(ZarrWriter):
 
     def publish(self, attributes: dict[str, Any]) -> None:
         """Write the output from what was collected, and rename it into place."""
+        self.flush()
         self.group.attrs[ATTRIBUTE] = attributes
-        view = View(self.results(attributes), self.form.selection)
+        opened = self.group, ResultsAttributes.parse(attributes)
+        view = View(Results(self.partial, opened), self.form.selection)
         try:
-            files, self.done = _render(view, self.out, self.form, self.reason, silent)
+            self.done = _render(view, self.out, self.form, self.reason, silent)
         except InputError as error:  # scored already: what was computed must stay
             raise OutputError(str(error), error.hint) from error
-        _publish(self.out, files)
 
 
 def _render(
@@ -170,48 +168,30 @@ def _render(
     form: Form,
     reason: Callable[[Allele], str],
     progress: Progress,
-) -> tuple[dict[str, str], Exported]:
-    """Write files to ``out.partial``; the names that they are published under."""
+) -> Exported:
+    """Write files to ``out.partial``, and publish them."""
     kind, name = ending(out.path), out.path.name
     path = out.partial / f"{TABLE}{kind}"
+    files, notes = {path.name: name}, []
     if kind in VCFS:
         assert form.vcf is not None
         top = form.selection.top or TOP_IN_VCF
         found = annotate(view, form.vcf, path, top, form.precision, reason, progress)
-        files = {path.name: name}
         if found.index:
             files[found.index.name] = name + found.index.suffix
-        return files, Exported(found.records, _notes(found))
-    if kind == ".parquet":
-        rows = write_parquet(view, path, progress)
-    elif kind in (".arrow", ".feather"):
-        rows = write_arrow(view, path, progress)
+        rows, notes = found.records, found.notes()
+    elif EXTRAS.get(kind) == "parquet":
+        from seal_store.exporting.parquet import write_columns
+
+        rows = write_columns(view, path, progress)
     else:
         with path.open("wb") as raw:
-            if kind == ".tsv":
-                rows = _write_text(view, raw, form.precision, progress)
-            else:  # no name and no time in it: equal tables are equal files
-                with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-                    rows = _write_text(view, packed, form.precision, progress)
-    return {path.name: name}, Exported(rows)
-
-
-def _write_text(view: View, raw: Any, precision: int, progress: Progress) -> int:
-    with io.TextIOWrapper(raw, "utf-8", newline="\n") as handle:
-        return write_tsv(view, handle, precision=precision, progress=progress)
-
-
-def _publish(out: Output, files: dict[str, str]) -> None:
+            # no name and no time in it: equal tables are equal files
+            text: Any = gzip.GzipFile("", "wb", 6, raw, mtime=0) if kind == ".tsv.gz" else raw
+            with io.TextIOWrapper(text, "utf-8", newline="\n") as handle:
+                rows = write_tsv(view, handle, precision=form.precision, progress=progress)
     out.publish_files(files, lambda: out.remove_beside(".tbi", ".csi"))
-
-
-def _notes(found: Annotated) -> list[str]:
-    notes = []
-    if found.left_out:
-        notes.append(f"{found.left_out} lines that no reader of VCF takes are left out")
-    if found.why_no_index:
-        notes.append(f"no index: {found.why_no_index}")
-    return notes
+    return Exported(rows, notes)
 
 
 def _recorded_input(results: Results) -> VariantSource:
@@ -219,7 +199,7 @@ def _recorded_input(results: Results) -> VariantSource:
     if not recorded.is_file():
         raise StoreError(
             f"{results.path} was made from {recorded}, which is not a file here",
-            "give the VCF with --vcf",
+            "give it as `vcf`",
         )
     return VariantSource(recorded)
 

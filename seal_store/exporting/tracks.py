@@ -42,7 +42,7 @@ def is_track(out: Path) -> bool:
     return out.name.lower().endswith(ENDINGS)
 
 
-def contig_lengths(store: Store) -> dict[str, int]:
+def track_lengths(store: Store) -> dict[str, int]:
     """Length of each contig of a store's genome, by the gene table's spelling where it has one."""
     lengths = store.attributes.genome.contigs
     spelling = {resolve_contig(str(c), lengths): str(c) for c in np.unique(store.table.contig)}
@@ -63,34 +63,29 @@ def effect_track(
     view = View(results, Selection((context,)))
     if len(view.labels) != 1:
         raise InputError(
-            f"--contexts {context}: several head sets have it", f"name one: {view.labels[0]}"
+            f"`context` {context}: several head sets have it", f"name one: {view.labels[0]}"
         )
     if per_position not in SUMMARIES:
-        raise InputError(f"--per-position {per_position!r}: not one of {', '.join(SUMMARIES)}")
-    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
-    genes: set[str] = set() if gene is None else {gene}
+        raise InputError(f"`per_position` {per_position!r}: not one of {', '.join(SUMMARIES)}")
+    found: list[tuple[np.ndarray, ...]] = []
+    genes: set[str] = set()
     for rows in results.batches():
         c = rows.columns
         kept = c["kind"] == "snv"
-        if gene is None:
-            genes.update(c["gene_id"][kept].tolist())
-        else:
+        if gene is not None:
             kept &= c["gene_id"] == gene
+        genes.update(c["gene_id"][kept].tolist())
         if len(genes) > 1:
-            raise InputError(f"{results.path}: has rows of several genes", "choose one with --gene")
-        effect = view.effect(rows)[:, 0]
-        for contig in np.unique(c["contig"][kept]).tolist():
-            own = kept & (c["contig"] == contig)
-            found[contig].append((_places(c, own), effect[own]))
+            raise InputError(f"{results.path}: has rows of several genes", "choose one with `gene`")
+        if kept.any():
+            found.append((c["contig"][kept], _places(c, kept), view.effect(rows)[kept, 0]))
     if not found:
         raise InputError(
-            f"{results.path}: no SNV was scored against {gene or 'any gene'}", "check --gene"
+            f"{results.path}: no SNV was scored against {gene or 'any gene'}", "check `gene`"
         )
-    parts = []
-    for contig, pieces in found.items():
-        place, value = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
-        parts.append(_per_base(contig, place, value, per_position))
-    return parts
+    contig, place, value = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    rows_of = {str(name): contig == name for name in np.unique(contig)}
+    return [_per_base(n, place[own], value[own], per_position) for n, own in rows_of.items()]
 
 
 def _places(columns: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -129,7 +124,7 @@ def profile_track(
         raise InputError(f"{store.path}: no feature {feature!r}", "`feature_name` lists them")
     column = names.index(feature)
     chosen = [store.gene(gene) for gene in dict.fromkeys(genes)] or list(range(len(store)))
-    lengths = contig_lengths(store)
+    lengths = track_lengths(store)
     contigs, strands, tss = (store.column(name) for name in ("contig", "strand", "tss"))
     by_contig: dict[str, list[int]] = defaultdict(list)
     for gene in chosen:
@@ -229,6 +224,6 @@ def _write_bigwig(parts: Sequence[Part], path: Path, lengths: Mapping[str, int])
                     values=part.value[piece].tolist(),
                 )
     except RuntimeError as error:
-        raise OutputError(f"{path}: BigWig cannot be written: {error}", "check --out") from error
+        raise OutputError(f"{path}: BigWig cannot be written: {error}", "check `out`") from error
     finally:
         track.close()

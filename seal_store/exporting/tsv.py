@@ -1,9 +1,8 @@
-"""Text tables: effects as Seal writes them, attributions one a line, reference expression."""
+"""TSV tables: effects as Seal writes them, attributions one a line, reference expression."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,43 +19,41 @@ from seal_store.model.labels import context_columns
 from seal_store.results.group import Results
 from seal_store.results.view import LABELS, TSV_COLUMNS, View, leading
 from seal_store.scoring.rows import Rows, select_contexts
+from seal_store.scoring.scorer import Scorer
 from seal_store.store.layout import CALIBRATED, ArraySpec, get, read
 from seal_store.store.store import Store
 
 GENES_AT_ONCE = 1_024
-FEATURE_COLUMNS = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
+_FEATURES = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
 
 
 class TsvWriter:
     """Writes Seal's table: eight columns and one per context, ``precision`` significant digits.
 
-    ``columns`` that rows have besides those of all results come after the eight. If
-    ``calibrated``, the columns ``CONTEXT.quantile`` of all contexts and then
-    ``CONTEXT.z`` of all come last. ``out`` is claimed, or has the ``state`` of an earlier writer.
+    ``columns`` that rows have besides those of all results come after the eight. Of a calibrated
+    ``scorer`` the columns ``CONTEXT.quantile`` of all contexts and then ``CONTEXT.z`` of all come
+    last. ``out`` is claimed, or has the ``state`` of an earlier writer.
     """
 
     def __init__(
         self,
         out: Output,
-        context_set: Sequence[str],
-        context_name: Sequence[str],
-        *,
-        calibrated: bool = False,
-        precision: int = 6,
-        columns: Sequence[ArraySpec] = (),
+        scorer: Scorer,
+        columns: Sequence[ArraySpec],
+        precision: int,
         state: dict[str, Any] | None = None,
     ) -> None:
         self.out, self.partial = out, out.partial
         self._path = self.partial / TABLE
         self._digest = hashlib.sha256()
         self._size = 0
-        own = context_columns(context_set, context_name, TSV_COLUMNS)
-        self._more = [entry.name for entry in CALIBRATED] if calibrated else []
-        labels = [*own, *(f"{name}.{more}" for more in self._more for name in own)]
-        self._format = "\t".join([f"%.{precision}g"] * len(labels)) + "\n"
+        self._precision = precision
+        self._more = [entry.name for entry in CALIBRATED] if scorer.calibration is not None else []
         if state is None:
             self.partial.mkdir()
             self._handle: BinaryIO = self._path.open("wb")
+            own = context_columns(scorer.context_set, scorer.context_name, TSV_COLUMNS)
+            labels = [*own, *(f"{name}.{more}" for more in self._more for name in own)]
             first = (*TSV_COLUMNS, *(entry.name for entry in columns))
             self._put("\t".join((*first, *map(cell, labels))) + "\n")
         else:
@@ -70,7 +67,7 @@ class TsvWriter:
         if self._size != state["size"] or self._digest.hexdigest() != state["sha256"]:
             self._handle.close()
             raise OutputError(
-                f"{self._path} is not as the journal lists it", "start again with --overwrite"
+                f"{self._path} is not as the journal lists it", "start again with `overwrite=True`"
             )
         self._handle.truncate()
 
@@ -83,9 +80,8 @@ class TsvWriter:
     def write(self, rows: Rows) -> None:
         """Append rows."""
         blocks = [rows.effect, *(rows.calibrated[name] for name in self._more)]
-        for fields, *parts in zip(_lines(leading(rows)), *blocks, strict=True):
-            values = tuple(value for part in parts for value in part.tolist())
-            self._put("\t".join(map(cell, fields)) + "\t" + self._format % values)
+        for line in _wide(leading(rows), blocks, self._precision):
+            self._put(line)
 
     def state(self) -> dict[str, Any]:
         """Size and SHA-256 of what is on the disk."""
@@ -111,20 +107,15 @@ def write_tsv(
 ) -> int:
     """Write a table of effects, wide or long; the number of lines below the header."""
     number, count = f"%.{precision}g", 0
-    wide = "\t".join([number] * len(view.value_columns)) + "\n"
     more = (*LABELS, *view.measures) if view.selection.is_long else view.value_columns
     handle.write("\t".join((*view.columns, *map(cell, more))) + "\n")
-    contexts = [
-        (cell(head_set), cell(name))
-        for head_set, name in zip(view.context_set, view.context_name, strict=True)
-    ]
+    labels = map(cell, view.context_set), map(cell, view.context_name)
+    contexts = list(zip(*labels, strict=True))
     for block in view.blocks():
-        first = ["\t".join(map(cell, fields)) for fields in _lines(block.columns)]
         if block.row is None or block.context is None:
-            values = np.concatenate(list(block.values.values()), 1)
-            for text, line in zip(first, values.tolist(), strict=True):
-                handle.write(text + "\t" + wide % tuple(line))
+            handle.writelines(_wide(block.columns, list(block.values.values()), precision))
         else:
+            first = ["\t".join(map(cell, fields)) for fields in _lines(block.columns)]
             values = np.stack(list(block.values.values()), 1)
             lines = zip(block.row.tolist(), block.context.tolist(), values.tolist(), strict=True)
             for row, context, numbers in lines:
@@ -163,44 +154,33 @@ def export_attributions(
     except HeadsError as error:
         known = ", ".join(":".join(pair) for pair in pairs[:5])
         raise HeadsError(f"{results.path}: among its targets: {error}", f"it has {known}") from None
-    features = [results.labels(name) for name in FEATURE_COLUMNS]
+    features = [results.labels(name) for name in _FEATURES]
     count = 0
     with writing(out, overwrite=overwrite) as handle:
-        header = (
-            *TSV_COLUMNS,
-            *results.origin_columns,
-            "target_set",
-            "target",
-            "feature",
-            *FEATURE_COLUMNS[1:],
-        )
-        handle.write("\t".join((*header, "attribution")) + "\n")
+        own = ("target_set", "target", "feature", *_FEATURES[1:], "attribution")
+        handle.write("\t".join((*TSV_COLUMNS, *results.origin_columns, *own)) + "\n")
         step = get(results.group, "attribution").chunks[0]
         for start in range(0, len(results), step):
-            stop = min(start + step, len(results))
-            first = _lines(leading(results.rows(start, stop)))
-            found = results.attribution(start, stop)
+            found = results.attribution(start, start + step)
             values, feature = found["attribution"], found.get("attribution_feature")
-            order = _strongest(np.abs(values), top)
-            for row, target, rank in itertools.product(
-                range(len(order)), chosen.tolist(), range(order.shape[-1])
+            order = _largest(np.abs(values), top)
+            for row, leading_fields in enumerate(
+                _lines(leading(results.rows(start, start + step)))
             ):
-                place = order[row, target, rank]
-                value = values[row, target, place]
-                index = place if feature is None else feature[row, target, place]
-                if index < 0 or value == 0:
-                    continue
-                fields = [
-                    *first[row],
-                    *(label[target] for label in labels),
-                    *(f[index] for f in features),
-                ]
-                handle.write("\t".join(map(cell, fields)) + f"\t{value:.{precision}g}\n")
-                count += 1
+                for target in chosen.tolist():
+                    first = (*leading_fields, *(label[target] for label in labels))
+                    for place in order[row, target].tolist():
+                        value = values[row, target, place]
+                        index = place if feature is None else feature[row, target, place]
+                        if index < 0 or value == 0:
+                            continue
+                        fields = map(cell, (*first, *(f[index] for f in features)))
+                        handle.write("\t".join(fields) + f"\t{value:.{precision}g}\n")
+                        count += 1
     return count
 
 
-def _strongest(sizes: np.ndarray, top: int) -> np.ndarray:
+def _largest(sizes: np.ndarray, top: int) -> np.ndarray:
     """Places of the ``top`` largest along the last axis, largest first."""
     top = min(top, sizes.shape[-1])
     chosen = np.argpartition(sizes, -top, axis=-1)[..., -top:]
@@ -247,6 +227,16 @@ def writing(out: Path, *, overwrite: bool) -> Iterator[TextIO]:
         with held.partial.open("w", encoding="utf-8", newline="\n") as handle:
             yield handle
         held.publish()
+
+
+def _wide(
+    columns: dict[str, np.ndarray], blocks: Sequence[np.ndarray], precision: int
+) -> Iterator[str]:
+    """Lines of a wide table: the leading ``columns``, then the values of all ``blocks``."""
+    values = np.concatenate(blocks, 1)
+    numbers = "\t".join([f"%.{precision}g"] * values.shape[1]) + "\n"
+    for fields, line in zip(_lines(columns), values, strict=True):
+        yield "\t".join(map(cell, fields)) + "\t" + numbers % tuple(line.tolist())
 
 
 def _lines(columns: dict[str, np.ndarray]) -> list[tuple[object, ...]]:

@@ -5,12 +5,10 @@ The records are read as they stand and matched, allele by allele, with the rows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from seal_store.common.files import sync
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import OutputError, VariantError, printable
 from seal_store.exporting.info import PREFIX, Fields, Row
@@ -18,7 +16,7 @@ from seal_store.reference.contigs import resolve_contig
 from seal_store.results.view import View
 from seal_store.variants.alleles import Allele
 from seal_store.variants.header import declaration
-from seal_store.variants.source import Record, VariantSource
+from seal_store.variants.source import VariantSource
 
 COLUMNS = b"#CHROM POS ID REF ALT QUAL FILTER INFO".split()
 RECORDS_AT_ONCE = 4_096
@@ -28,12 +26,37 @@ TBI_END = 1 << 29
 
 @dataclass
 class Annotated:
-    """What was written: ``records``, malformed lines ``left_out``, and ``index`` or why none."""
+    """What was written: ``records``, malformed lines ``left_out``, and ``index`` or why none.
+
+    It needs the records contig by contig and sorted; ``last`` is their largest 1-based position.
+    """
 
     records: int = 0
     left_out: int = 0
     index: Path | None = None
     why_no_index: str = ""
+    last: int = 0
+    _seen: dict[bytes, int] = field(default_factory=dict)
+
+    def count(self, contig: bytes, pos: int) -> None:
+        """Count the next record, ``pos`` 1-based."""
+        newest = next(reversed(self._seen), contig)
+        again = contig != newest and contig in self._seen
+        if (again or pos < self._seen.get(contig, 0)) and not self.why_no_index:
+            where = f"{contig.decode('utf-8', 'replace')}:{pos}"
+            self.why_no_index = f"the input is not sorted at {where} (`bcftools sort` does it)"
+        self._seen[contig] = pos
+        self.last = max(self.last, pos)
+        self.records += 1
+
+    def notes(self) -> list[str]:
+        """What people should know of it."""
+        notes = []
+        if self.left_out:
+            notes.append(f"{self.left_out} lines that no reader of VCF takes are left out")
+        if self.why_no_index:
+            notes.append(f"no index: {self.why_no_index}")
+        return notes
 
 
 def check_input(vcf: VariantSource) -> None:
@@ -67,91 +90,66 @@ def annotate(
     Raises :class:`OutputError` if the results are not of this VCF, or for ``.bcf`` if htslib
     does not take a record.
     """
-    fields = Fields(view, top, precision, reason)
-    if path.suffix == ".bcf":
-        return _bcf(fields, vcf, path, progress)
-    found = Annotated()
-    order = _Order()
-    lines = _annotated(fields, vcf, found, order, progress)
-    if path.suffix == ".vcf":
-        with path.open("wb") as handle:
-            _write(lines, handle.write)
-        return found
-    import pysam
+    kind, found = path.suffix, Annotated()
+    more = _undeclared(vcf) if kind == ".bcf" else ()
+    lines = _annotated(Fields(view, top, precision, reason), vcf, found, progress, more)
+    if kind == ".gz":
+        import pysam
 
-    with pysam.BGZFile(str(path), "wb", None) as packed:
-        _write(lines, packed.write)
-    if order.problem:
-        found.why_no_index = order.problem
-    elif found.records:
-        far = order.last > TBI_END
-        pysam.tabix_index(str(path), preset="vcf", force=True, csi=far)
-        found.index = path.with_name(f"{path.name}.{'csi' if far else 'tbi'}")
-        sync(found.index)
+        with pysam.BGZFile(str(path), "wb", None) as packed:
+            for line in lines:
+                packed.write(line)
+    else:
+        plain = path.with_suffix(".vcf")
+        with plain.open("wb") as handle:
+            handle.writelines(lines)
+        if kind == ".vcf":
+            found.why_no_index = ""
+            return found
+        if not _bcftools("view", "--no-version", "-Ob", "-o", str(path), str(plain)):
+            raise OutputError(
+                f"{vcf.name}: htslib does not take one of its records as BCF",
+                "write .vcf.gz; `bcftools view -Ob` on it names the record",
+            )
+        plain.unlink()
+    if found.records and not found.why_no_index:
+        _index(found, path)
     return found
 
 
-def _bcf(fields: Fields, vcf: VariantSource, path: Path, progress: Progress) -> Annotated:
-    """By way of a VCF that declares whatever its records use."""
+def _index(found: Annotated, path: Path) -> None:
+    """Make the index of ``path``, or say why there is none."""
+    import pysam
+
+    ending = ".csi" if path.suffix == ".bcf" or found.last > TBI_END else ".tbi"
+    if path.suffix != ".bcf":
+        pysam.tabix_index(str(path), preset="vcf", force=True, csi=ending == ".csi")
+    elif not _bcftools("index", "-c", "-f", str(path)):
+        found.why_no_index = "contig lengths in the header are too short"
+        return
+    found.index = path.with_name(path.name + ending)
+
+
+def _bcftools(command: str, *arguments: str) -> bool:
+    """Run a command of bcftools in this process, without its messages: whether it succeeded."""
     import pysam
     from pysam import bcftools
     from pysam.utils import SamtoolsError
 
-    found, order = Annotated(), _Order()
-    plain = path.with_suffix(".text")
-    lines = _annotated(fields, vcf, found, order, progress, _undeclared(vcf))
-    with plain.open("wb") as handle:
-        _write(lines, handle.write)
     before = pysam.set_verbosity(0)  # htslib writes to stderr past Python
     try:
-        bcftools.view("--no-version", "-Ob", "-o", str(path), str(plain), catch_stdout=False)
-        found.why_no_index = order.problem
-        if found.records and not order.problem:
-            found.index = _csi(path)
-            found.why_no_index = "" if found.index else "contig lengths in the header are too short"
-    except SamtoolsError as error:
-        raise OutputError(
-            f"{vcf.name}: htslib does not take one of its records as BCF",
-            "write .vcf.gz; `bcftools view -Ob` on it names the record",
-        ) from error
+        getattr(bcftools, command)(*arguments, catch_stdout=False)
+    except SamtoolsError:
+        return False
     finally:
         pysam.set_verbosity(before)
-    plain.unlink()
-    return found
-
-
-def _csi(path: Path) -> Path | None:
-    """The index made of a BCF; None where its header does not allow one."""
-    from pysam import bcftools
-    from pysam.utils import SamtoolsError
-
-    try:
-        bcftools.index("-c", "-f", str(path), catch_stdout=False)
-    except SamtoolsError:
-        return None
-    return path.with_name(path.name + ".csi")
-
-
-def _write(lines: Iterable[bytes], write: Callable[[bytes], Any]) -> None:
-    held: list[bytes] = []
-    for line in lines:
-        held.append(line)
-        if len(held) >= RECORDS_AT_ONCE:
-            write(b"\n".join(held) + b"\n")
-            held = []
-    if held:
-        write(b"\n".join(held) + b"\n")
+    return True
 
 
 def _annotated(
-    fields: Fields,
-    vcf: VariantSource,
-    found: Annotated,
-    order: _Order,
-    progress: Progress,
-    more: Sequence[bytes] = (),
+    fields: Fields, vcf: VariantSource, found: Annotated, progress: Progress, more: Sequence[bytes]
 ) -> Iterator[bytes]:
-    """Lines of the output; ``more`` are further lines of its header."""
+    """Lines of the output, with their ends; ``more`` are further lines of its header."""
     queue = _Queue(fields.view)
     header: list[bytes] = []
     width = 0
@@ -159,79 +157,48 @@ def _annotated(
         if record.text.startswith(b"#"):
             header.append(record.text)
             continue
+        columns = _columns(record.text)
         if not width:
-            *head, columns = _header(header, record.text, [*more, *fields.header()])
-            width = columns.count(b"\t") + 1
-            yield from (*head, columns)
+            width, lines = _header(header, len(columns), [*more, *fields.header()])
+            yield from lines
         groups = [(allele, queue.take(allele)) for allele in record.alleles]
-        columns_of = _split(record, width)
-        if columns_of is None:
+        first = record.alleles[0]
+        is_broken = first.kind == "malformed" and not first.pos
+        if is_broken or len(columns) > width > len(COLUMNS):  # VCF has no place for it
             found.left_out += 1
             continue
-        order.see(columns_of[0], record.alleles[0].pos)
-        info, old = fields.info(groups), columns_of[7].rstrip(b";")
-        columns_of[7] = info if old in (b".", b"") else old + b";" + info
-        yield b"\t".join(columns_of)
-        found.records += 1
+        columns += [b"."] * (width - len(columns))
+        info, old = fields.info(groups), columns[7].rstrip(b";")
+        columns[7] = info if old in (b".", b"") else old + b";" + info
+        yield b"\t".join(columns) + b"\n"
+        found.count(columns[0], first.pos)
         if found.records % RECORDS_AT_ONCE == 0:
             progress("records", found.records, None)
     if not width:
-        yield from _header(header, b"", [*more, *fields.header()])
+        yield from _header(header, 0, [*more, *fields.header()])[1]
     queue.finish(vcf.name)
 
 
-def _split(record: Record, width: int) -> list[bytes] | None:
-    """The columns of a record, ``width`` of them; None where VCF has no place for it."""
-    first = record.alleles[0]
-    if first.kind == "malformed" and not first.pos:
-        return None
-    text = record.text
-    columns = text.split(b"\t") if b"\t" in text else text.split()
-    if len(columns) > width and width > len(COLUMNS):
-        return None
-    return columns + [b"."] * (width - len(columns))
+def _columns(line: bytes) -> list[bytes]:
+    """The columns of a line, separated by tabs or, without any, by white space."""
+    return line.split(b"\t") if b"\t" in line else line.split()
 
 
-def _header(lines: Sequence[bytes], first: bytes, more: Sequence[bytes]) -> list[bytes]:
-    """The input's header with ``more`` before its last line; one is made where it has none."""
+def _header(
+    lines: Sequence[bytes], first: int, more: Sequence[bytes]
+) -> tuple[int, Iterator[bytes]]:
+    """The number of columns, and the input's header with ``more`` before its last line.
+
+    What it lacks is made; ``first`` is the number of columns of the first record.
+    """
     head = [line for line in lines if line.startswith(b"##")]
     if not head or not head[0].startswith(b"##fileformat="):
         head = [b"##fileformat=VCFv4.3", *(h for h in head if not h.startswith(b"##fileformat="))]
-    named = [line for line in lines if line.startswith(b"#CHROM")]
-    columns = (
-        named[0].split()
-        if named and b"\t" not in named[0]
-        else named[0].split(b"\t")
-        if named
-        else []
-    )
+    columns = next((_columns(line) for line in lines if line.startswith(b"#CHROM")), [])
     if len(columns) < len(COLUMNS):
-        samples = (first.count(b"\t") + 1 if b"\t" in first else len(first.split())) - 9
-        made = [b"FORMAT", *(b"SAMPLE%d" % (i + 1) for i in range(samples))]
-        columns = [*COLUMNS, *(made if samples > 0 else ())]
-    return [*head, *more, b"\t".join(columns)]
-
-
-class _Order:
-    """Whether records come contig by contig and sorted, as an index needs them."""
-
-    def __init__(self) -> None:
-        self.problem, self.last = "", 0
-        self._contig, self._pos = b"", 0
-        self._seen: set[bytes] = set()
-
-    def see(self, contig: bytes, pos: int) -> None:
-        """The next record, ``pos`` 1-based."""
-        if contig != self._contig:
-            again = contig in self._seen
-            self._seen.add(contig)
-            self._contig, self._pos = contig, 0
-        else:
-            again = False
-        if (again or pos < self._pos) and not self.problem:
-            where = f"{contig.decode('utf-8', 'replace')}:{pos}"
-            self.problem = f"the input is not sorted at {where} (`bcftools sort` does it)"
-        self._pos, self.last = pos, max(self.last, pos)
+        samples = [b"SAMPLE%d" % i for i in range(1, first - len(COLUMNS))]
+        columns = [*COLUMNS, *([b"FORMAT", *samples] if samples else ())]
+    return len(columns), (line + b"\n" for line in (*head, *more, b"\t".join(columns)))
 
 
 class _Queue:
@@ -250,12 +217,12 @@ class _Queue:
         """
         found: list[Row] = []
         key = (allele.pos, allele.id, allele.ref, allele.alt)
-        while self._head is not None and self._head.key == key:
-            if any(self._head.gene == row.gene for row in found):
+        while (row := self._head) is not None and row.key == key:
+            if any(row.gene == other.gene for other in found):
                 break
-            if resolve_contig(allele.contig, {self._head.contig: 0}) is None:
+            if resolve_contig(allele.contig, {row.contig: 0}) is None:
                 break
-            found.append(self._head)
+            found.append(row)
             self._count += 1
             self._head = next(self._rows, None)
         return found
@@ -274,12 +241,9 @@ class _Queue:
 def _rows(view: View) -> Iterator[Row]:
     for rows in view.results.batches():
         c = rows.columns
-        keys = zip(
-            c["pos"].tolist(), c["id"].tolist(), c["ref"].tolist(), c["alt"].tolist(), strict=True
-        )
-        columns = (
-            c[n].tolist() for n in ("contig", "gene_id", "dist_to_tss", "ref_match", "status")
-        )
+        keys = zip(*(c[name].tolist() for name in ("pos", "id", "ref", "alt")), strict=True)
+        names = ("contig", "gene_id", "dist_to_tss", "ref_match", "status")
+        columns = (c[name].tolist() for name in names)
         for values in zip(keys, *columns, view.effect(rows), strict=True):
             yield Row(*values)
 
@@ -294,26 +258,23 @@ def _undeclared(vcf: VariantSource) -> list[bytes]:
             declared.add((kind, name))
             lines.append(b"##%b=<ID=%b%b>" % (kind, name, rest))
 
-    note = b',Description="not declared in the input"'
+    flag, note = b",Number=0,Type=Flag", b',Description="not declared in the input"'
     for record in vcf.records():
         if record.text.startswith(b"#"):
             kind, own = declaration(record.text)
             declared.add((kind, own.get(b"ID", b"")))
             continue
-        columns = record.text.split(b"\t") if b"\t" in record.text else record.text.split()
+        columns = _columns(record.text)
         if len(columns) < 5:
             continue
+        filters, info, form = (*columns[6:9], b"", b"", b"")[:3]
         need(b"contig", columns[0], b"")
-        for name in columns[6].split(b";") if len(columns) > 6 else ():
+        for name in filters.split(b";"):
             need(b"FILTER", name, note)
-        for item in columns[7].split(b";") if len(columns) > 7 else ():
+        for item in info.split(b";"):
             name, value, _ = item.partition(b"=")
-            need(
-                b"INFO",
-                name,
-                (b",Number=.,Type=String" if value else b",Number=0,Type=Flag") + note,
-            )
-        for name in columns[8].split(b":") if len(columns) > 8 else ():
+            need(b"INFO", name, (b",Number=.,Type=String" if value else flag) + note)
+        for name in form.split(b":"):
             one = b"1" if name == b"GT" else b"."
             need(b"FORMAT", name, b",Number=" + one + b",Type=String" + note)
     return lines

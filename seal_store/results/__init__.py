@@ -1,1 +1,1 @@
-"""The results group, and what one sees of it."""
+"""The results group: its attributes, journal and rows, and selections of them."""

@@ -1,4 +1,4 @@
-"""What results say of their making: the attribute ``seal_store_results``, as dataclasses.
+"""Metadata of a results group: the attribute ``seal_store_results``, as dataclasses.
 
 ``schemas/results-1.json`` bounds the same fields; a test compares the two, field by field.
 """

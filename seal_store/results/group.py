@@ -1,14 +1,11 @@
-"""Results: a Zarr group written batch by batch.
-
-It stands under its name only once it is whole, like a store.
-"""
+"""The results group: a Zarr group written batch by batch, renamed into place once it is whole."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,7 +14,6 @@ import zarr
 from seal_store.common.files import replace_synced, sync
 from seal_store.common.output import Output
 from seal_store.errors import FormatError, OutputError
-from seal_store.results import journal
 from seal_store.results.attributes import ResultsAttributes
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.scorer import Scorer
@@ -60,42 +56,22 @@ def result_attributes(made: Mapping[str, Any], alleles: Alleles, command: str) -
     return {f.name: found[f.name] for f in fields(ResultsAttributes) if f.name in found}
 
 
-class Writer(Protocol):
-    """Takes rows batch by batch; the output appears with :meth:`publish`, or not at all.
-
-    ``partial`` is the folder that it writes to.
-    """
-
-    partial: Path
-
-    def write(self, rows: Rows) -> None:
-        """Append rows."""
-
-    def state(self) -> dict[str, Any]:
-        """Bring all rows so far to the disk; what a writer needs to go on, JSON-ready."""
-
-    def publish(self, attributes: dict[str, Any]) -> None:
-        """Finish; ``attributes`` are those of :func:`result_attributes` with ``counts``."""
-
-    def close(self) -> None:
-        """Let go of what is open; what was written stays."""
-
-
 class Appender:
-    """Grows arrays along ``variant`` by whole chunks; holds less than one chunk of each.
+    """Grows arrays of ``group`` along ``variant`` by whole chunks; holds less than one of each.
 
-    ``state`` is that of an earlier :meth:`state`: rows after it are written again.
+    ``partial`` is the folder of the group. ``state`` is that of an earlier :meth:`state`: rows
+    after it are written again.
     """
 
     def __init__(
         self,
         group: zarr.Group,
-        folder: Path,
+        partial: Path,
         specs: Sequence[ArraySpec],
         sizes: dict[str, int],
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.folder = folder
+        self.group, self.partial = group, partial
         self.files: dict[str, manifest.Entry] = {}
         """Chunks written and synced."""
         self._arrays: dict[str, zarr.Array[Any]] = {}
@@ -110,19 +86,23 @@ class Appender:
             self._arrays[entry.name] = array
             self._held[entry.name] = []
         if state is not None:
-            journal.check_files(folder, state["files"])
+            if name := manifest.changed(partial, state["files"]):
+                raise OutputError(
+                    f"{partial / name} is not as the journal lists it",
+                    "start again with `overwrite=True`",
+                )
             self.files = {n: e for n, e in state["files"].items() if n != state["tail"]}
             self._held = {name: [rows] for name, rows in self._tail(state["tail"]).items()}
 
     def _tail(self, name: str) -> dict[str, np.ndarray]:
         """Rows that an earlier writer held; nothing in the file is executed."""
         try:
-            with (self.folder / name).open("rb") as file:
+            with (self.partial / name).open("rb") as file:
                 tail = np.load(file, allow_pickle=False)
                 return {array: tail[array] for array in self._arrays}
         except (OSError, ValueError, LookupError, EOFError, BadZipFile, MemoryError) as error:
             raise OutputError(
-                f"{self.folder / name}: not the rows of an interrupted run",
+                f"{self.partial / name}: not the rows of an interrupted run",
                 "start again with `overwrite=True`",
             ) from error
 
@@ -139,7 +119,7 @@ class Appender:
                 self._held[name] = [merged[whole:].copy()]
 
     def state(self) -> dict[str, Any]:
-        """What was written, and the rows held, in a file of the journal."""
+        """Bring all rows so far to the disk; what a later writer needs to go on, JSON-ready."""
         rows = {
             name: np.concatenate([np.empty((0, *a.shape[1:]), a.dtype), *self._held[name]])
             for name, a in self._arrays.items()
@@ -148,14 +128,14 @@ class Appender:
             n: np.array(v.tolist(), np.str_) if v.dtype.kind == "T" else v for n, v in rows.items()
         }
         lengths = {name: array.shape[0] for name, array in self._arrays.items()}
-        total = lengths["pos"] + len(rows["pos"]) if "pos" in rows else max(lengths.values())
-        tail = self.folder / manifest.JOURNAL / f"tail-{total}.npz"
+        total = max(lengths[name] + len(held) for name, held in rows.items())
+        tail = self.partial / manifest.JOURNAL / f"tail-{total}.npz"
         tail.parent.mkdir(exist_ok=True)
         aside = tail.with_suffix(".tmp")
         with aside.open("wb") as handle:
             np.savez(handle, allow_pickle=False, **plain)
         replace_synced(aside, tail)
-        name = tail.relative_to(self.folder).as_posix()
+        name = tail.relative_to(self.partial).as_posix()
         files = {**self.files, name: manifest.entry(tail)}
         return {"lengths": lengths, "tail": name, "files": files}
 
@@ -174,9 +154,9 @@ class Appender:
         array[start:] = values
         for place in range(start // chunk, -(-array.shape[0] // chunk)):
             name = "/".join([array.basename, "c", str(place), *["0"] * (array.ndim - 1)])
-            if (self.folder / name).exists():  # zarr writes no chunk of fill values
-                sync(self.folder / name)
-                self.files[name] = manifest.entry(self.folder / name)
+            if (self.partial / name).exists():  # zarr writes no chunk of fill values
+                sync(self.partial / name)
+                self.files[name] = manifest.entry(self.partial / name)
 
 
 def write_labels(group: zarr.Group, scorer: Scorer) -> None:
@@ -193,10 +173,11 @@ def write_labels(group: zarr.Group, scorer: Scorer) -> None:
         create(group, entry, {entry.dims[0]: len(values)})[...] = values
 
 
-class ZarrWriter:
+class ZarrWriter(Appender):
     """Writes a results group with ``columns`` besides those of all results.
 
-    ``out`` is claimed, or ``state`` that of an earlier writer of it.
+    It takes rows batch by batch; ``out`` appears with :meth:`publish`, or not at all. It is
+    claimed, or ``state`` that of an earlier writer of it.
     """
 
     def __init__(
@@ -206,7 +187,7 @@ class ZarrWriter:
         columns: Sequence[ArraySpec] = (),
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.out, self.partial = out, out.partial
+        self.out = out
         specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
         specs += columns
         specs += CALIBRATED if scorer.calibration is not None else ()
@@ -215,41 +196,30 @@ class ZarrWriter:
             specs += scorer.attributor.specs()
             sizes |= scorer.attributor.sizes()
         if state is None:
-            self.group = zarr.create_group(str(self.partial), zarr_format=3)
+            group = zarr.create_group(str(out.partial), zarr_format=3)
             for name in ("context_name", "context_set"):
                 values = np.array(getattr(scorer, name))
-                create(self.group, spec(RESULTS, name), sizes)[...] = values
+                create(group, spec(RESULTS, name), sizes)[...] = values
             if scorer.attributor is not None:
-                write_labels(self.group, scorer)
+                write_labels(group, scorer)
         else:
-            self.group = zarr.open_group(str(self.partial), mode="r+", use_consolidated=False)
-        self._rows = Appender(self.group, self.partial, specs, sizes, state)
+            group = zarr.open_group(str(out.partial), mode="r+", use_consolidated=False)
+        super().__init__(group, out.partial, specs, sizes, state)
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
         values = {**rows.columns, "effect": rows.effect}
-        self._rows.append({**values, **rows.attribution, **rows.calibrated})
-
-    def state(self) -> dict[str, Any]:
-        """See :meth:`Appender.state`."""
-        return self._rows.state()
-
-    def flush(self) -> None:
-        """Write what is held."""
-        self._rows.flush()
-
-    def results(self, attributes: dict[str, Any]) -> Results:
-        """All rows so far, to read before they are published."""
-        self._rows.flush()
-        group = zarr.open_group(str(self.partial), mode="r", use_consolidated=False)
-        return Results(self.partial, (group, ResultsAttributes.parse(attributes)))
+        self.append({**values, **rows.attribution, **rows.calibrated})
 
     def publish(self, attributes: dict[str, Any]) -> None:
-        """Write what is held, the attributes and the manifest; rename into place."""
-        self._rows.flush()
+        """Write what is held, the attributes and the manifest; rename into place.
+
+        ``attributes`` are those of :func:`result_attributes` with ``counts``.
+        """
+        self.flush()
         self.group.attrs[ATTRIBUTE] = attributes
         consolidate(self.partial)
-        manifest.publish(self.out, self._rows.files)
+        manifest.publish(self.out, self.files)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -284,7 +254,7 @@ def expected_arrays(
     return found
 
 
-def results_attributes(attributes: Mapping[str, Any], where: Path) -> ResultsAttributes:
+def parse_attributes(attributes: Mapping[str, Any], where: Path) -> ResultsAttributes:
     """Those of results, checked. Raises :class:`FormatError` as :func:`check_attributes`."""
     return ResultsAttributes.parse(
         check_attributes(attributes, where, ATTRIBUTE, "results", RESULTS_VERSION)
@@ -318,7 +288,7 @@ class Results:
         )
         """Size and SHA-256 of every file, as the manifest has them."""
         metadata = guard.read_metadata(self.path, self.listed)
-        attributes = results_attributes(metadata["attributes"], self.path)
+        attributes = parse_attributes(metadata["attributes"], self.path)
         expected = expected_arrays(attributes, metadata)
         group = guard.open_group(self.path, metadata, expected, self.listed)
         for entry in RESULTS:
@@ -331,11 +301,11 @@ class Results:
 
     def contexts(self) -> tuple[list[str], list[str]]:
         """Names of the contexts and of their head sets."""
-        return self._strings("context_name", slice(None)), self._strings("context_set", slice(None))
+        return self.labels("context_name").tolist(), self.labels("context_set").tolist()
 
     def rows(self, start: int = 0, stop: int | None = None) -> Rows:
         """Rows ``[start, stop)``, all by default."""
-        part = slice(start, len(self) if stop is None else stop)
+        part = slice(start, stop)
         columns = {}
         for name in (*COLUMNS, *self.origin_columns):
             values = read(get(self.group, name), part)
@@ -352,7 +322,7 @@ class Results:
         Empty without attributions; the arrays are those of
         :data:`seal_store.store.layout.ATTRIBUTION` with a dimension ``variant``.
         """
-        part = slice(start, len(self) if stop is None else stop)
+        part = slice(start, stop)
         names = [e.name for e in ATTRIBUTION if e.dims[0] == "variant" and e.name in self.group]
         found = {name: read(get(self.group, name), part) for name in names}
         scale = found.pop("attribution_scale", None)
@@ -377,7 +347,7 @@ class Results:
     def batches(self) -> Iterator[Rows]:
         """All rows, one chunk at a time."""
         for start in range(0, len(self), VARIANTS_PER_CHUNK):
-            yield self.rows(start, min(start + VARIANTS_PER_CHUNK, len(self)))
+            yield self.rows(start, start + VARIANTS_PER_CHUNK)
 
     def to_xarray(self) -> xr.Dataset:
         """All arrays as an xarray dataset, read when they are used.
@@ -388,6 +358,3 @@ class Results:
         Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
         """
         return frames.open_effects(self.group.store, self.attributes.to_dict())
-
-    def _strings(self, name: str, part: slice) -> list[str]:
-        return [str(value) for value in read(get(self.group, name), part)]

@@ -1,4 +1,4 @@
-"""How far a score has come: what a later run needs to go on as if it had never stopped.
+"""The checkpoint of a score: what a later run needs to go on as if it had never stopped.
 
 In the folder that an output is written to, ``journal/progress.json`` says which alleles are done,
 their counts, and what the writer has written; it is replaced in one step once all of that is on
@@ -63,11 +63,3 @@ def load(partial: Path, fingerprint: dict[str, Any]) -> tuple[str, Checkpoint]:
         ) from error
     check_fingerprint(partial, begun, json.loads(json.dumps(fingerprint)))
     return command, checkpoint
-
-
-def check_files(folder: Path, files: dict[str, manifest.Entry]) -> None:
-    """Check that files have the SHA-256 that a journal lists. Raises :class:`OutputError`."""
-    if name := manifest.changed(folder, files):
-        raise OutputError(
-            f"{folder / name} is not as the journal lists it", "start again with `overwrite=True`"
-        )

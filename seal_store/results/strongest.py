@@ -1,4 +1,4 @@
-"""The strongest contexts of a few variants, for people to read."""
+"""The strongest contexts of a few variants, as rows to print."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import numpy as np
 from seal_store.results.view import strongest
 from seal_store.scoring.scorer import Scorer
 from seal_store.variants.alleles import Allele
-
-WHERE = "command line"
 
 
 def strongest_contexts(scorer: Scorer, alleles: Iterable[Allele], top: int) -> list[dict[str, Any]]:
@@ -25,7 +23,7 @@ def strongest_contexts(scorer: Scorer, alleles: Iterable[Allele], top: int) -> l
     """
     symbols = dict(zip(scorer.store.gene_id, scorer.store.column("gene_symbol"), strict=True))
     found = []
-    for rows in scorer.score(alleles, WHERE):
+    for rows in scorer.score(alleles, "command line"):
         columns = {name: values.tolist() for name, values in rows.columns.items()}
         places = strongest(rows.effect, top).tolist()
         measures = {"effect": rows.effect} | rows.calibrated

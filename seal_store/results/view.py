@@ -1,4 +1,4 @@
-"""What a table of effects shows of scored rows: which contexts and rows, wide or long."""
+"""Selections of results as tables: which contexts and rows, wide or long."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from seal_store.results.group import Results
 from seal_store.scoring.rows import Rows, select_contexts
 from seal_store.store.layout import CALIBRATED, LIFTED
 
-TSV_COLUMNS = (
-    "chrom",
-    "pos",
-    "ref",
-    "alt",
-    "gene_strand",
-    "gene_id",
-    "dist_to_tss",
-    "reference_genome_match",
-)
-"""The leading columns of every table, as Seal writes them."""
+COLUMN_OF = {
+    "chrom": "contig",
+    "pos": "pos",
+    "ref": "ref",
+    "alt": "alt",
+    "gene_strand": "strand",
+    "gene_id": "gene_id",
+    "dist_to_tss": "dist_to_tss",
+    "reference_genome_match": "ref_match",
+}
+"""The leading columns of every table, as Seal writes them: what results call each."""
+
+TSV_COLUMNS = tuple(COLUMN_OF)
 
 LABELS = ("context_set", "context")
 """What follows them in a long table, before the measures."""
@@ -158,16 +160,6 @@ def leading(rows: Rows) -> dict[str, np.ndarray]:
     They are :data:`TSV_COLUMNS`, and those of the origin where rows have them.
     """
     c = rows.columns
-    signs = np.where(c["strand"] > 0, "+", "-")
-    values = (
-        c["contig"],
-        c["pos"],
-        c["ref"],
-        c["alt"],
-        signs,
-        c["gene_id"],
-        c["dist_to_tss"],
-        c["ref_match"],
-    )
-    origin = {entry.name: c[entry.name] for entry in LIFTED if entry.name in c}
-    return dict(zip(TSV_COLUMNS, values, strict=True)) | origin
+    shown = {name: c[column] for name, column in COLUMN_OF.items()}
+    shown["gene_strand"] = np.where(c["strand"] > 0, "+", "-")
+    return shown | {entry.name: c[entry.name] for entry in LIFTED if entry.name in c}

@@ -18,7 +18,7 @@ from seal_store.errors import InputError, OutputError
 from seal_store.exporting.render import ENDINGS, PLAIN, Form, RenderedWriter, check_form, ending
 from seal_store.exporting.tsv import TsvWriter
 from seal_store.results import journal
-from seal_store.results.group import ATTRIBUTE, Results, Writer, ZarrWriter, result_attributes
+from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter, result_attributes
 from seal_store.results.journal import Checkpoint
 from seal_store.results.view import EVERYTHING
 from seal_store.scoring.assign import Counts
@@ -243,7 +243,7 @@ def open_writer(
     columns: Sequence[ArraySpec],
     form: Form,
     state: dict[str, Any] | None,
-) -> Writer:
+) -> ZarrWriter | TsvWriter:
     """The writer for an ``out`` that is claimed, by its ending; ``state`` of an earlier one.
 
     ``columns`` are those that rows have besides the ones of all results.
@@ -253,15 +253,7 @@ def open_writer(
     if out.path.suffix == ".zarr":
         return ZarrWriter(out, scorer, columns, state)
     if ending(out.path) == ".tsv" and not _is_chosen(form):
-        return TsvWriter(
-            out,
-            scorer.context_set,
-            scorer.context_name,
-            calibrated=scorer.calibration is not None,
-            columns=columns,
-            precision=form.precision,
-            state=state,
-        )
+        return TsvWriter(out, scorer, columns, form.precision, state)
     return RenderedWriter(out, scorer, columns, form, state)
 
 

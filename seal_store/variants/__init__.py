@@ -1,1 +1,1 @@
-"""Files and notations -> records -> alleles."""
+"""Variant files and notations -> records -> alleles."""

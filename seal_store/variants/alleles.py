@@ -162,11 +162,17 @@ def alleles_of(number: int, text: str, complete: bool) -> Iterator[Allele]:
         )
         yield Allele(number, contig, 0, name, ref, alts, "malformed", problem)
         return
-    ref = ref.upper()
+    yield from split_alts(Allele, number, contig, pos, name, ref.upper(), alts.upper())
+
+
+def split_alts(
+    make: type[Allele], line: int, contig: str, pos: int, name: str, ref: str, alts: str
+) -> Iterator[Allele]:
+    """An allele for each of the comma-separated ``alts``; they and ``ref`` are in upper case."""
     for alt in alts.split(","):
-        kind = classify(ref, alt.upper())
+        kind = classify(ref, alt)
         problem = "REF or ALT is not made of bases" if kind == "malformed" else ""
-        yield Allele(number, contig, pos, name, ref, alt.upper(), kind, problem)
+        yield make(line, contig, pos, name, ref, alt, kind, problem)
 
 
 def _name_problem(column: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""BCF, read by cyvcf2 in a process of its own: should that die, it is an error message here.
+"""BCF, read by cyvcf2 in a child process, whose death is an error message here.
 
 The parent decompresses and sends plain BCF; the child answers with a line a record, ``V`` and
 the columns CHROM, POS (1-based), ID, REF, ALT (or ``V`` and each line of it all as VCF), and at
@@ -15,16 +15,15 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Thread
 from typing import IO, Any, cast
 
 from seal_store.common.extras import require
 from seal_store.errors import VariantError, printable
 from seal_store.variants.header import contigs
-from seal_store.variants.lines import DAMAGE, Line, damaged, text_lines, whole_lines
+from seal_store.variants.lines import DAMAGE, Line, damaged, text_lines
 
 MAGIC = b"BCF"
 MAX_HEADER = 1 << 28
@@ -35,46 +34,34 @@ MEMORY = 4 << 30
 _BREAKS = frozenset("\t\n\r\0")
 
 
-def bcf_records(handle: io.BufferedReader[Any], where: str, header: bytes = b"") -> Iterator[Line]:
-    """Records of BCF as five tab-separated columns, numbered from 1.
-
-    ``header`` is sent before what ``handle`` gives. Genotypes and INFO are not looked at. Memory
-    does not grow with the file. Raises :class:`VariantError` if the child fails in any way.
-    """
-    return _from_child(handle, where, header, "columns")
-
-
-def bcf_text(handle: io.BufferedReader[Any], where: str) -> Iterator[tuple[int, bytes]]:
-    """Header and records of BCF as lines of VCF, numbered from 1.
-
-    Memory does not grow with the file. Raises :class:`VariantError` if the child fails.
-    """
-    for number, text, _ in _from_child(handle, where, b"", "lines"):
-        yield number, text.encode("utf-8", "surrogateescape")
-
-
-def _from_child(
-    handle: io.BufferedReader[Any], where: str, header: bytes, what: str
+def bcf_lines(
+    handle: io.BufferedReader[Any], where: str, *, whole: bool = False, header: bytes = b""
 ) -> Iterator[Line]:
-    """``what``: the first five ``columns`` of each record, or all ``lines``."""
+    """Records of BCF as their first five columns, or header and records as ``whole`` lines.
+
+    They are numbered from 1, and separated by tabs. ``header`` is sent before what ``handle``
+    gives. Memory does not grow with the file. Raises :class:`VariantError` if the child fails in
+    any way.
+    """
     require("htslib", "reading BCF")
     # One BLAS thread: its buffers, one a core, would count against the child's address space.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(  # noqa: S603 - this interpreter, this module
-            [sys.executable, "-P", "-m", __name__, what],
+            [sys.executable, "-P", "-m", __name__, "lines" if whole else "columns"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
             env=environment,
         )
-        pump = _Pump(handle, header, cast(IO[bytes], child.stdin))
+        errors: list[BaseException] = []
+        given = (handle, header, child.stdin, errors)
+        pump = Thread(target=_pump, args=given, daemon=True)
         answer = cast("io.BufferedReader[Any]", child.stdout)
-        end = _End()
         try:
             pump.start()
-            lines = text_lines(answer, where) if what == "columns" else _vcf(answer, where)
-            yield from _answered(lines, end)
+            lines = text_lines(answer, where, whole=whole)
+            count, complete, problem = yield from _answered(lines)
             with suppress(subprocess.TimeoutExpired):
                 child.wait(10)  # it has closed its end; how did it go?
         finally:
@@ -82,44 +69,31 @@ def _from_child(
             code = child.wait()
             answer.close()
             pump.join(1.0)
-        if pump.error is not None:
-            raise damaged(where, "record", end.count, pump.error) from pump.error
-        if not end.complete:
+        if errors:
+            raise damaged(where, "record", count, errors[0]) from errors[0]
+        if not complete:
             raise VariantError(
-                f"{where}: BCF cannot be read after record {end.count}: "
-                + (end.problem or _last_words(code, said)),
+                f"{where}: BCF cannot be read after record {count}: "
+                + (problem or _last_words(code, said)),
                 "if it is damaged, copy or make it again",
             )
 
 
-@dataclass
-class _End:
-    """How the child's answer ended."""
+def _answered(lines: Iterable[Line]) -> Generator[Line, None, tuple[int, bool, str]]:
+    """Records of the child's answer, each only when the next line shows that it is whole.
 
-    count: int = 0
-    complete: bool = False
-    problem: str = ""
-
-
-def _vcf(answer: io.BufferedReader[Any], where: str) -> Iterator[Line]:
-    for number, line in whole_lines(answer, where):
-        yield number, line.rstrip(b"\n").decode("utf-8", "surrogateescape"), line.endswith(b"\n")
-
-
-def _answered(lines: Iterable[Line], end: _End) -> Iterator[Line]:
-    """Records of the child's answer, each only when the next line shows that it is whole."""
-    held: Line | None = None
+    Returns how many there were, whether the answer is complete, and what the child said if not.
+    """
+    count, held = 0, None
     for _, text, whole in lines:
         if held is not None:
-            end.count += 1
-            yield held
-            held = None
-        if text[:1] == "V":
-            held = (end.count + 1, text[1:], whole)
-            continue
-        end.complete = text == f"E{end.count}"
-        end.problem = printable(text[1:200]) if text[:1] == "X" else ""
-        return
+            count += 1
+            yield count, *held
+        if text[:1] != b"V":
+            said = printable(text[1:200].decode("utf-8", "replace"))
+            return count, text == b"E%d" % count, said
+        held = text[1:], whole
+    return count, False, ""
 
 
 def _last_words(code: int, said: IO[bytes]) -> str:
@@ -131,28 +105,17 @@ def _last_words(code: int, said: IO[bytes]) -> str:
     return f"the process that reads it ended ({name})" + (f": {printable(last[:200])}" * bool(last))
 
 
-class _Pump(Thread):
-    """Sends bytes to the child; ``error`` is what reading them raised."""
-
-    def __init__(self, source: io.BufferedReader[Any], header: bytes, sink: IO[bytes]) -> None:
-        super().__init__(daemon=True)
-        self.source, self.header, self.sink = source, header, sink
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        """Until the source ends or the child does."""
+def _pump(
+    source: io.BufferedReader[Any], header: bytes, sink: IO[bytes], errors: list[BaseException]
+) -> None:
+    """Send bytes to the child until the source ends; ``errors`` gets what reading it raises."""
+    with suppress(OSError, ValueError), sink:  # the child is gone: what it said last tells why
         try:
-            block = self.header or self.source.read1(1 << 16)
-            while block:
-                self.sink.write(block)
-                block = self.source.read1(1 << 16)
+            sink.write(header)
+            while block := source.read1(1 << 16):
+                sink.write(block)
         except DAMAGE as error:
-            self.error = error
-        except (OSError, ValueError):
-            pass  # the child is gone; what it said last tells why
-        finally:
-            with suppress(OSError):
-                self.sink.close()
+            errors.append(error)
 
 
 def read_header(handle: io.BufferedReader[Any], where: str) -> bytes:

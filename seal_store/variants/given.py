@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from seal_store.errors import VariantError
-from seal_store.variants.alleles import MAX_POSITION, Allele, classify
+from seal_store.variants.alleles import MAX_POSITION, Allele, split_alts
 
 COLUMNS = {"contig": ("contig", "chrom"), "pos": ("pos",), "ref": ("ref",), "alt": ("alt",)}
 """Columns that a table must have, each with the names it may have, in any case, `#` or not."""
@@ -56,16 +56,16 @@ def from_table(table: Any) -> Iterator[Allele]:
     lengths = {column: len(values) for column, values in found.items()}
     if len(set(lengths.values())) > 1:
         raise VariantError(f"variants: columns of unequal length: {lengths}", HINT)
-    positions = [position(value) for value in found["pos"]]
-    if positions and not any(positions):
+    rows = len(found["pos"])
+    if rows and not any(map(position, found["pos"])):
         raise VariantError(
             f"variants: column 'pos' holds no position: row 0 has {found['pos'][0]!r}",
             "positions are whole numbers from 1",
         )
-    ids = found.get("id", [""] * len(positions))
-    columns = (found[name] for name in ("contig", "ref", "alt"))
-    for row, (contig, ref, alt, name) in enumerate(zip(*columns, ids, strict=True)):
-        yield from _alleles(row, contig, positions[row], found["pos"][row], name, ref, alt)
+    columns = [found[name] for name in COLUMNS]
+    ids = found.get("id", [""] * rows)
+    for row, values in enumerate(zip(*columns, ids, strict=True)):
+        yield from _alleles(row, *values)
 
 
 def from_tuples(variants: Iterable[Any]) -> Iterator[Allele]:
@@ -77,8 +77,7 @@ def from_tuples(variants: Iterable[Any]) -> Iterator[Allele]:
         fields = tuple(item)
         if len(fields) != 4:
             raise VariantError(f"variants: row {row} has {len(fields)} values, not 4", hint)
-        contig, pos, ref, alt = fields
-        yield from _alleles(row, contig, position(pos), pos, "", ref, alt)
+        yield from _alleles(row, *fields, "")
 
 
 def position(value: object) -> int:
@@ -93,20 +92,17 @@ def position(value: object) -> int:
 
 
 def _alleles(
-    row: int, contig: object, pos: int, given: object, id_: object, ref: object, alt: object
+    row: int, contig: object, pos: object, ref: object, alt: object, id_: object
 ) -> Iterator[Allele]:
-    chosen, name = _name(contig), _name(id_)
+    chosen, name, place = _name(contig), _name(id_), position(pos)
     bases, alts = _bases(row, "ref", ref), _bases(row, "alt", alt)
     problem = "" if chosen else "no contig"
-    if not pos:
-        problem = f"POS {_shown(given)} is not a position from 1 to {MAX_POSITION}"
+    if not place:
+        problem = f"POS {_shown(pos)} is not a position from 1 to {MAX_POSITION}"
     if problem:
         yield Given(row, chosen, 0, name, bases, alts, "malformed", problem)
         return
-    for one in alts.split(","):
-        kind = classify(bases, one)
-        text = "REF or ALT is not made of bases" if kind == "malformed" else ""
-        yield Given(row, chosen, pos, name, bases, one, kind, text)
+    yield from split_alts(Given, row, chosen, place, name, bases, alts)
 
 
 def _name(value: object) -> str:

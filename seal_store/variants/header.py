@@ -1,4 +1,4 @@
-"""Lines of a VCF's header: what they declare."""
+"""Declarations in a VCF's header: their fields, and the lengths of contigs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where in a BGZF file a region begins, by its ``.tbi`` or ``.csi`` index.
+"""Tabix (``.tbi``) and CSI indexes: where in a BGZF file a region begins.
 
 From there the file is read on to the first record beyond the region, so that damaged data is
 noticed as in any other reading. Only the linear part of an index is needed for this. The two
@@ -34,7 +34,6 @@ class Index:
     ``names`` is empty for BCF, whose contigs are named in its header.
     """
 
-    path: Path
     names: list[str]
     offsets: list[list[tuple[int, int]]]
 
@@ -64,7 +63,7 @@ def read_index(path: Path) -> Index:
             data = handle.read(LONGEST + 1)
         if len(data) > LONGEST:
             raise ValueError(f"more than {LONGEST:,} bytes when decompressed")
-        return read(path, _Reader(data))
+        return read(_Reader(data))
     except _BROKEN as error:
         raise VariantError(
             f"{path}: the index cannot be read ({error or 'cut short'})",
@@ -95,7 +94,7 @@ def _names(data: bytes) -> list[str]:
     return [name.decode("utf-8", "replace") for name in data.split(b"\0") if name]
 
 
-def _tbi(path: Path, reader: _Reader) -> Index:
+def _tbi(reader: _Reader) -> Index:
     contigs, *_, length = reader.numbers("8i")
     names = _names(reader.bytes(length))
     offsets = []
@@ -107,10 +106,10 @@ def _tbi(path: Path, reader: _Reader) -> Index:
         linear = (0, *struct.unpack(f"<{count}Q", reader.bytes(8 * count)))
         rises = ((i, value) for i, (before, value) in enumerate(pairwise(linear)) if value > before)
         offsets.append([(i << TBI_SHIFT, value) for i, value in rises])
-    return Index(path, names, offsets)
+    return Index(names, offsets)
 
 
-def _csi(path: Path, reader: _Reader) -> Index:
+def _csi(reader: _Reader) -> Index:
     shift, depth, length = reader.numbers("3i")
     if not (0 <= shift <= 40 and 0 <= depth <= 15):
         raise ValueError("no CSI levels")
@@ -126,7 +125,7 @@ def _csi(path: Path, reader: _Reader) -> Index:
             if offset and position is not None:
                 own.append((position, offset))
         offsets.append(sorted(own))
-    return Index(path, names, offsets)
+    return Index(names, offsets)
 
 
 def _bin_start(number: int, shift: int, depth: int) -> int | None:
@@ -138,4 +137,4 @@ def _bin_start(number: int, shift: int, depth: int) -> int | None:
     return None
 
 
-_FORMATS: dict[bytes, Callable[[Path, _Reader], Index]] = {b"TBI\1": _tbi, b"CSI\1": _csi}
+_FORMATS: dict[bytes, Callable[[_Reader], Index]] = {b"TBI\1": _tbi, b"CSI\1": _csi}

@@ -1,4 +1,4 @@
-"""The bytes of a variant file or of stdin: opened once, decompressed, their end checked."""
+"""Bytes of a variant file or of stdin: opened once, decompressed, the BGZF end marker checked."""
 
 from __future__ import annotations
 

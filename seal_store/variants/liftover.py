@@ -6,7 +6,6 @@ the store. (The chain format calls the former target and the latter query.)
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from seal_store.common.extras import require
-from seal_store.common.files import compression, file_sha256
-from seal_store.errors import LiftoverError
+from seal_store.common.files import file_sha256
+from seal_store.errors import LiftoverError, VariantError
 from seal_store.reference.assembly import check_name, check_variants
 from seal_store.reference.contigs import (
     UNKNOWN,
@@ -30,6 +29,7 @@ from seal_store.store.layout import LIFTED
 from seal_store.store.store import Store
 from seal_store.variants.alleles import SCORABLE, SWAPPED, Allele, Origin, classify, trim
 from seal_store.variants.bases import StoreBases
+from seal_store.variants.input import Input
 from seal_store.variants.source import Alleles
 
 LINE_BYTES = 4_096
@@ -56,13 +56,12 @@ class Lifter:
     """
 
     def __init__(self, chain: str | Path, store: Store) -> None:
-        require("liftover", "--liftover")
+        require("liftover", "lifting variants over")
         self.path = Path(chain)
         self.sources, targets = _sizes(self.path)
         _check_target(self.path, targets, store)
         self._chain = _open(self.path)
         self._assembly = assembly_of_lengths(self.sources)
-        self._contigs: dict[str, str | None] = {}
         self._store_bases = StoreBases(store)
 
     def lift(self, alleles: Alleles) -> Alleles:
@@ -89,20 +88,13 @@ class Lifter:
         """
         if allele.kind not in SCORABLE:
             return allele
-        contig = self._contig(allele.contig)
+        check_name(allele.contig, self._assembly, f"{self.path} lifts from")
+        contig = resolve_contig(allele.contig, self.sources)
         if contig is None:
             return replace(allele, kind="liftover_unmapped", problem="no chain from this contig")
         if len(allele.ref) == len(allele.alt):
             return self._same_length(allele, contig)
         return self._indel(allele, contig)
-
-    def _contig(self, name: str) -> str | None:
-        if name not in self._contigs:
-            if len(self._contigs) > 100_000:
-                self._contigs.clear()
-            check_name(name, self._assembly, f"{self.path} lifts from")
-            self._contigs[name] = resolve_contig(name, self.sources)
-        return self._contigs[name]
 
     def _same_length(self, allele: Allele, contig: str) -> Allele:
         """SNVs and MNVs: every base of REF has its place, one beside the other."""
@@ -220,10 +212,8 @@ def _lifted(
 
 def _shift(bases: str, unit: str) -> int:
     """How many bases a change by ``unit`` can be shifted along ``bases`` without a difference."""
-    for i, base in enumerate(bases):
-        if base != unit[i % len(unit)]:
-            return i
-    return len(bases)
+    differs = (i for i, base in enumerate(bases) if base != unit[i % len(unit)])
+    return next(differs, len(bases))
 
 
 def _reverse(bases: str) -> str:
@@ -248,18 +238,15 @@ def _sizes(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     sources: dict[str, int] = {}
     targets: dict[str, int] = {}
     if not path.is_file():
-        raise LiftoverError(f"chain file not found: {path}", "check --liftover")
+        raise LiftoverError(f"chain file not found: {path}", "check the path")
     try:
-        with path.open("rb") as raw:
-            compressed = bool(compression(raw.read(18)))
-            raw.seek(0)
-            handle = gzip.GzipFile(fileobj=raw) if compressed else raw
+        with Input(path).opened(0) as handle:
             for number, line in enumerate(iter(partial(handle.readline, LINE_BYTES), b""), 1):
                 if len(line) == LINE_BYTES:
                     raise LiftoverError(f"{path}:{number}: too long a line", HINT)
                 if line.startswith(b"chain"):
                     _header(f"{path}:{number}", line, sources, targets)
-    except (OSError, EOFError, zlib.error) as error:
+    except (VariantError, OSError, EOFError, zlib.error) as error:
         raise LiftoverError(f"{path}: cannot be read ({error})", "copy it again") from error
     if not sources:
         raise LiftoverError(f"{path}: no chain in it", HINT)

@@ -1,4 +1,4 @@
-"""Lines of what may be compressed: its damage is told, and their length is no matter."""
+"""Lines of text that may be compressed: damage is an error, long lines take no memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ MAX_FIELDS = 1 << 20
 MAX_WHOLE = 256 << 20
 """Bytes of a line that has to be held whole, as a line of VCF that is annotated."""
 
+BOM = b"\xef\xbb\xbf"
+
 DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading damaged gzip raises."""
 
-Line = tuple[int, str, bool]
-"""1-based number, text without its end, whether all of it is there."""
+Line = tuple[int, bytes, bool]
+"""1-based number, bytes without the line's end, whether all of them are there."""
 
 
 def pass_over(handle: io.BufferedReader[Any], count: int, where: str) -> None:
@@ -35,51 +37,37 @@ def pass_over(handle: io.BufferedReader[Any], count: int, where: str) -> None:
         )
 
 
-def text_lines(handle: io.BufferedReader[Any], where: str) -> Iterator[Line]:
-    """Lines of text: what lies beyond :data:`MAX_FIELDS` bytes of one is skipped.
+def text_lines(
+    handle: io.BufferedReader[Any], where: str, *, whole: bool = False
+) -> Iterator[Line]:
+    """Lines of text, without a byte order mark; ``whole`` ones, or their beginnings.
 
-    Raises :class:`VariantError` at a NUL byte, at a carriage return within a line and where
-    compressed data are damaged.
+    Raises :class:`VariantError` at a NUL byte, at a carriage return within a line, at one of more
+    than :data:`MAX_WHOLE` bytes if they are to be ``whole``, and where compressed data are damaged.
     """
-    number = 0
+    number, most = 0, MAX_WHOLE + 1 if whole else MAX_FIELDS
     try:
-        while line := handle.readline(MAX_FIELDS):
+        while line := handle.readline(most):
             number += 1
+            if whole and len(line) == most:
+                raise VariantError(
+                    f"{where}:{number}: line of more than {MAX_WHOLE:,} bytes",
+                    "leave it out, or score it to a table, such as .tsv, instead of annotating it",
+                )
             rest = line
-            while len(rest) == MAX_FIELDS and not rest.endswith(b"\n"):
-                rest = handle.readline(MAX_FIELDS)
+            while len(rest) == most and not rest.endswith(b"\n"):
+                rest = handle.readline(most)
             if b"\0" in line:
                 raise VariantError(
                     f"{where}:{number}: NUL byte: not a text file", "give VCF, VCF.gz or BCF"
                 )
-            whole = rest is line
-            line = line.rstrip(b"\r\n")
-            if b"\r" in line:
+            text = line.rstrip(b"\r\n")
+            if b"\r" in text:
                 raise VariantError(
                     f"{where}:{number}: carriage return within a line",
                     "lines end with LF or CRLF: tr '\\r' '\\n'",
                 )
-            yield number, line.decode("utf-8", "replace"), whole
-    except DAMAGE as error:
-        raise damaged(where, "line", number, error) from error
-
-
-def whole_lines(handle: io.BufferedReader[Any], where: str) -> Iterator[tuple[int, bytes]]:
-    """Lines as they stand, with their ends, numbered from 1.
-
-    Raises :class:`VariantError` at one of more than :data:`MAX_WHOLE` bytes and where compressed
-    data are damaged.
-    """
-    number = 0
-    try:
-        while line := handle.readline(MAX_WHOLE + 1):
-            number += 1
-            if len(line) > MAX_WHOLE:
-                raise VariantError(
-                    f"{where}:{number}: line of more than {MAX_WHOLE:,} bytes",
-                    "leave it out, or score it without annotating: --out OUT.tsv",
-                )
-            yield number, line
+            yield number, text.removeprefix(BOM) if number == 1 else text, rest is line
     except DAMAGE as error:
         raise damaged(where, "line", number, error) from error
 

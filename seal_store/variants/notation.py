@@ -111,7 +111,7 @@ def _hgvs(text: str, bases: Bases, assembly: str) -> Allele:
     else:
         change = first, given(part["gone"]), part["instead"]
     stated = part["gone"] or part["twice"] or ""
-    if stated and stated != base(first, last):  # where it stands, for --ref-mismatch to judge
+    if stated and stated != base(first, last):  # where it stands: `ref_mismatch` decides
         alt = stated * 2 if part["twice"] else part["instead"]
         pos, anchor = (first, "") if alt else (first - 1, base(first - 1, first - 1))
         return _alleles(text, contig, str(pos), anchor + stated, anchor + alt)[0]

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from seal_store.errors import InputError
 from seal_store.reference.contigs import resolve_contig
@@ -44,7 +45,7 @@ def parse_region(text: str) -> Region:
         last = first if found["dash"] is None else _number(found["last"]) or LAST
     if not contig or not 1 <= first <= last <= LAST:
         raise InputError(
-            f"--region {text!r}: not a region", "write chr1:1000-2000, 1-based, both ends included"
+            f"`region` {text!r}: not a region", "write chr1:1000-2000, 1-based, both ends included"
         )
     return Region(contig, first, last)
 
@@ -61,19 +62,19 @@ class Regions:
         self._by_contig: dict[str, list[Region]] = {}
         for region in merge(regions):
             self._by_contig.setdefault(region.contig, []).append(region)
-        self._lasts = {name: [r.last for r in found] for name, found in self._by_contig.items()}
 
     def __bool__(self) -> bool:
         return bool(self._by_contig)
 
     def overlap(self, contig: str, first: int, last: int) -> bool:
-        """Whether positions ``first`` to ``last`` touch a region, with or without ``chr``."""
+        """Whether positions ``first`` to ``last`` touch a region, however its contig is spelled."""
         if not self:
             return True
-        for name in _spellings(contig, self._by_contig):
-            place = bisect_left(self._lasts[name], first)
-            found = self._by_contig[name]
-            if place < len(found) and found[place].first <= last:
+        own = self._by_contig
+        other = contig.removeprefix("chr") if contig.startswith("chr") else f"chr{contig}"
+        for name in own.keys() & {contig, other, resolve_contig(contig, own)}:
+            place = bisect_left(own[name], first, key=attrgetter("last"))
+            if place < len(own[name]) and own[name][place].first <= last:
                 return True
         return False
 
@@ -99,10 +100,3 @@ def merge(regions: Iterable[Region]) -> list[Region]:
         else:
             merged.append(region)
     return merged
-
-
-def _spellings(contig: str, known: dict[str, list[Region]]) -> list[str]:
-    """Names in ``known`` that mean ``contig``: both spellings may have been given."""
-    other = contig.removeprefix("chr") if contig.startswith("chr") else f"chr{contig}"
-    names = {n for n in (contig, other, resolve_contig(contig, known)) if n in known}
-    return sorted(n for n in names if n is not None)

@@ -1,4 +1,4 @@
-"""Where alleles come from: a variant file, opened once, and the streams of alleles read from it.
+"""Variant files, each opened once, and the streams of alleles that are read from them.
 
 What is scored is a stream (:class:`Alleles`) that says where it comes from. A step on the way,
 such as liftover, makes another stream of it, whose alleles carry their origin.
@@ -6,7 +6,6 @@ such as liftover, makes another stream of it, whose alleles carry their origin.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,20 +22,18 @@ from seal_store.variants.header import contig_lengths
 from seal_store.variants.index import find_index, read_index
 from seal_store.variants.input import Input
 from seal_store.variants.lines import (
+    BOM,
     DAMAGE,
     MAX_FIELDS,
     Line,
     damaged,
     pass_over,
     text_lines,
-    whole_lines,
 )
 from seal_store.variants.regions import Region, Regions
 
 HEADER_BYTES = 64 << 20
 """Most bytes of a text's header that are looked at."""
-
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(eq=False)
@@ -83,7 +80,7 @@ class Alleles(Iterator[Allele]):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class VcfLine:
     """A line as it stands, without its end; header lines (``#``) have no alleles."""
 
     line: int
@@ -121,7 +118,7 @@ class VariantSource(Input):
         left = HEADER_BYTES
         with self.opened(0) as handle:
             try:
-                bom = handle.peek(3)[:3] == _BOM
+                bom = handle.peek(3)[:3] == BOM
                 left -= len(handle.read(3 * bom))
                 while left > 0 and handle.peek(1)[:1] == b"#":
                     line = handle.readline(left)
@@ -162,36 +159,31 @@ class VariantSource(Input):
         name = "-" if self.is_stdin else self.name
         return Alleles(self._alleles(Regions(regions)), name, self, tuple(map(str, regions)))
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[VcfLine]:
         """The lines that are not empty, with their alleles; a BCF's as the text htslib makes."""
-        read = bcf.bcf_text if self.is_bcf else _text
-        with self.opened() as handle:
-            for number, text in read(handle, self.name):
-                if text.startswith(b"#"):
-                    yield Record(number, text, ())
-                elif text.strip():
-                    seen = text[:MAX_FIELDS].decode("utf-8", "replace")
-                    complete = len(text) <= MAX_FIELDS
-                    yield Record(number, text, tuple(alleles_of(number, seen, complete)))
+        for number, text, _ in self._lines(whole=True):
+            seen = (number, text[:MAX_FIELDS], len(text) <= MAX_FIELDS)
+            yield VcfLine(number, text, tuple(_split([seen])))
 
     @cached_property
     def _bcf_header(self) -> bytes:
         with self.opened(0) as handle:
             return bcf.read_header(handle, self.name)
 
+    def _lines(self, *, whole: bool) -> Iterator[Line]:
+        """The lines that are not empty; of BCF those of its header only if ``whole``."""
+        read = bcf.bcf_lines if self.is_bcf else text_lines
+        with self.opened() as handle:
+            yield from (line for line in read(handle, self.name, whole=whole) if line[1].strip())
+
     def _alleles(self, regions: Regions) -> Iterator[Allele]:
         if regions and self.index is not None:
             found = self._indexed(self.index, regions)
         else:
-            found = self._whole()
+            found = _split(self._lines(whole=False))
         if not regions:
             return found
         return (a for a in found if a.pos and regions.overlap(a.contig, a.pos, _last(a)))
-
-    def _whole(self) -> Iterator[Allele]:
-        read = bcf.bcf_records if self.is_bcf else _text_records
-        with self.opened() as handle:
-            yield from _split(read(handle, self.name))
 
     def _indexed(self, path: Path, regions: Regions) -> Iterator[Allele]:
         """Alleles of the records that touch ``regions``, in the order of the file."""
@@ -227,30 +219,18 @@ class VariantSource(Input):
         with self.opened(offset >> 16) as handle:
             pass_over(handle, offset & 0xFFFF, self.name)
             if header:
-                records = bcf.bcf_records(handle, self.name, header)
+                lines = bcf.bcf_lines(handle, self.name, header=header)
             else:
-                records = _text_records(handle, self.name)
-            yield from _split((0, text, complete) for _, text, complete in records)
+                lines = text_lines(handle, self.name)
+            yield from _split((0, text, complete) for _, text, complete in lines if text.strip())
 
 
 def _last(allele: Allele) -> int:
     return allele.pos + max(len(allele.ref), 1) - 1
 
 
-def _split(records: Iterable[Line]) -> Iterator[Allele]:
-    for number, text, complete in records:
-        yield from alleles_of(number, text, complete)
-
-
-def _text_records(handle: io.BufferedReader[Any], where: str) -> Iterator[Line]:
-    """The lines of a text that have a record."""
-    for number, line, complete in text_lines(handle, where):
-        text = line.removeprefix("\ufeff") if number == 1 else line
-        if text.strip() and not text.startswith("#"):
-            yield number, text, complete
-
-
-def _text(handle: io.BufferedReader[Any], where: str) -> Iterator[tuple[int, bytes]]:
-    for number, line in whole_lines(handle, where):
-        text = line.rstrip(b"\r\n")
-        yield number, text.removeprefix(_BOM) if number == 1 else text
+def _split(lines: Iterable[Line]) -> Iterator[Allele]:
+    """The alleles of the records among ``lines``."""
+    for number, text, complete in lines:
+        if not text.startswith(b"#"):
+            yield from alleles_of(number, text.decode("utf-8", "replace"), complete)

@@ -39,6 +39,11 @@ def command(*names: str) -> click.Command:
         ("`ref_mismatch='skip'` goes on", ("score", "vcf"), "--ref-mismatch skip goes on"),
         ("`max_distance` -1: negative", ("score", "variant"), "--max-distance -1: negative"),
         ("name contexts with `targets`", ("attribute",), "name contexts with --target"),
+        (
+            "`context` x: several head sets have it",
+            ("export",),
+            "--contexts x: several head sets have it",
+        ),
         ("choose another `out`", ("score", "vcf"), "choose another --out"),
         ("`results` were made", ("export",), "RESULTS were made"),
         ("`dtype` 'x'", ("attribute",), "--attribution-dtype 'x'"),

@@ -14,10 +14,10 @@ from click.testing import Result
 
 from seal_store.errors import GeneTableError, HeadsError, InputError, OutputError
 from seal_store.exporting.tracks import (
-    contig_lengths,
     effect_track,
     flatten,
     profile_track,
+    track_lengths,
     write_track,
 )
 from seal_store.results.group import Results
@@ -99,7 +99,7 @@ def test_contigs_have_the_lengths_of_the_store(
     out = tmp_path / "x.bw"
     assert cli("export", saturated, out, "--contexts", CONTEXTS[0]).exit_code == 0
     track = pyBigWig.open(str(out))
-    assert dict(track.chroms()) == store.attributes.genome.contigs == contig_lengths(store)
+    assert dict(track.chroms()) == store.attributes.genome.contigs == track_lengths(store)
     assert track.header()["nBasesCovered"] == 2 * SPAN + 1
     track.close()
 
@@ -175,7 +175,7 @@ def test_a_profile_is_read_back(cli: Cli, store: Store, tmp_path: Path, ending: 
 def test_all_genes_share_a_track(store: Store, tmp_path: Path) -> None:
     """Where windows of several genes lie on a base it is their mean; none beyond the contig."""
     out = tmp_path / "x.bw"
-    lengths = contig_lengths(store)
+    lengths = track_lengths(store)
     count = write_track(profile_track(store, "feature_0"), out, lengths)
     sums = {contig: np.zeros(length) for contig, length in lengths.items()}
     times = {contig: np.zeros(length, int) for contig, length in lengths.items()}
@@ -222,7 +222,7 @@ def test_more_entries_than_one_call_takes(
     monkeypatch.setattr("seal_store.exporting.tracks.ENTRIES_AT_ONCE", 7)
     for name in ("a.bw", "b.bedgraph"):
         parts = profile_track(store, "feature_1", ["GENE01", "GENE06"])
-        write_track(parts, tmp_path / name, contig_lengths(store), precision=9)
+        write_track(parts, tmp_path / name, track_lengths(store), precision=9)
     one, other = intervals(tmp_path / "a.bw"), intervals(tmp_path / "b.bedgraph")
     assert [entry[:3] for entry in one] == [entry[:3] for entry in other]
     assert all(math.isclose(a[3], b[3], rel_tol=1e-6) for a, b in zip(one, other, strict=True))
@@ -248,6 +248,8 @@ def test_refusals_say_what_to_do(cli: Cli, store: Store, saturated: Path, tmp_pa
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(GeneTableError):
         list(profile_track(store, "feature_0", ["nowhere"]))
+    with pytest.raises(InputError, match="^`per_position` 'x': not one of strongest, mean"):
+        effect_track(Results(saturated), CONTEXTS[0], per_position="x")
 
 
 def test_a_failing_track_leaves_nothing(store: Store, saturated: Path, tmp_path: Path) -> None:
@@ -260,7 +262,7 @@ def test_a_failing_track_leaves_nothing(store: Store, saturated: Path, tmp_path:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            write_track(broken(), out, contig_lengths(store))  # type: ignore[arg-type]
+            write_track(broken(), out, track_lengths(store))  # type: ignore[arg-type]
         assert list(tmp_path.iterdir()) == []
     with pytest.raises(OutputError, match="length of chr2 is not known"):
         write_track(parts, tmp_path / "x.bw", {"chr1": 9})
