@@ -14,8 +14,9 @@ from typing import Any
 
 import click
 
-from seal_store.cli._interrupt import CODE, Interrupts
 from seal_store.errors import SealStoreError, printable
+
+from ._interrupt import CODE, Interrupts
 
 COMMANDS = {
     "fetch": "fetch:fetch",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _complete, _options
+from . import _complete, _options
 
 if TYPE_CHECKING:
     from seal_store.scoring.attribution import Attributor

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from seal_store.cli import _complete
 from seal_store.common.files import local_path
 from seal_store.errors import InputError
+
+from . import _complete
 
 if TYPE_CHECKING:
     from seal_store.results.view import Selection

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from seal_store.cli import _options, command_line
-from seal_store.cli._attribution import announce, attributing, describe, facts_of, take
-from seal_store.cli._progress import Meter
+from . import _options, command_line
+from ._attribution import announce, attributing, describe, facts_of, take
+from ._progress import Meter
 
 
 @click.command()

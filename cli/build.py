@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seal_store.cli import _options, command_line
-from seal_store.cli._progress import Meter
+from . import _options, command_line
+from ._progress import Meter
 
 if TYPE_CHECKING:
     from seal_store.building.plan import Planned

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _options
-from seal_store.cli._progress import Meter
+from . import _options
+from ._progress import Meter
 
 if TYPE_CHECKING:
     from seal_store.common.progress import Progress

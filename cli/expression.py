@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from seal_store.cli import _options
+from . import _options
 
 
 @click.command()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from seal_store.cli import _options
-from seal_store.cli._progress import Meter
+from . import _options
+from ._progress import Meter
 
 
 @click.group()

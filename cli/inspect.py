@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from seal_store.cli import _options
 from seal_store.errors import printable
+
+from . import _options
 
 NEEDS = {
     "zarr": "disk, 1,000 rows, .zarr (before compression)",

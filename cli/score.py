@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _complete, _options, command_line
-from seal_store.cli._attribution import announce, attributing, describe, facts_of, take
-from seal_store.cli._progress import Meter
+from . import _complete, _options, command_line
+from ._attribution import announce, attributing, describe, facts_of, take
+from ._progress import Meter
 
 if TYPE_CHECKING:
     from seal_store.scoring.scorer import Scorer

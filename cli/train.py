@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from seal_store.cli import _complete, _options, command_line
-from seal_store.cli._progress import Meter
+from . import _complete, _options, command_line
+from ._progress import Meter
 
 Command = Callable[..., None]
 

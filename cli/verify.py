@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seal_store.cli import _options
-from seal_store.cli._progress import Meter
 from seal_store.errors import printable
+
+from . import _options
+from ._progress import Meter
 
 if TYPE_CHECKING:
     from seal_store.check.integrity import Fault, Report
