@@ -37,7 +37,7 @@ COMMANDS = {
 PARAMETER = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
 """How the library names a parameter in its messages: `overwrite=True`, `contexts`."""
 
-NAMED_OTHERWISE = {"targets": "target", "near": "near_vcf"}
+NAMED_OTHERWISE = {"near": "near_vcf", "out": "folder"}
 """Parameters of the library and what commands call them."""
 
 
