@@ -21,7 +21,7 @@ NAMES = ("models", "resources")
 @click.argument("what", nargs=-1, type=click.Choice(NAMES))
 @click.option("--to", "folder", type=_options.PATH, required=True, help="Folder to download to.")
 @click.option(
-    "--base-url",
+    *("--base-url", "base_urls"),
     multiple=True,
     help="Take the files from below this https address (http for this machine only); Zenodo is "
     "not asked for anything then. Repeatable: the next one is tried where one fails.",
@@ -41,7 +41,7 @@ NAMES = ("models", "resources")
 def fetch(
     what: tuple[str, ...],
     folder: Path,
-    base_url: tuple[str, ...],
+    base_urls: tuple[str, ...],
     no_extract: bool,
     offline: bool,
     **patience: Any,
@@ -56,7 +56,7 @@ def fetch(
 
     found = library.downloads()
     chosen = [found[name] for name in dict.fromkeys(what or NAMES)]
-    if base_url:
+    if base_urls:
         chosen = [replace(item, record=None) for item in chosen]
     there = [item for item in chosen if not no_extract and (folder / item.folder).is_dir()]
     wanted = [item for item in chosen if not (item in there or (folder / item.file).exists())]
@@ -87,7 +87,7 @@ def fetch(
             got = library.fetch(
                 item,
                 folder,
-                base_urls=base_url,
+                base_urls=base_urls,
                 patience=library.Patience(**patience),
                 progress=progress,
                 note=lambda text: click.echo(text, err=True),

@@ -29,7 +29,7 @@ def lock_path(out: Path) -> Path:
 def named(out: Path) -> Path:
     """``out``. Raises :class:`OutputError` if it has no name, as ``.`` and ``/``."""
     if out.name in ("", ".."):
-        raise OutputError(f"{out}: is no name for an output", "give --out a name")
+        raise OutputError(f"{out}: is no name for an output", "give `out` a name")
     return out
 
 
@@ -58,7 +58,7 @@ def _acquire(path: Path, *, shared: bool) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise OutputError(
-                f"{path}: cannot be written: {error.strerror}", "check --out"
+                f"{path}: cannot be written: {error.strerror}", "check `out`"
             ) from error
         try:
             kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
@@ -68,7 +68,7 @@ def _acquire(path: Path, *, shared: bool) -> int:
             os.close(descriptor)
             raise OutputError(
                 f"{path.name.removesuffix('.lock')} is being written by {holder}",
-                "wait for it, or choose another --out",
+                "wait for it, or choose another `out`",
             ) from None
         try:
             if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
