@@ -134,7 +134,7 @@ scheme = choice(
     ["grid", "centered"],
     "grid: the gene's own windows that the allele touches. centered: Seal's nine windows.",
 )
-genes = stack(
+gene_distance = stack(
     choice(
         "--genes",
         ["nearest", "all"],

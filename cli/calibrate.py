@@ -21,7 +21,7 @@ FEW = 1_000
     ["grid", "centered"],
     "The scheme to calibrate; a store can have a calibration for each.",
 )
-@_options.genes
+@_options.gene_distance
 @_options.engine
 @_options.resume
 @_options.reporting

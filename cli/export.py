@@ -106,24 +106,15 @@ def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
     for name in ("feature", "gene"):
         if common[name]:
             raise InputError(f"--{name} is for tracks", "name the output .bw or .bedgraph")
-    own = {"precision": common["precision"], "overwrite": common["overwrite"]}
-    count = common["attributions"]
-    if count is not None and out.suffix != ".tsv":
+    top, precision, overwrite = (common[n] for n in ("attributions", "precision", "overwrite"))
+    if top is not None and out.suffix != ".tsv":
         raise InputError(f"{out}: attributions are exported as text", "name it .tsv")
-    results = Results(path)
-    if count is not None:
-        contexts = _options.names(common["contexts"])
-        return Exported(export_attributions(results, out, top=count, targets=contexts, **own))
-    vcf = VariantSource(common["vcf"]) if common["vcf"] else None
-    form = Form(_options.selection(common), common["precision"], vcf)
-    return export(
-        results,
-        out,
-        form,
-        store=common["store"],
-        overwrite=common["overwrite"],
-        progress=progress,
-    )
+    results, selection = Results(path), _options.selection(common)
+    if top is not None:
+        own = {"targets": selection.contexts, "precision": precision, "overwrite": overwrite}
+        return Exported(export_attributions(results, out, top=top, **own))
+    form = Form(selection, precision, VariantSource(common["vcf"]) if common["vcf"] else None)
+    return export(results, out, form, store=common["store"], overwrite=overwrite, progress=progress)
 
 
 def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:

@@ -56,7 +56,7 @@ writing = _options.stack(
 """Options of commands that write results."""
 
 matching = _options.stack(
-    _options.genes,
+    _options.gene_distance,
     _options.choice(
         "--ref-mismatch",
         ["flag", "skip", "error"],

@@ -176,10 +176,8 @@ def _as_recorded(download: Download, record: str, patience: Patience, note: Note
     """With the size and MD5 that Zenodo's record gives, where they are not known already."""
     check_url(record)
     try:
-        text = b""
         with get(record, None, 0, min(patience.timeout, 10.0)) as answer:
-            while len(text) <= RECORD_BYTES and (block := answer.read(BLOCK)):
-                text += block
+            text = answer.body.read(RECORD_BYTES)
         listed = {file["key"]: file for file in json.loads(text)["files"]}[download.file]
         size, (kind, _, value) = listed["size"], listed["checksum"].partition(":")
         if type(size) is not int or size < 0 or kind != "md5" or len(bytes.fromhex(value)) != 16:
@@ -224,7 +222,7 @@ def _request(url: str, part: _Part, timeout: float, progress: Progress) -> None:
         done, size = answer.start, answer.version.size
         progress(unit, done, size)
         with part.path.open("ab") as out:
-            while block := answer.read(BLOCK):
+            while block := answer.body.read1(BLOCK):
                 out.write(block)
                 done += len(block)
                 progress(unit, done, size)

@@ -11,9 +11,10 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, IncompleteRead, InvalidHeader, ReadTimeoutError
 from urllib3.util import Retry
 
@@ -56,20 +57,11 @@ class Version:
 
 @dataclass
 class Answer:
-    """A response: the version it is of, and the offset of its first byte."""
+    """A response: the version it is of, the offset of its first byte, and its bytes."""
 
     version: Version
     start: int
-    response: requests.Response
-
-    def read(self, size: int) -> bytes:
-        """What has arrived, at most ``size`` bytes; empty at the end.
-
-        Raises :class:`Again` if there are fewer bytes than announced.
-        """
-        with _network(self.version.url):
-            block: bytes = self.response.raw.read1(size, decode_content=False)
-        return block
+    body: BaseHTTPResponse
 
 
 def check_url(url: str, *, plain: bool = True) -> None:
@@ -91,48 +83,37 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-class _Session(requests.Session):
-    """Checks servers by the system's certificates, and where redirects lead."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        paths = ssl.get_default_verify_paths()
-        self.verify = paths.cafile or paths.capath or True  # True: those of the library
-        self.max_redirects = 10
-        self.headers.update({"User-Agent": "seal-store", "Accept-Encoding": "identity"})
-        self.hooks["response"].append(_without_redirects_body)
-        self._url = url
-
-    def get_adapter(self, url: str) -> requests.adapters.BaseAdapter:
-        """What sends a request: to an https address, or http on this machine from there."""
-        try:
-            check_url(url, plain=self._url.startswith("http:"))
-        except InputError:
-            why = f"redirects to {url!r}, which is not https"
-            raise DownloadError(f"{self._url}: {why}", MIRROR) from None
-        return super().get_adapter(url)
-
-
-def _without_redirects_body(response: requests.Response, **_: object) -> None:
-    if response.is_redirect:  # its body, of any length, would be read to memory
-        response.close()
-
-
 @contextmanager
 def get(url: str, begun: Version | None, have: int, timeout: float) -> Iterator[Answer]:
     """Ask for ``url`` from byte ``have`` on if version ``begun`` is still there, else for all.
 
-    ``timeout``: seconds without a byte. Raises :class:`Again` for what may pass,
+    Servers are checked by the system's certificates. ``timeout``: seconds without a byte. Raises,
+    as reading the body does, :class:`Again` for what may pass, such as fewer bytes than announced,
     :class:`Changed` if the rest is of another version, :class:`DownloadError` for what will not.
     """
     if have == 0 or (begun is not None and not begun.validator):
         begun = None
     rest = {"Range": f"bytes={have}-", "If-Range": begun.validator} if begun else {}
-    with _Session(url) as session:
-        with _network(url):
-            response = session.get(url, headers=rest, stream=True, timeout=timeout)
-        with response:
+    with _network(url), requests.Session() as session:
+        paths = ssl.get_default_verify_paths()
+        session.verify = paths.cafile or paths.capath or True  # True: those of the library
+        session.max_redirects = 10
+        session.headers.update({"User-Agent": "seal-store", "Accept-Encoding": "identity"})
+        session.hooks["response"].append(_check_redirect)
+        with session.get(url, headers=rest, stream=True, timeout=timeout) as response:
             yield _answer(url, response, begun, have)
+
+
+def _check_redirect(response: requests.Response, **_: object) -> None:
+    """Refuse a redirect that leaves https, or this machine for plain http."""
+    if response.is_redirect:
+        response.close()  # else its body, of any length, would be read to memory
+        try:
+            goal = urljoin(response.url, response.headers["Location"])
+            check_url(goal, plain=response.url.startswith("http:"))
+        except ValueError:
+            why = f"redirects to {response.headers['Location']!r:.300}, which is not https"
+            raise DownloadError(f"{response.url}: {why}", MIRROR) from None
 
 
 def _answer(url: str, response: requests.Response, begun: Version | None, have: int) -> Answer:
@@ -148,12 +129,12 @@ def _answer(url: str, response: requests.Response, begun: Version | None, have: 
     etag, date = headers.get("ETag", ""), headers.get("Last-Modified", "")
     validator = date if etag.startswith("W/") else etag or date
     if code == 200 or begun is None:
-        return Answer(Version(url, validator, size), 0, response)
+        return Answer(Version(url, validator, size), 0, response.raw)
     span = rf"bytes {have}-\d+/({begun.size}|\*)"
     asked = re.fullmatch(span, headers.get("Content-Range", ""))
     if not asked or validator not in ("", begun.validator):
         raise Changed
-    return Answer(begun, have, response)
+    return Answer(begun, have, response.raw)
 
 
 def _retry_after(response: requests.Response) -> float:
@@ -182,7 +163,7 @@ def _network(url: str) -> Iterator[None]:
             raise Again(f"the connection was closed after {got:,} of {size:,} bytes") from error
         where = "the connection broke" if isinstance(error, HTTPError) else "cannot be reached"
         raise Again(f"{where} ({_reason(cause)})") from error
-    except (requests.RequestException, ValueError) as error:
+    except (requests.RequestException, UnicodeError) as error:
         why = f"no answer that can be used ({_reason(error)})"
         raise DownloadError(f"{url}: {why}", MIRROR) from error
 

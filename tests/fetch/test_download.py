@@ -309,7 +309,8 @@ def test_a_time_to_wait_that_is_none_does_not_matter(
     [
         (f"200 OK\r\nContent-Length: {'9' * 5_000}", "does not say how long the file is"),
         (f"200 OK\r\nContent-Length: {'9' * 20}", "does not say how long the file is"),
-        ("302 x\r\nLocation: https://[::1/\r\nContent-Length: 0", "no answer that can be used"),
+        ("302 x\r\nLocation: https://[::1/\r\nContent-Length: 0", "which is not https"),
+        ("302 x\r\nLocation: http://[::1]/\udcff\r\nContent-Length: 0", "can be used"),
     ],
 )
 def test_an_answer_that_makes_no_sense_is_one_line(
