@@ -14,30 +14,33 @@ from typing import Any
 
 import click
 
-from seal_store.cli._interrupt import CODE, Interrupts
 from seal_store.errors import SealStoreError, printable
 
-COMMANDS = {
-    "fetch": "fetch:fetch",
-    "build": "build:build",
-    "score": "score:score",
-    "attribute": "attribute:attribute",
-    "calibrate": "calibrate:calibrate",
-    "expression": "expression:expression",
-    "export": "export:export",
-    "heads": "heads:heads",
-    "train": "train:train",
-    "inspect": "inspect:inspect",
-    "verify": "verify:verify",
-    "demo": "demo:demo",
-}
+from ._interrupt import CODE, Interrupts
 
+COMMANDS = (
+    *("fetch", "build", "score", "attribute", "calibrate", "expression", "export", "heads"),
+    *("train", "inspect", "verify", "demo"),
+)
+"""Commands in the order of use, each the name of its module too."""
 
 PARAMETER = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
 """How the library names a parameter in its messages: `overwrite=True`, `contexts`."""
 
-NAMED_OTHERWISE = {"context": "contexts", "targets": "target", "near": "near_vcf"}
+NAMED_OTHERWISE = {
+    "context": "contexts",
+    "targets": "target",
+    "near": "near_vcf",
+    "out": "folder",
+}
 """Parameters of the library and what commands call them."""
+
+
+TYPED = "seal_store.typed"
+"""Where the context keeps the arguments as they were typed."""
+
+RESUMABLE = ("build", "score", "train", "calibrate")
+"""Commands with ``--resume``."""
 
 
 class Failure(click.ClickException):
@@ -61,8 +64,7 @@ class Interrupted(Failure):
     exit_code = CODE
 
     def __init__(self, command: str | None) -> None:
-        resumable = command in ("build", "score", "train", "calibrate")
-        hint = "; the same command with --resume goes on" if resumable else ""
+        hint = "; the same command with --resume goes on" if command in RESUMABLE else ""
         if command == "fetch":
             hint = "; the same command goes on"
         super().__init__(f"interrupted{hint}")
@@ -87,15 +89,14 @@ class Root(click.Group):
                 raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of use."""
+        """All of them, in the order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import one command."""
         if name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[name].partition(":")
-        command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{name}"), name)
         return command
 
     def make_context(
@@ -106,17 +107,15 @@ class Root(click.Group):
         **extra: Any,
     ) -> click.Context:
         """Keep the command line for the record in outputs."""
-        line = shlex.join([info_name or "seal-store", *args])
-        names = list(args)
+        typed = list(args)
         ctx = super().make_context(info_name, args, parent, **extra)
-        ctx.meta["seal_store.command"] = line
-        ctx.meta["seal_store.names"] = names
+        ctx.meta[TYPED] = typed
         return ctx
 
     def _running(self, ctx: click.Context) -> click.Command:
         """The command that was asked for, below this group or a group in it."""
         command: click.Command | None = self
-        for name in ctx.meta["seal_store.names"]:
+        for name in ctx.meta[TYPED]:
             if not isinstance(command, click.Group):
                 break
             command = command.get_command(ctx, name)
@@ -136,21 +135,15 @@ class Root(click.Group):
         except BrokenPipeError:
             raise
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            raise Failure(
-                f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-                + (
-                    "; make room and try again (build, score, train, calibrate: --resume)"
-                    if full
-                    else ""
-                )
-            ) from error
+            text = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                text += f"; make room and try again ({', '.join(RESUMABLE)}: --resume)"
+            raise Failure(text) from error
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error):
                 raise
-            raise Failure(
-                "out of memory; score with a smaller --batch, or on another device"
-            ) from error
+            why = "out of memory; score with a smaller --batch, or on another device"
+            raise Failure(why) from error
 
 
 def as_typed(message: str, command: click.Command) -> str:
@@ -187,8 +180,8 @@ def main() -> None:
 
 def command_line() -> str:
     """The command as it was typed, for the record in outputs."""
-    line: str = click.get_current_context().find_root().meta["seal_store.command"]
-    return line
+    root = click.get_current_context().find_root()
+    return shlex.join([root.info_name or "seal-store", *root.meta[TYPED]])
 
 
 def run(args: Sequence[str]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _complete, _options
+from . import _complete, _options
 
 if TYPE_CHECKING:
     from seal_store.scoring.attribution import Attributor
@@ -17,93 +16,76 @@ if TYPE_CHECKING:
 CLOSED = ["saliency", "integratedGradients", "deeplift"]
 METHODS = [*CLOSED, "kernelShap", "gradientShap", "lime"]
 
-
-def attributing(command: Callable[..., None]) -> Callable[..., None]:
-    """``--attribute``, ``--target`` and what shapes their output."""
-    for option in reversed(
-        (
-            click.option(
-                "--attribute",
-                "--method",
-                "method",
-                type=click.Choice(METHODS),
-                help="Store how much each chromatin feature contributes, by this method.",
-            ),
-            click.option(
-                "--target",
-                type=_options.NAME_OR_FILE,
-                multiple=True,
-                shell_complete=_complete.contexts,
-                help="Context to attribute: a name (in every head set that has it), set:name, a "
-                "file with one a line, or `all`. Repeatable.",
-            ),
-            click.option(
-                "--top-features",
-                type=click.IntRange(0),
-                help="Keep only this many of the strongest features per row and target "
-                "(0: none, with --by).",
-            ),
-            click.option(
-                "--by",
-                multiple=True,
-                type=click.Choice(["assay", "factor", "cell_type"]),
-                help="Add up the attributions by this label of the features too. Repeatable.",
-            ),
-            click.option(
-                "--samples",
-                type=click.IntRange(2, 2**24),
-                help="Samples of kernelShap, lime (default: 2 x features + 2048) and "
-                "gradientShap (50).",
-            ),
-            click.option(
-                "--seed",
-                type=click.IntRange(0, 2**32 - 1),
-                help="Of the sampled methods, the same for every row. Default: 0.",
-            ),
-            click.option(
-                "--attribution-dtype",
-                "dtype",
-                type=click.Choice(["float32", "float16"]),
-                help="Storage of attributions. Default: float32; float16 comes with a scale for "
-                "each row and target.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+attributing = _options.stack(
+    click.option(
+        *("--attribute", "--method", "method"),
+        type=click.Choice(METHODS),
+        help="Store how much each chromatin feature contributes, by this method.",
+    ),
+    click.option(
+        *("--target", "targets"),
+        type=_options.NAME_OR_FILE,
+        multiple=True,
+        shell_complete=_complete.contexts,
+        help="Context to attribute: a name (in every head set that has it), set:name, a "
+        "file with one a line, or `all`. Repeatable.",
+    ),
+    click.option(
+        "--top-features",
+        type=click.IntRange(0),
+        help="Keep only this many of the strongest features per row and target "
+        "(0: none, with --by).",
+    ),
+    click.option(
+        "--by",
+        multiple=True,
+        type=click.Choice(["assay", "factor", "cell_type"]),
+        help="Add up the attributions by this label of the features too. Repeatable.",
+    ),
+    click.option(
+        "--samples",
+        type=click.IntRange(2, 2**24),
+        help="Samples of kernelShap, lime (default: 2 x features + 2048) and gradientShap (50).",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
+        help="Of the sampled methods, the same for every row. Default: 0.",
+    ),
+    click.option(
+        *("--attribution-dtype", "dtype"),
+        type=click.Choice(["float32", "float16"]),
+        help="Storage of attributions. Default: float32; float16 comes with a scale for "
+        "each row and target.",
+    ),
+)
+"""``--attribute``, ``--target`` and what shapes their output."""
 
 
 def take(common: dict[str, Any]) -> AttributionOptions | None:
-    """Take the options of :func:`attributing` out of a command's; None without a method."""
+    """Take the options of :data:`attributing` out of a command's; None without a method."""
     from seal_store.scoring.options import AttributionOptions
 
-    names = ("method", "target", "top_features", "by", "samples", "seed", "dtype")
+    names = ("method", "targets", "top_features", "by", "samples", "seed", "dtype")
     own = {name: common.pop(name) for name in names}
     if own["method"] is None:
-        given = [name for name, value in own.items() if value not in (None, ())]
-        if given:
-            flag = {"dtype": "attribution-dtype"}.get(given[0], given[0].replace("_", "-"))
-            raise click.UsageError(f"--{flag} needs --attribute METHOD.")
+        _options.refuse_unused(names, "without --attribute METHOD")
         return None
     if own["method"] in CLOSED:
         _options.refuse_unused({"samples", "seed"}, f"with {own['method']}: it draws no samples")
-    targets = _options.names(own.pop("target"))
-    return AttributionOptions(
-        targets=targets, **{name: value for name, value in own.items() if value is not None}
-    )
+    own["targets"] = _options.names(own["targets"])
+    return AttributionOptions(**{name: value for name, value in own.items() if value is not None})
 
 
-def announce(attributor: Attributor | None, rows: int | None, *, quiet: bool) -> None:
+def announce(attributor: Attributor | None, rows: int) -> None:
     """Say on stderr how much the attributions will take."""
-    if attributor is None or quiet:
+    if attributor is None or _options.is_given("quiet"):
         return
-    counted = 1_000 if rows is None else rows
-    exact = attributor.options.method in CLOSED
+    fits = f"; {len(attributor.targets) * rows:,} fits by Captum"
     click.echo(
         f"attribution ({attributor.options.method}): {len(attributor.targets)} targets, "
-        f"{attributor.features} features, {attributor.row_bytes() * counted / 1e6:,.4g} MB for "
-        f"{counted:,} rows before compression"
-        + ("" if exact else f"; {len(attributor.targets) * counted:,} fits by Captum"),
+        f"{attributor.features} features, {attributor.row_bytes() * rows / 1e6:,.4g} MB for "
+        f"{rows:,} rows before compression" + fits * (attributor.options.method not in CLOSED),
         err=True,
     )
 

@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 def contexts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of contexts; for ``--target`` also ``all``."""
     names = [name for _, own in _head_sets(ctx) for name in own]
-    return _items(["all", *names] if param.name == "target" else names, incomplete)
+    return _items(["all", *names] if param.name == "targets" else names, incomplete)
 
 
 def head_sets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -1,20 +1,25 @@
-"""Options that several commands share, defined once."""
+"""Options that several commands share, and what they mean."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from seal_store.cli import _complete
 from seal_store.common.files import local_path
 from seal_store.errors import InputError
 
+from . import _complete
+
 if TYPE_CHECKING:
     from seal_store.results.view import Selection
+
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 
 
 class LocalPath(click.Path):
@@ -49,6 +54,50 @@ PATH = LocalPath(path_type=Path)
 FILE_OR_STDIN = LocalPath(allow_dash=True)
 NAME_OR_FILE = NameOrFile()
 
+
+def stack(*options: Decorator) -> Decorator:
+    """Options as one decorator, in the order in which ``--help`` lists them."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def number(name: str, default: int, text: str, least: int = 1, most: int = 2**20) -> Decorator:
+    """An option of a whole number from ``least`` to ``most``."""
+    kind = click.IntRange(least, most)
+    return click.option(name, default=default, show_default=True, type=kind, help=text)
+
+
+def choice(name: str, values: list[str], text: str) -> Decorator:
+    """An option of one of ``values``, by default the first."""
+    kind = click.Choice(values)
+    return click.option(name, default=values[0], show_default=True, type=kind, help=text)
+
+
+def gene(text: str) -> Decorator:
+    """``--gene``, of ids or files of them."""
+    return click.option("--gene", type=NAME_OR_FILE, multiple=True, help=text)
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    context.meta[f"seal_store.{parameter.name}"] = value
+
+
+def is_given(name: str) -> bool:
+    """Whether the running command was given ``quiet`` or ``as_json``."""
+    return bool(click.get_current_context().meta.get(f"seal_store.{name}"))
+
+
+def say(facts: Any, text: str) -> None:
+    """Print a summary on stdout: ``facts`` as JSON if ``--json`` is given, else ``text``."""
+    if text or is_given("as_json"):
+        click.echo(json.dumps(facts) if is_given("as_json") else text)
+
+
 device = click.option(
     "--device",
     default="auto",
@@ -59,18 +108,44 @@ device = click.option(
 tf32 = click.option(
     "--tf32/--no-tf32", default=False, help="Allow TF32 products on CUDA: faster, less exact."
 )
+engine = stack(number("--batch", 128, "Variants at once: speed and memory only."), device, tf32)
 resume = click.option(
     "--resume", is_flag=True, help="Go on with an interrupted run of the same command."
 )
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
-quiet = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
-as_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON summary on stdout.")
-batch = click.option(
-    "--batch",
-    default=128,
-    show_default=True,
-    type=click.IntRange(1, 2**20),
-    help="Variants at once: speed and memory only.",
+quiet = click.option(
+    *("--quiet", "-q"),
+    is_flag=True,
+    expose_value=False,
+    callback=_keep,
+    help="No progress on stderr.",
+)
+as_json = click.option(
+    *("--json", "as_json"),
+    is_flag=True,
+    expose_value=False,
+    callback=_keep,
+    help="Print a JSON summary on stdout.",
+)
+reporting = stack(overwrite, quiet, as_json)
+
+scheme = choice(
+    "--scheme",
+    ["grid", "centered"],
+    "grid: the gene's own windows that the allele touches. centered: Seal's nine windows.",
+)
+gene_distance = stack(
+    choice(
+        "--genes",
+        ["nearest", "all"],
+        "The gene with the nearest TSS, or all genes within the distance.",
+    ),
+    click.option(
+        "--max-distance",
+        default=20_000,
+        show_default=True,
+        help="Largest distance to the TSS, bp.",
+    ),
 )
 contexts = click.option(
     "--contexts",
@@ -79,29 +154,26 @@ contexts = click.option(
     shell_complete=_complete.contexts,
     help="Only these contexts: a name, set:name, or a file with one a line. Repeatable.",
 )
-min_effect = click.option(
-    "--min-effect",
-    default=0.0,
-    metavar="X",
-    help="Only variants and genes with an effect of at least X, either sign, on a chosen context.",
+selecting = stack(
+    click.option(
+        "--long", is_flag=True, help="Tables: a line for each context instead of a column."
+    ),
+    click.option(
+        "--top",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Only the N strongest contexts of each variant and gene; a table becomes long. "
+        "Default: all, in a VCF 5.",
+    ),
+    click.option(
+        "--min-effect",
+        default=0.0,
+        metavar="X",
+        help="Only variants and genes with an effect of at least X, either sign, on a chosen "
+        "context.",
+    ),
 )
-long = click.option(
-    "--long", is_flag=True, help="Tables: a line for each context instead of a column."
-)
-top = click.option(
-    "--top",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Only the N strongest contexts of each variant and gene; a table becomes long. "
-    "Default: all, in a VCF 5.",
-)
-precision = click.option(
-    "--precision",
-    default=6,
-    show_default=True,
-    type=click.IntRange(1, 17),
-    help="Significant digits in text output.",
-)
+precision = number("--precision", 6, "Significant digits in text output.", most=17)
 
 
 def refuse_unused(options: Collection[str], where: str) -> None:

@@ -9,15 +9,17 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from . import _options
+
 LINE_EVERY = 10.0
 """Seconds between lines in a log."""
 
 
 class Meter:
-    """A listener for library progress; use as a context manager."""
+    """A listener for library progress, silent with ``--quiet``; use as a context manager."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
+    def __init__(self) -> None:
+        self.quiet = _options.is_given("quiet")
         self.terminal = sys.stderr.isatty()
         self._unit = ""
         self._bar: tqdm[Any] | None = None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from seal_store.cli import _options, command_line
-from seal_store.cli._attribution import announce, attributing, describe, facts_of, take
-from seal_store.cli._progress import Meter
+from . import _options, command_line
+from ._attribution import announce, attributing, describe, facts_of, take
+from ._progress import Meter
 
 
 @click.command()
@@ -19,13 +18,9 @@ from seal_store.cli._progress import Meter
     "--store", type=_options.PATH, help="The store of the results. Default: where it was."
 )
 @attributing
-@_options.batch
-@_options.device
-@_options.tf32
-@_options.overwrite
-@_options.quiet
-@_options.as_json
-def attribute(results: Path, store: Path | None, **common: Any) -> None:
+@_options.engine
+@_options.reporting
+def attribute(results: Path, store: Path | None, overwrite: bool, **common: Any) -> None:
     """Add attributions to RESULTS (a .zarr of `score`).
 
     Every row is evaluated again from the store; the results stay as they are until it is done.
@@ -45,25 +40,14 @@ def attribute(results: Path, store: Path | None, **common: Any) -> None:
             f"{results} was made from {recorded}, which is not there",
             "give the store with --store",
         )
-    source = Store(store or recorded)
-    scorer = scorer_of(
-        opened,
-        source,
-        options,
-        device=common["device"],
-        tf32=common["tf32"],
-        batch=common["batch"],
-    )
-    announce(scorer.attributor, len(opened), quiet=common["quiet"])
-    with Meter(quiet=common["quiet"]) as progress:
+    scorer = scorer_of(opened, Store(store or recorded), options, **common)
+    announce(scorer.attributor, len(opened))
+    with Meter() as progress:
         add_attributions(
-            opened,
-            scorer,
-            overwrite=common["overwrite"],
-            command=command_line(),
-            progress=progress,
+            opened, scorer, overwrite=overwrite, command=command_line(), progress=progress
         )
     kind = facts_of(scorer)
-    facts = {"results": str(results), "rows": len(opened), "attribution": kind}
-    text = f"{results}: {len(opened)} rows\n{describe(kind)}"
-    click.echo(json.dumps(facts) if common["as_json"] else text)
+    _options.say(
+        {"results": str(results), "rows": len(opened), "attribution": kind},
+        f"{results}: {len(opened)} rows\n{describe(kind)}",
+    )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _options, command_line
-from seal_store.cli._progress import Meter
+from . import _options, command_line
+from ._progress import Meter
 
 if TYPE_CHECKING:
     from seal_store.building.plan import Planned
     from seal_store.building.seal_folder import SealFolder
+    from seal_store.check.repair import Repaired
     from seal_store.store.store import Store
 
 
@@ -53,12 +53,10 @@ def _check(**steps: object) -> None:
 )
 @click.option("--genome", type=_options.PATH, help="FASTA of the genome, plain or bgzip.")
 @click.option("--genes", type=_options.PATH, help="Gene table: BED, GTF, GFF3 or geneanno CSV.")
-@click.option(
+@_options.choice(
     "--tss",
-    type=click.Choice(["gene", "canonical", "transcript"]),
-    default="gene",
-    show_default=True,
-    help="TSS of a GTF or GFF3: 5' end of each gene, of its MANE Select or canonical transcript, "
+    ["gene", "canonical", "transcript"],
+    "TSS of a GTF or GFF3: 5' end of each gene, of its MANE Select or canonical transcript, "
     "or of every transcript, each a row of its own.",
 )
 @click.option(
@@ -77,12 +75,7 @@ def _check(**steps: object) -> None:
     type=_options.PATH,
     help="Take Seal's <gene>.npy profiles from this folder instead of running the CNN.",
 )
-@click.option(
-    "--gene",
-    type=_options.NAME_OR_FILE,
-    multiple=True,
-    help="Compute only this gene, or those of a file of ids. Repeatable.",
-)
+@_options.gene("Compute only this gene, or those of a file of ids. Repeatable.")
 @click.option(
     "--near-vcf", type=_options.PATH, help="Compute only genes with a variant within 20 kb."
 )
@@ -111,25 +104,13 @@ def _check(**steps: object) -> None:
 @click.option("--finalize", is_flag=True, help="Only finish a store whose shards are done.")
 @click.option("--add-hidden", is_flag=True, help="Only add what --no-hidden left out of OUT.")
 @click.option("--repair", is_flag=True, help="Only verify OUT and compute again what is damaged.")
-@click.option("--resume", is_flag=True, help="Go on with an unfinished store.")
-@_options.overwrite
-@_options.quiet
-@_options.as_json
+@_options.resume
+@_options.reporting
 def build(
-    from_seal: Path | None,
-    genome: Path | None,
-    genes: Path | None,
-    tss: str,
-    gene_type: tuple[str, ...],
-    cnn: Path | None,
-    heads: tuple[Path, ...],
     out: Path,
+    from_seal: Path | None,
     from_profiles: Path | None,
     gene: tuple[str, ...],
-    near_vcf: Path | None,
-    first_offset: int,
-    keep_bits: int | None,
-    hidden: bool,
     device: str,
     tf32: bool,
     plan: bool,
@@ -137,10 +118,8 @@ def build(
     finalize: bool,
     add_hidden: bool,
     repair: bool,
-    resume: bool,
     overwrite: bool,
-    quiet: bool,
-    as_json: bool,
+    **given: Any,
 ) -> None:
     """Run the CNN over every gene's 40 kb and write a store. Once per genome.
 
@@ -151,78 +130,52 @@ def build(
     from seal_store.building.options import gather
     from seal_store.building.plan import plan as plan_store
     from seal_store.building.seal_folder import locate
+    from seal_store.check.repair import repair as repair_store
     from seal_store.common.output import Output
 
     _check(plan=plan, shard=shard, finalize=finalize, add_hidden=add_hidden, repair=repair)
     if from_profiles is not None:
         _options.refuse_unused({"tf32"}, "with --from-profiles: the CNN does not run")
-    with Meter(quiet=quiet) as progress:
+    with Meter() as progress:
         if shard:
             if from_seal is not None and from_profiles is None:
                 located = locate(from_seal)
                 _tell(located)
                 from_profiles = located.from_profiles
+            partial = Output(out).partial
             library.run_shards(
-                Output(out).partial,
-                shard,
-                device,
-                tf32=tf32,
-                profiles=from_profiles,
-                progress=progress,
+                partial, shard, device, tf32=tf32, profiles=from_profiles, progress=progress
             )
-            _say({"out": str(out), "shards": list(shard)}, f"{len(shard)} shards done", as_json)
+            _options.say({"out": str(out), "shards": list(shard)}, f"{len(shard)} shards done")
             return
         if finalize:
-            _summary(library.finalize(out, overwrite=overwrite, progress=progress), as_json)
+            _summary(library.finalize(out, overwrite=overwrite, progress=progress))
             return
         if add_hidden:
-            _summary(library.add_hidden(out, device, progress), as_json)
+            _summary(library.add_hidden(out, device, progress))
             return
         if repair:
-            _repair(out, device, from_profiles, progress, as_json)
+            _repaired(out, repair_store(out, device, profiles=from_profiles, progress=progress))
             return
-        if from_seal is None and not (genome and genes and cnn):
+        if from_seal is None and not all(given[name] for name in ("genome", "genes", "cnn")):
             raise click.UsageError(
                 "--from-seal, or --genome, --genes and --cnn, are needed to build"
             )
         inputs = gather(
             out,
             from_seal=from_seal,
-            genome=genome,
-            genes=genes,
-            cnn=cnn,
-            heads=heads,
             from_profiles=from_profiles,
             gene=_options.names(gene),
-            near_vcf=near_vcf,
-            tss=tss,
-            gene_type=gene_type,
-            first_offset=first_offset,
-            keep_bits=keep_bits,
-            hidden=hidden,
             overwrite=overwrite,
-            resume=resume,
             command=command_line(),
+            **given,
         )
-        options, found = inputs.options, inputs.found
-        _tell(found)
+        _tell(inputs.found)
         if plan:
-            planned = plan_store(options, progress)
-            _report(planned)
-            _say(
-                {
-                    "out": str(out),
-                    "genes": planned.genes,
-                    "shards": planned.shards,
-                    **({"from_seal": found.facts()} if found else {}),
-                },
-                f"planned {planned.genes} genes in {planned.shards} shards: run --shard 0 to "
-                f"--shard {planned.shards - 1}, then --finalize",
-                as_json,
-            )
+            _planned(out, plan_store(inputs.options, progress), inputs.found)
             return
-        store = library.build(options, device, tf32=tf32, progress=progress, planned=_report)
-    _summary(store, as_json, found)
+        store = library.build(inputs.options, device, tf32=tf32, progress=progress, planned=_report)
+    _summary(store, inputs.found)
 
 
 def _tell(found: SealFolder | None) -> None:
@@ -231,10 +184,7 @@ def _tell(found: SealFolder | None) -> None:
             click.echo(f"found --{name.replace('_', '-')} {path}", err=True)
 
 
-def _repair(out: Path, device: str, profiles: Path | None, progress: Meter, as_json: bool) -> None:
-    from seal_store.check import repair as library
-
-    done = library.repair(out, device, profiles=profiles, progress=progress)
+def _repaired(out: Path, done: Repaired) -> None:
     facts = {
         "out": str(out),
         "faults": len(done.report.faults),
@@ -247,7 +197,14 @@ def _repair(out: Path, device: str, profiles: Path | None, progress: Meter, as_j
         text = f"{out}: no fault"
     elif not done.same:
         text += "; its bytes, and so its SHA-256, are others than before"
-    _say(facts, text, as_json)
+    _options.say(facts, text)
+
+
+def _planned(out: Path, planned: Planned, found: SealFolder | None) -> None:
+    _report(planned)
+    facts = {"out": str(out), "genes": planned.genes, "shards": planned.shards, **_where(found)}
+    text = f"planned {planned.genes} genes in {planned.shards} shards: run --shard 0 to "
+    _options.say(facts, f"{text}--shard {planned.shards - 1}, then --finalize")
 
 
 def _report(planned: Planned) -> None:
@@ -262,19 +219,18 @@ def _report(planned: Planned) -> None:
         click.echo(f"  ... and {len(planned.without_profile) - 20} more", err=True)
 
 
-def _summary(store: Store, as_json: bool, found: SealFolder | None = None) -> None:
+def _summary(store: Store, found: SealFolder | None = None) -> None:
     contexts = sum(entry.contexts for entry in store.attributes.heads)
-    facts: dict[str, object] = {
+    facts = {
         "out": str(store.path),
         "sha256": store.sha256,
         "genes": len(store),
         "contexts": contexts,
         "gene_table": store.attributes.gene_table.status,
+        **_where(found),
     }
-    if found is not None:
-        facts["from_seal"] = found.facts()
-    _say(facts, f"{store.path}: {len(store)} genes, {contexts} contexts", as_json)
+    _options.say(facts, f"{store.path}: {len(store)} genes, {contexts} contexts")
 
 
-def _say(facts: dict[str, object], text: str, as_json: bool) -> None:
-    click.echo(json.dumps(facts) if as_json else text)
+def _where(found: SealFolder | None) -> dict[str, Any]:
+    return {"from_seal": found.facts()} if found else {}

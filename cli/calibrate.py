@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from seal_store.cli import _options, command_line
-from seal_store.cli._progress import Meter
+from . import _options, command_line
+from ._progress import Meter
 
 FEW = 1_000
 
@@ -17,39 +16,16 @@ FEW = 1_000
 @click.command()
 @click.argument("store", type=_options.PATH)
 @click.argument("background", type=_options.PATH)
-@click.option(
+@_options.choice(
     "--scheme",
-    type=click.Choice(["grid", "centered"]),
-    default="grid",
-    show_default=True,
-    help="The scheme to calibrate; a store can have a calibration for each.",
+    ["grid", "centered"],
+    "The scheme to calibrate; a store can have a calibration for each.",
 )
-@click.option(
-    "--genes",
-    type=click.Choice(["nearest", "all"]),
-    default="nearest",
-    show_default=True,
-    help="The gene with the nearest TSS, or all genes within the distance.",
-)
-@click.option(
-    "--max-distance", default=20_000, show_default=True, help="Largest distance to the TSS, bp."
-)
-@_options.batch
-@_options.device
-@_options.tf32
-@_options.overwrite
+@_options.gene_distance
+@_options.engine
 @_options.resume
-@_options.quiet
-@_options.as_json
-def calibrate(
-    store: Path,
-    background: Path,
-    overwrite: bool,
-    resume: bool,
-    quiet: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
+@_options.reporting
+def calibrate(store: Path, background: Path, overwrite: bool, resume: bool, **options: Any) -> None:
     """Keep in STORE how the effects of the variants in the VCF BACKGROUND are distributed.
 
     `score --calibrated` then gives every effect its quantile and z among them. The effects of
@@ -59,7 +35,7 @@ def calibrate(
     from seal_store.scoring.options import ScoreOptions
     from seal_store.store.store import Store
 
-    with Meter(quiet=quiet) as progress:
+    with Meter() as progress:
         made = calibrate(
             Store(store),
             background,
@@ -70,7 +46,7 @@ def calibrate(
             progress=progress,
         )
     facts = {"store": str(store), "scheme": options["scheme"], **made.to_dict()}
-    click.echo(json.dumps(facts) if as_json else _summary(facts))
+    _options.say(facts, _summary(facts))
 
 
 def _summary(facts: dict[str, Any]) -> str:

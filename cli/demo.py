@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _options, command_line
-from seal_store.cli._progress import Meter
+from . import _options, command_line
+from ._progress import Meter
 
 if TYPE_CHECKING:
     from seal_store.results.group import Results
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("directory", type=_options.PATH)
 @_options.overwrite
 @_options.quiet
-def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
+def demo(directory: Path, overwrite: bool) -> None:
     """Write a small synthetic world to DIRECTORY, build its store and score its variants."""
     from seal_store.building.build import build
     from seal_store.building.options import BuildOptions
@@ -28,41 +28,25 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
     from seal_store.run.scores import write_scores
     from seal_store.scoring.options import ScoreOptions
     from seal_store.scoring.scorer import Scorer
-    from seal_store.store.store import Store
     from seal_store.synthetic import write_world
     from seal_store.variants.source import read_variants
 
-    store, scores, table = (directory / n for n in ("store.zarr", "scores.zarr", "scores.tsv"))
+    scores, table = directory / "scores.zarr", directory / "scores.tsv"
     if directory.exists() and not overwrite:
         raise OutputError(f"{directory} exists already", "choose another folder or add --overwrite")
     world = write_world(directory)
-    with Meter(quiet=quiet) as progress:
-        build(
-            BuildOptions(
-                genome=world.genome,
-                genes=world.genes,
-                cnn=world.cnn,
-                heads=(world.heads,),
-                out=store,
-                overwrite=overwrite,
-                command=command_line(),
-            ),
-            "cpu",
-            progress=progress,
-        )
-        counts = write_scores(
-            Scorer(Store(store), ScoreOptions(device="cpu")),
-            read_variants(world.variants),
-            scores,
-            overwrite=overwrite,
-            command=command_line(),
-            progress=progress,
-        )
+    inputs = world.genome, world.genes, world.cnn, (world.heads,), directory / "store.zarr"
+    making: dict[str, Any] = {"overwrite": overwrite, "command": command_line()}
+    with Meter() as progress:
+        store = build(BuildOptions(*inputs, **making), "cpu", progress=progress)
+        scorer = Scorer(store, ScoreOptions(device="cpu"))
+        variants = read_variants(world.variants)
+        counts = write_scores(scorer, variants, scores, progress=progress, **making)
     export(Results(scores), table, overwrite=overwrite)
     click.echo("written:")
     for path in (world.genome, world.genes, world.cnn, world.heads, world.variants):
         click.echo(f"  {path}")
-    click.echo(f"  {store}  {len(Store(store))} genes")
+    click.echo(f"  {store.path}  {len(store)} genes")
     for path in (scores, table):
         click.echo(
             f"  {path}  {counts.rows} rows, {sum(counts.not_scored.values())} alleles not scored"
@@ -70,7 +54,7 @@ def demo(directory: Path, overwrite: bool, quiet: bool) -> None:
     click.echo("strongest effects (weights are SYNTHETIC random numbers: no biological meaning):")
     for line in summary(Results(scores), 5):
         click.echo(f"  {line}")
-    click.echo(f"next: seal-store inspect {store}")
+    click.echo(f"next: seal-store inspect {store.path}")
 
 
 def summary(results: Results, count: int) -> list[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _options
-from seal_store.cli._progress import Meter
+from . import _options
+from ._progress import Meter
 
 if TYPE_CHECKING:
     from seal_store.common.progress import Progress
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 @click.argument("out", type=_options.PATH, required=False)
 @click.option("--out", "out_option", type=_options.PATH, help="The same as the argument OUT.")
 @_options.contexts
-@_options.min_effect
-@_options.top
-@_options.long
+@_options.selecting
 @click.option(
     "--attributions",
     type=click.IntRange(1),
@@ -41,24 +38,17 @@ if TYPE_CHECKING:
     "--feature",
     help="Tracks: reference values of this feature from the store given as RESULTS.",
 )
-@click.option(
-    "--gene",
-    type=_options.NAME_OR_FILE,
-    multiple=True,
-    help="Tracks: only this gene, exactly one for effects; with --feature, or those of a file of "
-    "ids, repeatable.",
+@_options.gene(
+    "Tracks: only this gene, exactly one for effects; with --feature, or those of a file of ids, "
+    "repeatable."
 )
-@click.option(
+@_options.choice(
     "--per-position",
-    type=click.Choice(["strongest", "mean"]),
-    default="strongest",
-    show_default=True,
-    help="Tracks: which effect stands for the SNVs of one base.",
+    ["strongest", "mean"],
+    "Tracks: which effect stands for the SNVs of one base.",
 )
 @_options.precision
-@_options.overwrite
-@_options.quiet
-@_options.as_json
+@_options.reporting
 def export(results: Path, out: Path | None, out_option: Path | None, **common: Any) -> None:
     """Write RESULTS (a .zarr of `score`) in another format, by the ending of OUT.
 
@@ -77,14 +67,14 @@ def export(results: Path, out: Path | None, out_option: Path | None, **common: A
     target = out or out_option
     assert target is not None
     _check(target, common)
-    with Meter(quiet=common["quiet"]) as progress:
+    with Meter() as progress:
         write = _track if is_track(target) else _table
         done = write(results, target, common, progress)
     facts: dict[str, Any] = {"out": str(target), "rows": done.rows}
     if done.notes:
         facts["notes"] = done.notes
     lines = [f"{target}: {done.rows} rows", *(f"  {note}" for note in done.notes)]
-    click.echo(json.dumps(facts) if common["as_json"] else "\n".join(lines))
+    _options.say(facts, "\n".join(lines))
 
 
 def _check(out: Path, common: dict[str, Any]) -> None:
@@ -116,24 +106,15 @@ def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) ->
     for name in ("feature", "gene"):
         if common[name]:
             raise InputError(f"--{name} is for tracks", "name the output .bw or .bedgraph")
-    own = {"precision": common["precision"], "overwrite": common["overwrite"]}
-    count = common["attributions"]
-    if count is not None and out.suffix != ".tsv":
+    top, precision, overwrite = (common[n] for n in ("attributions", "precision", "overwrite"))
+    if top is not None and out.suffix != ".tsv":
         raise InputError(f"{out}: attributions are exported as text", "name it .tsv")
-    results = Results(path)
-    if count is not None:
-        contexts = _options.names(common["contexts"])
-        return Exported(export_attributions(results, out, top=count, targets=contexts, **own))
-    vcf = VariantSource(common["vcf"]) if common["vcf"] else None
-    form = Form(_options.selection(common), common["precision"], vcf)
-    return export(
-        results,
-        out,
-        form,
-        store=common["store"],
-        overwrite=common["overwrite"],
-        progress=progress,
-    )
+    results, selection = Results(path), _options.selection(common)
+    if top is not None:
+        own = {"targets": selection.contexts, "precision": precision, "overwrite": overwrite}
+        return Exported(export_attributions(results, out, top=top, **own))
+    form = Form(selection, precision, VariantSource(common["vcf"]) if common["vcf"] else None)
+    return export(results, out, form, store=common["store"], overwrite=overwrite, progress=progress)
 
 
 def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:

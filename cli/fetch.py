@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _options
-from seal_store.cli._progress import Meter
+from . import _options
+from ._progress import Meter
 
 if TYPE_CHECKING:
     from seal_store.fetch.download import Download, Fetched
@@ -22,20 +21,14 @@ NAMES = ("models", "resources")
 @click.argument("what", nargs=-1, type=click.Choice(NAMES))
 @click.option("--to", "folder", type=_options.PATH, required=True, help="Folder to download to.")
 @click.option(
-    "--base-url",
+    *("--base-url", "base_urls"),
     multiple=True,
     help="Take the files from below this https address (http for this machine only); Zenodo is "
     "not asked for anything then. Repeatable: the next one is tried where one fails.",
 )
 @click.option("--no-extract", is_flag=True, help="Do not unpack the archives.")
 @click.option("--offline", is_flag=True, help="Only say what to download by hand, and where to.")
-@click.option(
-    "--retries",
-    default=5,
-    show_default=True,
-    type=click.IntRange(0, 1_000),
-    help="Failures without progress in between before giving up.",
-)
+@_options.number("--retries", 5, "Failures without progress in between before giving up.", 0, 1_000)
 @click.option(
     "--timeout",
     default=60.0,
@@ -48,74 +41,61 @@ NAMES = ("models", "resources")
 def fetch(
     what: tuple[str, ...],
     folder: Path,
-    base_url: tuple[str, ...],
+    base_urls: tuple[str, ...],
     no_extract: bool,
     offline: bool,
-    retries: int,
-    timeout: float,
-    quiet: bool,
-    as_json: bool,
+    **patience: Any,
 ) -> None:
     """Download Seal's published models and resources (both by default) and unpack them.
 
     Interrupted, the same command goes on where it ended. Archives that are in the folder
     already are only unpacked. Then: seal-store build --from-seal DIR --out STORE.
     """
-    from seal_store.fetch.download import Patience, by_hand, downloads, prepare
-    from seal_store.fetch.download import fetch as download
+    from seal_store.fetch import download as library
+    from seal_store.fetch.archive import extract
 
-    chosen = [downloads()[name] for name in dict.fromkeys(what or NAMES)]
-    if base_url:
+    found = library.downloads()
+    chosen = [found[name] for name in dict.fromkeys(what or NAMES)]
+    if base_urls:
         chosen = [replace(item, record=None) for item in chosen]
-
-    def unpacked(item: Download) -> bool:
-        return not no_extract and (folder / item.folder).is_dir()
-
+    there = [item for item in chosen if not no_extract and (folder / item.folder).is_dir()]
+    wanted = [item for item in chosen if not (item in there or (folder / item.file).exists())]
     if offline:
-        wanted = [d for d in chosen if not ((folder / d.file).exists() or unpacked(d))]
-        facts = [
+        todo = [
             {"name": d.name, "url": d.url, "page": d.page, "to": str(folder / d.file)}
             for d in wanted
         ]
-        text = "\n".join(by_hand(d, folder) for d in wanted) or "nothing is left to download"
-        click.echo(json.dumps(facts) if as_json else text)
+        text = "\n".join(library.by_hand(d, folder) for d in wanted)
+        _options.say(todo, text or "nothing is left to download")
         return
-    prepare(folder)
-    done = []
-    with Meter(quiet=quiet) as progress:
+    done: list[dict[str, Any]] = []
+
+    def tell(facts: dict[str, Any], text: str) -> None:
+        done.append(facts)
+        if not _options.is_given("as_json"):
+            click.echo(text)
+
+    with Meter() as progress:
         for item in chosen:
-            if unpacked(item) and not (folder / item.file).exists():
-                there = folder / item.folder
-                done.append({"name": item.name, "new": False, "unpacked": str(there)})
-                if not as_json:
-                    click.echo(f"{there}: there already; to download it again, remove it")
+            into = None if no_extract else folder / item.folder
+            if item in there and not (folder / item.file).exists():
+                facts = {"name": item.name, "new": False, "unpacked": str(into)}
+                tell(facts, f"{into}: there already; to download it again, remove it")
                 continue
-            if not (folder / item.file).exists():
+            if item in wanted:
                 click.echo(f"{item.name}: {item.holds} ({item.page})\n{item.licence}", err=True)
-            got = download(
+            got = library.fetch(
                 item,
                 folder,
-                base_urls=base_url,
-                patience=Patience(timeout=timeout, retries=retries),
+                base_urls=base_urls,
+                patience=library.Patience(**patience),
                 progress=progress,
                 note=lambda text: click.echo(text, err=True),
             )
-            into = None if no_extract else _unpack(got, folder / item.folder, progress)
-            done.append(_facts(item, got, into))
-            if not as_json:
-                click.echo(_line(got))
-                if into is not None:
-                    click.echo(f"{into}: unpacked; {got.path.name} may be removed")
-    if as_json:
-        click.echo(json.dumps(done))
-
-
-def _unpack(got: Fetched, into: Path, progress: Meter) -> Path:
-    from seal_store.fetch.archive import extract
-
-    if got.new or not into.exists():
-        extract(got.path, into, progress=progress)
-    return into
+            if into is not None and (got.new or not into.exists()):
+                extract(got.path, into, progress=progress)
+            tell(_facts(item, got, into), _text(got, into))
+    _options.say(done, "")
 
 
 def _facts(item: Download, got: Fetched, into: Path | None) -> dict[str, Any]:
@@ -130,10 +110,11 @@ def _facts(item: Download, got: Fetched, into: Path | None) -> dict[str, Any]:
     }
 
 
-def _line(got: Fetched) -> str:
+def _text(got: Fetched, into: Path | None) -> str:
     state = "" if got.new else " there already,"
     checked = f"{got.checked} verified" if got.checked else "not verified: no checksum known"
-    return (
+    text = (
         f"{got.path}:{state} {got.size:,} bytes, {checked}; sha256 {got.sha256} is in "
         f"{got.path.name}.sha256"
     )
+    return text if into is None else f"{text}\n{into}: unpacked; {got.path.name} may be removed"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from seal_store.cli import _options
-from seal_store.cli._progress import Meter
+from . import _options
+from ._progress import Meter
 
 
 @click.group()
@@ -21,37 +20,33 @@ def heads() -> None:
 @click.argument("path", type=_options.PATH)
 @_options.quiet
 @_options.as_json
-def add(store: Path, path: Path, quiet: bool, as_json: bool) -> None:
+def add(store: Path, path: Path) -> None:
     """Add the head sets at PATH (a model summary file or a folder of them) to STORE."""
     from seal_store.building.build import add_heads
 
-    with Meter(quiet=quiet) as progress:
+    with Meter() as progress:
         added = add_heads(store, path, progress)
     facts = [{"name": s.name, "contexts": len(s.contexts), "sha256": s.sha256()} for s in added]
-    text = "\n".join(f"added {fact['name']}: {fact['contexts']} contexts" for fact in facts)
-    click.echo(json.dumps(facts) if as_json else text)
+    lines = [f"added {fact['name']}: {fact['contexts']} contexts" for fact in facts]
+    _options.say(facts, "\n".join(lines))
 
 
 @heads.command("list")
 @click.argument("store", type=_options.PATH)
 @click.option("--contexts", is_flag=True, help="List every context too.")
 @_options.as_json
-def list_(store: Path, contexts: bool, as_json: bool) -> None:
+def list_(store: Path, contexts: bool) -> None:
     """List the head sets of STORE."""
     from seal_store.store.store import Store
 
     opened = Store(store)
     facts = [entry.to_dict() for entry in opened.attributes.heads]
+    names, sets = opened.contexts() if contexts and facts else ((), ())
+    lines = []
     for fact in facts:
         fact.pop("summary", None)
-    if contexts and facts:
-        names, sets = opened.contexts()
-        for fact in facts:
+        lines.append(f"{fact['name']}\t{fact['contexts']} contexts\t{fact['latent']} hidden units")
+        if contexts:
             fact["context_names"] = names[sets == fact["name"]].tolist()
-    if as_json:
-        click.echo(json.dumps(facts))
-        return
-    for fact in facts:
-        click.echo(f"{fact['name']}\t{fact['contexts']} contexts\t{fact['latent']} hidden units")
-        for name in fact.get("context_names", []):
-            click.echo(f"  {name}")
+            lines += [f"  {name}" for name in fact["context_names"]]
+    _options.say(facts, "\n".join(lines))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from seal_store.cli import _options
 from seal_store.errors import printable
+
+from . import _options
 
 NEEDS = {
     "zarr": "disk, 1,000 rows, .zarr (before compression)",
@@ -24,7 +24,7 @@ NEEDS = {
 @click.command()
 @click.argument("path", type=_options.PATH)
 @_options.as_json
-def inspect(path: Path, as_json: bool) -> None:
+def inspect(path: Path) -> None:
     """Show what a store or a results group holds, lacks and needs, and where it came from.
 
     --json has all of it in bytes, with the chunks of every array.
@@ -32,7 +32,7 @@ def inspect(path: Path, as_json: bool) -> None:
     from seal_store.check.describe import describe
 
     facts = describe(path)
-    click.echo(json.dumps(facts) if as_json else "\n".join(map(printable, _text(facts))))
+    _options.say(facts, "\n".join(map(printable, _text(dict(facts)))))
 
 
 def _text(facts: dict[str, Any]) -> list[str]:

@@ -2,110 +2,78 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _complete, _options, command_line
-from seal_store.cli._attribution import announce, attributing, describe, facts_of, take
-from seal_store.cli._progress import Meter
+from . import _complete, _options, command_line
+from ._attribution import announce, attributing, describe, facts_of, take
+from ._progress import Meter
 
 if TYPE_CHECKING:
+    from seal_store.scoring.options import ScoreOptions
     from seal_store.scoring.scorer import Scorer
     from seal_store.store.store import Store
     from seal_store.variants.liftover import Lifter
     from seal_store.variants.source import Alleles, VariantSource
 
-
-store_option = click.option(
-    "--store", type=_options.PATH, required=True, help="The store to score from."
+scoring = _options.stack(
+    click.option("--store", type=_options.PATH, required=True, help="The store to score from."),
+    _options.scheme,
+    click.option(
+        "--heads",
+        multiple=True,
+        shell_complete=_complete.head_sets,
+        help="Only this head set. Repeatable. Default: all.",
+    ),
+    _options.contexts,
+    click.option(
+        "--calibrated/--no-calibrated",
+        default=False,
+        help="Add quantile and z of every effect, from the store's calibration.",
+    ),
+    _options.engine,
+    _options.precision,
 )
-scheme_option = click.option(
-    "--scheme",
-    type=click.Choice(["grid", "centered"]),
-    default="grid",
-    show_default=True,
-    help="grid: the gene's own windows that the allele touches. centered: Seal's nine windows.",
+"""Options of every command that scores."""
+
+writing = _options.stack(
+    click.option(
+        "--out",
+        type=_options.PATH,
+        required=True,
+        help="OUT.zarr (results group); .tsv, .tsv.gz, .parquet, .arrow, .feather (table); "
+        ".vcf, .vcf.gz, .bcf (the input annotated).",
+    ),
+    scoring,
+    attributing,
+    _options.selecting,
+    _options.resume,
+    click.option("--verbose", "-v", is_flag=True, help="Say how the engine worked."),
+    _options.reporting,
 )
-heads_option = click.option(
-    "--heads",
-    multiple=True,
-    shell_complete=_complete.head_sets,
-    help="Only this head set. Repeatable. Default: all.",
+"""Options of commands that write results."""
+
+matching = _options.stack(
+    _options.gene_distance,
+    _options.choice(
+        "--ref-mismatch",
+        ["flag", "skip", "error"],
+        "What to do where REF differs from the genome.",
+    ),
 )
-calibrated_option = click.option(
-    "--calibrated/--no-calibrated",
-    default=False,
-    help="Add quantile and z of every effect, from the store's calibration.",
-)
+"""Options of commands that find the genes of variants."""
 
 
-def scoring(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of every command that scores."""
-    for option in reversed(
-        (
-            store_option,
-            click.option(
-                "--out",
-                type=_options.PATH,
-                required=True,
-                help="OUT.zarr (results group); .tsv, .tsv.gz, .parquet, .arrow, .feather (table); "
-                ".vcf, .vcf.gz, .bcf (the input annotated).",
-            ),
-            scheme_option,
-            heads_option,
-            _options.contexts,
-            attributing,
-            calibrated_option,
-            _options.batch,
-            _options.long,
-            _options.top,
-            _options.min_effect,
-            _options.precision,
-            _options.device,
-            _options.tf32,
-            _options.overwrite,
-            _options.resume,
-            _options.quiet,
-            click.option("--verbose", "-v", is_flag=True, help="Say how the engine worked."),
-            _options.as_json,
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def matching(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of commands that find the genes of variants."""
-    for option in reversed(
-        (
-            click.option(
-                "--genes",
-                type=click.Choice(["nearest", "all"]),
-                default="nearest",
-                show_default=True,
-                help="The gene with the nearest TSS, or all genes within the distance.",
-            ),
-            click.option(
-                "--max-distance",
-                default=20_000,
-                show_default=True,
-                help="Largest distance to the TSS, bp.",
-            ),
-            click.option(
-                "--ref-mismatch",
-                type=click.Choice(["flag", "skip", "error"]),
-                default="flag",
-                show_default=True,
-                help="What to do where REF differs from the genome.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+COUNTED = {
+    "ref_mismatches": "REF differs from the genome in {} rows (flagged)",
+    "swapped": "the store's genome has ALT in {} lifted rows "
+    "(swapped, the sign of the effect turned)",
+    "genes_not_computed": "pairs of allele and gene not computed: {}",
+    "genes_too_long": "pairs of allele and gene too long: {}",
+}
+"""What a summary says of counts other than zero."""
 
 
 @click.group()
@@ -115,7 +83,7 @@ def score() -> None:
 
 @score.command()
 @click.argument("vcf", type=_options.FILE_OR_STDIN)
-@scoring
+@writing
 @matching
 @click.option(
     "--region",
@@ -129,14 +97,7 @@ def score() -> None:
     help="Chain file from the assembly of the variants to the store's, plain or gzipped.",
 )
 def vcf(
-    vcf: str,
-    store: Path,
-    genes: str,
-    max_distance: int,
-    ref_mismatch: str,
-    region: tuple[str, ...],
-    liftover: Path | None,
-    **common: Any,
+    vcf: str, store: Path, region: tuple[str, ...], liftover: Path | None, **common: Any
 ) -> None:
     """Score every allele of VCF: text, .gz, BCF, Seal's headerless five columns, - for stdin.
 
@@ -151,9 +112,7 @@ def vcf(
     from seal_store.variants.source import VariantSource
 
     _check(common["out"], calibrated=common["calibrated"])
-    options = _score_options(
-        common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
-    )
+    options = _score_options(common)
     opened = Store(store)
     source = VariantSource(vcf)
     regions = [parse_region(text) for text in region]
@@ -169,7 +128,7 @@ def vcf(
                 "name the output .zarr, .tsv or .parquet",
             )
     scorer = Scorer(opened, options, attribution=take(common))
-    if regions and source.is_read_whole and not common["quiet"]:
+    if regions and source.is_read_whole and not _options.is_given("quiet"):
         click.echo(f"note: {vcf} has no index (.csi, .tbi) as new as it: all is read", err=True)
     alleles = source.alleles(regions)
     _run(scorer, lifter.lift(alleles) if lifter else alleles, common)
@@ -193,33 +152,11 @@ def _lifter(opened: Store, source: VariantSource, chain: Path | None) -> Lifter 
 
 @score.command()
 @click.argument("variants", nargs=-1, required=True)
-@store_option
-@scheme_option
-@heads_option
-@_options.contexts
-@calibrated_option
+@scoring
 @matching
-@click.option(
-    "--top",
-    default=10,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Contexts of each variant and gene, the strongest first.",
-)
-@_options.batch
-@_options.precision
-@_options.device
-@_options.tf32
+@_options.number("--top", 10, "Contexts of each variant and gene, the strongest first.")
 @_options.as_json
-def variant(
-    variants: tuple[str, ...],
-    store: Path,
-    genes: str,
-    max_distance: int,
-    ref_mismatch: str,
-    top: int,
-    **common: Any,
-) -> None:
+def variant(variants: tuple[str, ...], store: Path, top: int, **common: Any) -> None:
     """Score VARIANTS given here, and print their strongest contexts.
 
     Each is chr1:867550:C:G, 1-867550-C-G or HGVS: chr1:g.867550C>G, NC_000001.10:g.867550C>G;
@@ -234,18 +171,11 @@ def variant(
     opened = Store(store)
     bases, assembly = StoreBases(opened), opened.attributes.assembly
     alleles = [a for text in variants for a in parse_variant(text, bases, assembly)]
-    options = _score_options(
-        common, genes=genes, max_distance=max_distance, ref_mismatch=ref_mismatch
-    )
-    scorer = Scorer(opened, options)
+    scorer = Scorer(opened, _score_options(common))
     rows = strongest_contexts(scorer, alleles, top)
     facts = {"scheme": common["scheme"], **scorer.counts.to_dict(), "variants": rows}
-    if common["as_json"]:
-        click.echo(json.dumps(facts))
-        return
-    for row in rows:
-        click.echo("\n".join(_described(row, common["precision"])))
-    click.echo("\n".join(_accounts(facts)))
+    lines = [line for row in rows for line in _described(row, common["precision"])]
+    _options.say(facts, "\n".join(lines + _accounts(facts)))
 
 
 def _described(row: dict[str, Any], precision: int) -> list[str]:
@@ -274,14 +204,8 @@ def _described(row: dict[str, Any], precision: int) -> list[str]:
 
 @score.command()
 @click.argument("gene")
-@scoring
-@click.option(
-    "--span",
-    default=1_000,
-    show_default=True,
-    type=click.IntRange(0, 20_000),
-    help="Bases to either side of the TSS.",
-)
+@writing
+@_options.number("--span", 1_000, "Bases to either side of the TSS.", 0, 20_000)
 def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
     """Score every SNV around the TSS of GENE, against that gene."""
     from seal_store.scoring.saturate import saturation
@@ -305,12 +229,11 @@ def _check(out: Path, *, calibrated: bool) -> None:
         _options.refuse_unused({"precision"}, f"in {out.name}: it is no text")
 
 
-def _score_options(common: dict[str, Any], **more: Any) -> Any:
+def _score_options(common: dict[str, Any]) -> ScoreOptions:
     from seal_store.scoring.options import ScoreOptions
 
-    names = ("scheme", "heads", "calibrated", "batch", "device", "tf32")
-    contexts = _options.names(common["contexts"])
-    return ScoreOptions(contexts=contexts, **{n: common[n] for n in names}, **more)
+    own = {name: common[name] for name in ScoreOptions.__dataclass_fields__ if name in common}
+    return ScoreOptions(**{**own, "contexts": _options.names(common["contexts"])})
 
 
 def _run(scorer: Scorer, alleles: Alleles, common: dict[str, Any]) -> None:
@@ -319,11 +242,11 @@ def _run(scorer: Scorer, alleles: Alleles, common: dict[str, Any]) -> None:
 
     out = common["out"]
     if common["resume"] and not common["overwrite"] and is_finished(out):
-        _tell_finished(scorer, alleles, out, as_json=common["as_json"])
+        _tell_finished(scorer, alleles, out)
         return
-    announce(scorer.attributor, None, quiet=common["quiet"])
+    announce(scorer.attributor, rows=1_000)
     notes: list[str] = []
-    with Meter(quiet=common["quiet"]) as progress:
+    with Meter() as progress:
         counts = write_scores(
             scorer,
             alleles,
@@ -343,7 +266,7 @@ def _run(scorer: Scorer, alleles: Alleles, common: dict[str, Any]) -> None:
     if common["verbose"]:
         delta = scorer.engine.evaluator.delta
         facts["engine"] = {"shared_stretches": delta.shared, "cones": delta.alone}
-    click.echo(json.dumps(facts) if common["as_json"] else summary(facts))
+    _options.say(facts, summary(facts))
 
 
 def summary(facts: dict[str, Any]) -> str:
@@ -373,21 +296,12 @@ def _accounts(facts: dict[str, Any]) -> list[str]:
     for reason, count in facts["not_scored"].items():
         lines.append(f"  {reason}: {count} ({REASONS[reason]})")
         lines += [f"    {example}" for example in facts["examples"].get(reason, [])]
-    if facts["ref_mismatches"]:
-        lines.append(f"  REF differs from the genome in {facts['ref_mismatches']} rows (flagged)")
-    if facts["swapped"]:
-        lines.append(
-            f"  the store's genome has ALT in {facts['swapped']} lifted rows "
-            "(swapped, the sign of the effect turned)"
-        )
-    if facts["genes_not_computed"]:
-        lines.append(f"  pairs of allele and gene not computed: {facts['genes_not_computed']}")
-    if facts["genes_too_long"]:
-        lines.append(f"  pairs of allele and gene too long: {facts['genes_too_long']}")
-    return lines
+    return lines + [
+        f"  {text.format(facts[name])}" for name, text in COUNTED.items() if facts[name]
+    ]
 
 
-def _tell_finished(scorer: Scorer, alleles: Alleles, out: Path, *, as_json: bool) -> None:
+def _tell_finished(scorer: Scorer, alleles: Alleles, out: Path) -> None:
     """What a run finds that has nothing left to do."""
     from seal_store.run.scores import check_finished
 
@@ -397,4 +311,4 @@ def _tell_finished(scorer: Scorer, alleles: Alleles, out: Path, *, as_json: bool
         counts = check_finished(scorer, alleles, out)
         facts |= counts.to_dict()
         text = f"{out}: is finished, {counts.rows} rows"
-    click.echo(json.dumps(facts) if as_json else text)
+    _options.say(facts, text)

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.cli import _complete, _options, command_line
-from seal_store.cli._progress import Meter
+from . import _complete, _options, command_line
+from ._progress import Meter
 
-Command = Callable[..., None]
-
-
-def _stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
+if TYPE_CHECKING:
+    from seal_store.training.task import TrainOptions
 
 
 def _chromosomes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
@@ -31,7 +22,7 @@ def _chromosomes(_: click.Context, __: click.Parameter, value: str) -> tuple[str
     return names
 
 
-inputs = _stack(
+inputs = _options.stack(
     click.option("--store", type=_options.PATH, help="A store: its `aggregated` and its genes."),
     click.option(
         "--features",
@@ -55,7 +46,7 @@ inputs = _stack(
         help="Held out of training, to test on.",
     ),
 )
-training = _stack(
+training = _options.stack(
     inputs,
     click.option("--groups", type=_options.PATH, help="TSV: group, its columns (1,2,5)."),
     click.option("--name", required=True, help="Name of the head set: the files begin with it."),
@@ -75,35 +66,15 @@ training = _stack(
     click.option("--validation-share", default=0.125, show_default=True, help="Of other genes."),
     click.option("--lr", default=1e-4, show_default=True, help="Learning rate."),
     click.option("--l2", default=1e-5, show_default=True, help="Weight decay."),
-    click.option(
-        "--batch",
-        default=32,
-        show_default=True,
-        type=click.IntRange(1, 2**20),
-        help="Genes a step.",
+    _options.number("--batch", 32, "Genes a step."),
+    _options.number("--epochs", 200, "At most."),
+    _options.number(
+        "--patience", 20, "Stop after so many epochs without a better validation loss."
     ),
-    click.option(
-        "--epochs", default=200, show_default=True, type=click.IntRange(1, 2**20), help="At most."
-    ),
-    click.option(
-        "--patience",
-        default=20,
-        show_default=True,
-        type=click.IntRange(1, 2**20),
-        help="Stop after so many epochs without a better validation loss.",
-    ),
-    click.option(
-        "--seed",
-        default=0,
-        show_default=True,
-        type=click.IntRange(0, 2**63 - 1),
-        help="Of first weights and batches.",
-    ),
+    _options.number("--seed", 0, "Of first weights and batches.", 0, 2**63 - 1),
     _options.device,
-    click.option("--resume", is_flag=True, help="Go on after the last epoch that was finished."),
-    _options.overwrite,
-    _options.quiet,
-    _options.as_json,
+    _options.resume,
+    _options.reporting,
 )
 
 
@@ -117,20 +88,12 @@ def train() -> None:
 
 @train.command()
 @training
-@click.option(
-    "--latent",
-    default=1000,
-    show_default=True,
-    type=click.IntRange(1, 2**20),
-    help="Hidden units.",
-)
-def pretrain(quiet: bool, as_json: bool, **given: Any) -> None:
+@_options.number("--latent", 1000, "Hidden units.")
+def pretrain(**given: Any) -> None:
     """Train hidden and output layer on general contexts."""
-    from seal_store.training.steps import pretrain as run
+    from seal_store.training.steps import pretrain as step
 
-    with Meter(quiet=quiet) as progress:
-        facts = run(_train_options(given), progress)
-    click.echo(json.dumps(facts) if as_json else _trained(facts))
+    _train(step, given)
 
 
 @train.command()
@@ -142,13 +105,22 @@ def pretrain(quiet: bool, as_json: bool, **given: Any) -> None:
     required=True,
     help="Summary file of the pre-trained model, or its folder.",
 )
-def finetune(quiet: bool, as_json: bool, **given: Any) -> None:
+def finetune(**given: Any) -> None:
     """Train a new output layer for specific contexts on a pre-trained hidden layer."""
-    from seal_store.training.steps import finetune as run
+    from seal_store.training.steps import finetune as step
 
-    with Meter(quiet=quiet) as progress:
-        facts = run(_train_options(given), progress)
-    click.echo(json.dumps(facts) if as_json else _trained(facts))
+    _train(step, given)
+
+
+def _train(step: Callable[[TrainOptions, Meter], dict[str, Any]], given: dict[str, Any]) -> None:
+    from seal_store.training.fit import FitOptions
+    from seal_store.training.task import TrainOptions
+
+    loop = {key: given.pop(key) for key in FitOptions.__dataclass_fields__}
+    options = TrainOptions(**given, fit=FitOptions(**loop), command=command_line())
+    with Meter() as progress:
+        facts = step(options, progress)
+    _options.say(facts, _trained(facts))
 
 
 @train.command()
@@ -187,10 +159,8 @@ def finetune(quiet: bool, as_json: bool, **given: Any) -> None:
 )
 @click.option("--out", type=_options.PATH, required=True, help="Folder to write to.")
 @_options.device
-@_options.overwrite
-@_options.quiet
-@_options.as_json
-def evaluate(quiet: bool, as_json: bool, **given: Any) -> None:
+@_options.reporting
+def evaluate(**given: Any) -> None:
     """Compare head sets and other models' predictions with expression, on held-out genes."""
     from seal_store.training.compare import CompareOptions, compare
 
@@ -205,9 +175,9 @@ def evaluate(quiet: bool, as_json: bool, **given: Any) -> None:
         models=models,
         command=command_line(),
     )
-    with Meter(quiet=quiet) as progress:
+    with Meter() as progress:
         facts = compare(options, progress)
-    click.echo(json.dumps(facts) if as_json else _compared(facts))
+    _options.say(facts, _compared(facts))
 
 
 def _pair(option: str, value: str) -> tuple[str, Path]:
@@ -215,14 +185,6 @@ def _pair(option: str, value: str) -> tuple[str, Path]:
     if not (name and equals and path):
         raise click.UsageError(f"{option} {value!r}: expected NAME=PATH")
     return name, Path(path)
-
-
-def _train_options(given: dict[str, Any]) -> Any:
-    from seal_store.training.fit import FitOptions
-    from seal_store.training.task import TrainOptions
-
-    loop = {key: given.pop(key) for key in FitOptions.__dataclass_fields__}
-    return TrainOptions(**given, fit=FitOptions(**loop), command=command_line())
 
 
 def _trained(facts: dict[str, Any]) -> str:

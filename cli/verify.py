@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from seal_store.cli import _options
-from seal_store.cli._progress import Meter
 from seal_store.errors import printable
+
+from . import _options
+from ._progress import Meter
 
 if TYPE_CHECKING:
     from seal_store.check.integrity import Fault, Report
@@ -22,23 +22,13 @@ SHOWN = 5
 @click.command()
 @click.argument("path", type=_options.PATH)
 @click.option("--full", is_flag=True, help="Sums and predictions of all genes, not of 64.")
-@click.option(
-    "--windows",
-    default=16,
-    show_default=True,
-    type=click.IntRange(0, 2**31),
-    help="Windows of a store to compute again from sequence and weights.",
+@_options.number(
+    "--windows", 16, "Windows of a store to compute again from sequence and weights.", 0, 2**31
 )
-@click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0),
-    help="Which genes and windows are chosen.",
-)
+@_options.number("--seed", 0, "Which genes and windows are chosen.", 0, 2**63 - 1)
 @_options.quiet
 @_options.as_json
-def verify(path: Path, full: bool, windows: int, seed: int, quiet: bool, as_json: bool) -> None:
+def verify(path: Path, full: bool, windows: int, seed: int) -> None:
     """Check every file and number of a store or of results. Exit code 1 if there is a fault.
 
     Checked are the attributes, the manifest, the SHA-256 of every file, the checksum of every
@@ -47,12 +37,9 @@ def verify(path: Path, full: bool, windows: int, seed: int, quiet: bool, as_json
     """
     from seal_store.check import verify as library
 
-    with Meter(quiet=quiet) as progress:
+    with Meter() as progress:
         report = library.verify(path, full=full, windows=windows, seed=seed, progress=progress)
-    if as_json:
-        click.echo(json.dumps(report.to_dict()))
-    else:
-        click.echo("\n".join(map(printable, _lines(report))))
+    _options.say(report.to_dict(), "\n".join(map(printable, _lines(report))))
     if not report.ok:
         click.get_current_context().exit(1)
 

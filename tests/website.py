@@ -103,7 +103,7 @@ def raw(answer: str) -> Step:
     """Status and headers as they stand."""
 
     def step(handler: Handler) -> bool:
-        handler.wfile.write(f"HTTP/1.1 {answer}\r\n\r\n".encode())
+        handler.wfile.write(f"HTTP/1.1 {answer}\r\n\r\n".encode(errors="surrogateescape"))
         handler.close_connection = True
         return True
 

@@ -1,1 +1,1 @@
-"""Downloads: request -> part -> file -> unpacked archive."""
+"""Downloads of published files, resumed and checked, and safe unpacking of archives."""

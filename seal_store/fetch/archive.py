@@ -1,14 +1,15 @@
-"""Archives from elsewhere, unpacked so that nothing lands outside one folder.
+"""Unpacking of untrusted archives (tar, tar.gz, zip), so that nothing lands outside one folder.
 
-Reads tar, tar.gz and zip. Every member passes the same checks before a byte of it is written:
-its name, its kind, its size, what it would replace. A tar member also passes the ``data`` filter
-of ``tarfile``. The folder appears under its name only when all of the archive is in it.
+Every member passes the same checks before a byte of it is written: its name, its kind, its size,
+what it would replace. A tar member also passes the ``data`` filter of ``tarfile``. The folder
+appears under its name only when all of the archive is in it.
 """
 
 from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import stat
 import struct
@@ -20,9 +21,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from seal_store.common.lock import hold
+from seal_store.common.output import partial_path, remove, replace
 from seal_store.common.progress import Progress, silent
-from seal_store.errors import ArchiveError, OutputError
-from seal_store.store import manifest
+from seal_store.errors import ArchiveError, OutputError, SealStoreError
 
 HEADERS = 256 << 10
 """Most bytes of a tar between the contents of two files: headers, long names, padding."""
@@ -34,6 +35,7 @@ SLACK = 64 << 20
 """Bytes that may be unpacked before the ratio counts."""
 DEPTH, LONGEST = 32, 255
 """Most folders in a member's path, and most bytes of one name in it."""
+ROOM = "make room or choose another folder, and run the same command again"
 _DAMAGE: tuple[type[Exception], ...] = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile)
 _DAMAGE += (zlib.error, struct.error, EOFError, NotImplementedError, OverflowError, ValueError)
 
@@ -75,23 +77,22 @@ def extract(
     with hold(into):
         if into.exists():
             raise OutputError(f"{into} exists already", "remove it to unpack again")
-        partial = manifest.partial_path(into)
+        partial = partial_path(into)
         try:
-            manifest.remove(partial)
+            remove(partial)
             partial.mkdir(parents=True)
             unpacking = _Unpacking(path, partial, limits or Limits(), progress)
             unpacking.read()
             os.sync()  # thousands of files: one sync for all
-            manifest.replace(partial, into)
-        except BaseException as error:
-            manifest.remove(partial)
-            if isinstance(error, OSError) and not isinstance(error, OutputError):
-                raise OutputError(
-                    f"{path} cannot be unpacked to {into}: {error.strerror or error}",
-                    "make room or choose another folder, and run the same command again",
-                ) from error
+            replace(partial, into)
+        except SealStoreError:
             raise
-    return Unpacked(into, unpacking.files, unpacking.size)
+        except OSError as error:
+            why = f"{path} cannot be unpacked to {into}: {error.strerror or error}"
+            raise OutputError(why, ROOM) from error
+        finally:
+            remove(partial)
+    return Unpacked(into, len(unpacking.files), unpacking.size)
 
 
 class _Unpacking:
@@ -100,7 +101,8 @@ class _Unpacking:
     def __init__(self, path: Path, root: Path, limits: Limits, progress: Progress) -> None:
         self.path, self.root, self.limits, self.progress = path, root, limits, progress
         self.most = limits.ratio * path.stat().st_size + SLACK
-        self.members = self.files = self.size = 0
+        self.files: set[str] = set()
+        self.members = self.size = 0
 
     def read(self) -> None:
         """Unpack all of it."""
@@ -113,7 +115,7 @@ class _Unpacking:
                 self._zip()
             else:
                 self._tar(gzip.open if start[:2] == b"\x1f\x8b" else open)
-        except (ArchiveError, OutputError):
+        except SealStoreError:
             raise
         except RecursionError as error:
             raise self.damaged("too many headers before one member") from error
@@ -154,18 +156,13 @@ class _Unpacking:
 
     def _tar_member(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         name, goal, records = member.name, member.linkname, len(member.pax_headers)
-        file = member.isreg() and not member.issparse()
+        file, link = member.isreg() and not member.issparse(), member.issym() or member.islnk()
         self.require(records <= RECORDS, name, f"has more than {RECORDS} extended headers")
-        known = file or member.isdir() or member.issym() or member.islnk()
-        self.require(known, name, "is a device or a pipe")
+        self.require(file or link or member.isdir(), name, "is a device or a pipe")
         self.admit(name, member.size if file else 0, folder=member.isdir(), file=file)
         if member.islnk():
-            try:
-                earlier = self.place(goal)
-                done = earlier.is_file() and not earlier.is_symlink()
-            except ArchiveError:
-                done = False
-            self.require(done, name, f"is a hard link to {goal!r:.300}, not an earlier file")
+            earlier = str(PurePosixPath(goal)) in self.files
+            self.require(earlier, name, f"is a hard link to {goal!r:.300}, not an earlier file")
         elif member.issym():  # climbs, then only descends; no member lies below a link
             parts = PurePosixPath(goal).parts
             climbs = next((i for i, part in enumerate(parts) if part != ".."), len(parts))
@@ -178,10 +175,7 @@ class _Unpacking:
 
     def _zip(self) -> None:
         with zipfile.ZipFile(self.path) as archive:
-            members = archive.infolist()
-            if min(len(members), 0xFFFF) != _declared_members(self.path):
-                raise zipfile.BadZipFile("its directory does not list all members")
-            for info in members:
+            for info in archive.infolist():
                 name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
                 method, folder = info.compress_type, info.orig_filename.endswith("/")
                 plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
@@ -189,47 +183,46 @@ class _Unpacking:
                 self.require(plain, name, "is a link, a device or of another special kind")
                 self.require(not info.flag_bits & 1, name, "is encrypted")
                 self.require(known, name, f"is compressed by method {method}")
+                if b"PK\x01\x02" in info.comment + info.extra:  # the entry of another member
+                    raise zipfile.BadZipFile("its directory does not list all members")
                 self.admit(name, info.file_size, folder=folder, file=not folder)
                 archive.extract(info, self.root)  # to the end, where it checks the CRC
-
-    def place(self, member: str) -> Path:
-        """Where a member goes by its name, below real folders only."""
-        name = PurePosixPath(member)
-        odd = "\\" in member or any(ord(c) < 0x20 or ord(c) == 0x7F for c in member)
-        long = len(name.parts) > DEPTH or any(len(os.fsencode(p)) > LONGEST for p in name.parts)
-        self.require(not name.is_absolute(), member, "has an absolute path")
-        self.require(".." not in name.parts, member, "leads out of its folder with '..'")
-        self.require(not odd, member, "has a backslash or a control character in its name")
-        self.require(not long, member, "has a name that is too long")
-        for above in name.parents[:-1]:
-            link, file = (self.root / above).is_symlink(), (self.root / above).is_file()
-            self.require(not link, member, "lies below a link, not a folder")
-            self.require(not file, member, "lies below a file, not a folder")
-        return self.root / name
 
     def admit(self, member: str, size: int, *, folder: bool, file: bool) -> None:
         """Check and count a member of ``size`` bytes, which the library then writes."""
         target, limits, total = self.place(member), self.limits, self.size + size
         self.members += 1
         again = folder and target.is_dir() and not target.is_symlink()
-        beyond = f"goes beyond {limits.size:,} bytes, the most that is unpacked"
-        sizes = f"and the others unpack to {total:,} bytes, which {beyond}"
-        ratio = f"and the others unpack to more than {limits.ratio} times the archive's size"
         many = f"is one more than {limits.members:,} members"
+        sizes = f"and the others unpack to {total:,} bytes, which goes beyond {limits.size:,} bytes"
+        ratio = f"and the others unpack to more than {limits.ratio} times the archive's size"
         self.require(self.members <= limits.members, member, many)
         self.require(folder or target != self.root, member, "has no name")
         self.require(again or not os.path.lexists(target), member, "is there twice")
         self.require(size >= 0, member, "has a negative size")
-        self.require(total <= limits.size, member, sizes)
+        self.require(total <= limits.size, member, f"{sizes}, the most that is unpacked")
         self.require(total <= self.most, member, ratio)
         if size > (free := shutil.disk_usage(self.root).free):
             needs = f"{self.path}: member {member!r:.300} needs {size:,} bytes"
-            hint = "make room or choose another folder, and run the same command again"
-            raise OutputError(f"{needs}, {self.root.parent} has {free:,} left", hint)
-        self.size += size
+            raise OutputError(f"{needs}, {self.root.parent} has {free:,} left", ROOM)
+        self.size = total
         if file:
-            self.files += 1
-            self.progress("files", self.files, None)
+            self.files.add(str(PurePosixPath(member)))
+            self.progress("files", len(self.files), None)
+
+    def place(self, member: str) -> Path:
+        """Where a member goes by its name, below real folders only."""
+        name = PurePosixPath(member)
+        odd = re.search(r"[\\\x00-\x1f\x7f]", member)
+        long = len(name.parts) > DEPTH or any(len(os.fsencode(p)) > LONGEST for p in name.parts)
+        self.require(not name.is_absolute(), member, "has an absolute path")
+        self.require(".." not in name.parts, member, "leads out of its folder with '..'")
+        self.require(not odd, member, "has a backslash or a control character in its name")
+        self.require(not long, member, "has a name that is too long")
+        above = [self.root / parent for parent in name.parents[:-1]]
+        blocked = any(path.is_symlink() or path.is_file() for path in above)
+        self.require(not blocked, member, "lies below a file or a link, not a folder")
+        return self.root / name
 
 
 class _Bounded:
@@ -255,12 +248,3 @@ class _Bounded:
         if block:
             self.end = (self.end + block)[-tarfile.BLOCKSIZE :]
         return block
-
-
-def _declared_members(path: Path) -> int:
-    """Members by a zip's end record (0xFFFF: that many or more), which zipfile does not compare."""
-    with path.open("rb") as handle:
-        handle.seek(max(0, path.stat().st_size - 0xFFFF - 22))
-        tail = handle.read()
-    start = tail.rfind(b"PK\x05\x06")
-    return int.from_bytes(tail[start + 10 : start + 12], "little")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,19 +17,21 @@ from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
-from seal_store.common.files import sync, write_json
+from seal_store.common.files import replace_synced, write_json, write_text
 from seal_store.common.lock import hold
 from seal_store.common.progress import Progress, silent
-from seal_store.errors import DownloadError, OutputError
+from seal_store.errors import DownloadError, OutputError, SealStoreError
 from seal_store.fetch.transfer import MIRROR, Again, Answer, Changed, Version, check_url, get
 
 Note = Callable[[str], None]
 GIVEN_UP = (
     "check the network and run the same command again, it goes on; or give a mirror with "
-    "--base-url; --offline says how to do it by hand"
+    "`base_urls`; `seal-store fetch --offline` says how to do it by hand"
 )
 RECORD_BYTES = 4 << 20
 """Most bytes of a record that are read."""
+BLOCK = 1 << 20
+"""Bytes that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,8 @@ def fetch(
     """
     patience = patience or Patience()
     urls = download.urls(base_urls)
-    prepare(folder)
     target = folder / download.file
-    with hold(target):
+    with hold(target), _disk(target):
         if target.exists():
             return _present(download, target, progress)
         if download.record is not None:
@@ -158,27 +158,26 @@ def fetch(
         return found
 
 
-def prepare(folder: Path) -> None:
-    """Make a folder to write to. Raises :class:`OutputError` if that cannot be."""
+@contextmanager
+def _disk(target: Path) -> Iterator[None]:
+    """What the disk does, as :class:`OutputError`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except SealStoreError:
+        raise
     except OSError as error:
-        why = f"not a folder that can be made ({error.strerror})"
-        raise OutputError(f"{folder}: {why}", "check --to") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{folder}: cannot be written to", "check --to")
+        raise OutputError(
+            f"{error.filename or target}: {error.strerror or error}",
+            "what is there is kept: make room and run the same command again, it goes on",
+        ) from error
 
 
 def _as_recorded(download: Download, record: str, patience: Patience, note: Note) -> Download:
     """With the size and MD5 that Zenodo's record gives, where they are not known already."""
     check_url(record)
     try:
-        text = b""
         with get(record, None, 0, min(patience.timeout, 10.0)) as answer:
-            for block in answer.blocks():
-                text += block
-                if len(text) > RECORD_BYTES:
-                    raise ValueError(f"more than {RECORD_BYTES:,} bytes")
+            text = answer.body.read(RECORD_BYTES)
         listed = {file["key"]: file for file in json.loads(text)["files"]}[download.file]
         size, (kind, _, value) = listed["size"], listed["checksum"].partition(":")
         if type(size) is not int or size < 0 or kind != "md5" or len(bytes.fromhex(value)) != 16:
@@ -217,14 +216,16 @@ def _request(url: str, part: _Part, timeout: float, progress: Progress) -> None:
     begun, have = part.begun(url)
     if begun is not None and begun.size == have > 0:
         return  # all of it was there when an earlier run ended
+    unit = f"bytes of {part.target.name}"
     with get(url, begun, have, timeout) as answer:
         part.go_on(answer)
         done, size = answer.start, answer.version.size
-        progress(f"bytes of {part.target.name}", done, size)
-        for block in answer.blocks():
-            part.append(block)
-            done += len(block)
-            progress(f"bytes of {part.target.name}", done, size)
+        progress(unit, done, size)
+        with part.path.open("ab") as out:
+            while block := answer.body.read1(BLOCK):
+                out.write(block)
+                done += len(block)
+                progress(unit, done, size)
     if size not in (None, done):
         raise Again(f"only {done:,} of {size:,} bytes were given")
 
@@ -241,7 +242,7 @@ class _Part:
         """Which version the part is of, if it came from ``url``, and the bytes there are of it."""
         try:
             found = Version(**json.loads(self.sidecar.read_text(encoding="utf-8")))
-            if found.url == url and self.path.is_file():
+            if found.url == url:
                 return found, self.path.stat().st_size
         except (OSError, ValueError, TypeError):
             pass
@@ -267,19 +268,10 @@ class _Part:
         free = shutil.disk_usage(self.path.parent).free
         if size is not None and size - start > free:
             needs = f"{self.target.name} needs {size - start:,} bytes"
-            hint = "make room or choose another folder with --to"
+            hint = "make room or choose another `folder`"
             raise OutputError(f"{needs}, {self.path.parent} has {free:,} left", hint)
         if start == 0:
-            with self._disk():
-                write_json(self.sidecar, asdict(answer.version))
-                self.path.touch()
-
-    def append(self, block: bytes) -> None:
-        """Write the next bytes. Raises :class:`OutputError` if the disk is full."""
-        with self._disk(), self.path.open("ab", buffering=0) as out:
-            left = memoryview(block)
-            while left:
-                left = left[out.write(left) :]
+            write_json(self.sidecar, asdict(answer.version))
 
     def verified(self, download: Download, progress: Progress) -> Fetched:
         """What the complete part is; forgotten if that is not what is known of it."""
@@ -291,21 +283,8 @@ class _Part:
 
     def publish(self) -> None:
         """Sync it and give it its name."""
-        with self._disk():
-            sync(self.path)
-            os.replace(self.path, self.target)
-            sync(self.target.parent)
-            self.sidecar.unlink(missing_ok=True)
-
-    @contextmanager
-    def _disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(
-                f"{self.path}: {error.strerror or error}",
-                "what is there is kept: make room and run the same command again, it goes on",
-            ) from error
+        replace_synced(self.path, self.target)
+        self.sidecar.unlink(missing_ok=True)
 
 
 def _verified(download: Download, path: Path, progress: Progress, *, new: bool) -> Fetched:
@@ -314,7 +293,7 @@ def _verified(download: Download, path: Path, progress: Progress, *, new: bool) 
     digests = {k: hashlib.new(k, usedforsecurity=False) for k in ("sha256", kind)}
     target, size, done = path.with_name(download.file), path.stat().st_size, 0
     with path.open("rb") as handle:
-        while block := handle.read(1 << 20):
+        while block := handle.read(BLOCK):
             for digest in digests.values():
                 digest.update(block)
             done += len(block)
@@ -351,6 +330,4 @@ def _sum_path(path: Path) -> Path:
 
 def _write_sum(found: Fetched) -> None:
     """Write the SHA-256 beside a file, as ``sha256sum --check`` reads it."""
-    aside = _sum_path(found.path).with_suffix(".tmp")
-    aside.write_text(f"{found.sha256}  {found.path.name}\n", encoding="utf-8")
-    os.replace(aside, _sum_path(found.path))
+    write_text(_sum_path(found.path), f"{found.sha256}  {found.path.name}\n")

@@ -1,4 +1,4 @@
-"""One request for the rest of a file, over ``requests``: what it gives, or how it failed.
+"""One HTTP request for the rest of a file, by ``requests``: its bytes, or how it failed.
 
 Addresses are https; plain http to this machine alone, for mirrors served there and for tests.
 """
@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, IncompleteRead, InvalidHeader, ReadTimeoutError
 from urllib3.util import Retry
 
 from seal_store.errors import DownloadError, InputError
 
-MIRROR = "check the address, or try another mirror with --base-url"
+MIRROR = "check the address, or try another mirror with `base_urls`"
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
 LARGEST = 1 << 62
 """Bytes; a server that names more does not say how long the file is."""
-SPAN = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-"""``Content-Range``: first and last byte, and those in all."""
 
 
 class Again(Exception):  # noqa: N818
@@ -39,37 +38,30 @@ class Again(Exception):  # noqa: N818
 class Changed(Again):
     """The server has another version of the file than the one begun."""
 
+    def __init__(self) -> None:
+        super().__init__("the file has changed on the server")
+
 
 @dataclass(frozen=True)
 class Version:
-    """Which version of a file a URL gives: its validators and size in bytes, as far as known."""
+    """Which version of a file a URL gives.
+
+    ``validator`` is its strong ETag, else its date, for ``If-Range``; empty if a range cannot be
+    asked for. ``size`` in bytes, None if it is not known ahead.
+    """
 
     url: str
-    etag: str = ""
-    modified: str = ""
+    validator: str = ""
     size: int | None = None
-
-    @property
-    def validator(self) -> str:
-        """For ``If-Range``: a strong ETag, else the date; empty if a range cannot be asked for."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
 @dataclass
 class Answer:
-    """A response: the version it is of, and the offset of its first byte."""
+    """A response: the version it is of, the offset of its first byte, and its bytes."""
 
     version: Version
     start: int
-    response: requests.Response
-
-    def blocks(self) -> Iterator[bytes]:
-        """The bytes as they arrive. Raises :class:`Again` if there are fewer than announced."""
-        block = b"begin"
-        while block:
-            with _network(self.version.url):
-                block = self.response.raw.read1(1 << 20, decode_content=False)
-            yield block
+    body: BaseHTTPResponse
 
 
 def check_url(url: str, *, plain: bool = True) -> None:
@@ -91,80 +83,65 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-class _Session(requests.Session):
-    """Checks servers by the system's certificates, and where redirects lead."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        paths = ssl.get_default_verify_paths()
-        self.verify = paths.cafile or paths.capath or True  # True: those of the library
-        self.max_redirects = 10
-        self.headers.update({"User-Agent": "seal-store", "Accept-Encoding": "identity"})
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """The address of a redirect: https, or http on this machine if it comes from there."""
-        target = super().get_redirect_target(resp)
-        try:
-            if target is not None:
-                goal = urljoin(resp.url, target)
-                check_url(goal, plain=urlsplit(resp.url).scheme == "http")
-        except InputError:
-            resp.close()
-            raise DownloadError(
-                f"{resp.url}: redirects to {goal}, which is not https", MIRROR
-            ) from None
-        except ValueError:
-            resp.close()
-            raise
-        return target
-
-
 @contextmanager
 def get(url: str, begun: Version | None, have: int, timeout: float) -> Iterator[Answer]:
     """Ask for ``url`` from byte ``have`` on if version ``begun`` is still there, else for all.
 
-    ``timeout``: seconds without a byte. Raises :class:`Again` for what may pass,
+    Servers are checked by the system's certificates. ``timeout``: seconds without a byte. Raises,
+    as reading the body does, :class:`Again` for what may pass, such as fewer bytes than announced,
     :class:`Changed` if the rest is of another version, :class:`DownloadError` for what will not.
     """
-    headers = {}
-    if begun is not None and have > 0 and begun.validator:
-        headers = {"Range": f"bytes={have}-", "If-Range": begun.validator}
-    with _Session() as session:
-        with _network(url):
-            response = session.get(url, headers=headers, stream=True, timeout=timeout)
-        with response:
-            yield _answer(url, response, begun if headers else None, have)
+    if have == 0 or (begun is not None and not begun.validator):
+        begun = None
+    rest = {"Range": f"bytes={have}-", "If-Range": begun.validator} if begun else {}
+    with _network(url), requests.Session() as session:
+        paths = ssl.get_default_verify_paths()
+        session.verify = paths.cafile or paths.capath or True  # True: those of the library
+        session.max_redirects = 10
+        session.headers.update({"User-Agent": "seal-store", "Accept-Encoding": "identity"})
+        session.hooks["response"].append(_check_redirect)
+        with session.get(url, headers=rest, stream=True, timeout=timeout) as response:
+            yield _answer(url, response, begun, have)
+
+
+def _check_redirect(response: requests.Response, **_: object) -> None:
+    """Refuse a redirect that leaves https, or this machine for plain http."""
+    if response.is_redirect:
+        response.close()  # else its body, of any length, would be read to memory
+        try:
+            goal = urljoin(response.url, response.headers["Location"])
+            check_url(goal, plain=response.url.startswith("http:"))
+        except ValueError:
+            why = f"redirects to {response.headers['Location']!r:.300}, which is not https"
+            raise DownloadError(f"{response.url}: {why}", MIRROR) from None
 
 
 def _answer(url: str, response: requests.Response, begun: Version | None, have: int) -> Answer:
-    code = response.status_code
+    code, headers, size = response.status_code, response.headers, response.raw.length_remaining
     if code in TRANSIENT:
         raise Again(f"status {code} {response.reason}", _retry_after(response))
     if code == 416:
-        raise Changed("the file has changed on the server")
+        raise Changed
     if code != 200 and (code != 206 or begun is None):
         raise DownloadError(f"{url}: status {code} {' '.join(response.reason.split())}", MIRROR)
-    size = response.raw.length_remaining
     if (size is None and not response.raw.chunked) or (size or 0) > LARGEST:
         raise DownloadError(f"{url}: the server does not say how long the file is", MIRROR)
-    etag, modified = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))
+    etag, date = headers.get("ETag", ""), headers.get("Last-Modified", "")
+    validator = date if etag.startswith("W/") else etag or date
     if code == 200 or begun is None:
-        return Answer(Version(url, etag, modified, size), 0, response)
-    span = SPAN.fullmatch(response.headers.get("Content-Range", ""))
-    first, last, whole = span.groups() if span else ("0", "0", "0")
-    size = begun.size if whole == "*" else int(whole)
-    found = Version(url, etag or begun.etag, modified or begun.modified, size)
-    if found != begun or int(first) != have or not have <= int(last) < (size or LARGEST):
-        raise Changed("the file has changed on the server")
-    return Answer(found, have, response)
+        return Answer(Version(url, validator, size), 0, response.raw)
+    span = rf"bytes {have}-\d+/({begun.size}|\*)"
+    asked = re.fullmatch(span, headers.get("Content-Range", ""))
+    if not asked or validator not in ("", begun.validator):
+        raise Changed
+    return Answer(begun, have, response.raw)
 
 
 def _retry_after(response: requests.Response) -> float:
     """Seconds, from a number or an HTTP date; 0 if there is neither."""
-    try:
+    with suppress(InvalidHeader, ValueError, OverflowError):
         return Retry().get_retry_after(response.raw) or 0.0
-    except (InvalidHeader, ValueError, OverflowError):
-        return 0.0
+    return 0.0
 
 
 @contextmanager
@@ -174,8 +151,6 @@ def _network(url: str) -> Iterator[None]:
         yield
     except (requests.Timeout, ReadTimeoutError) as error:
         raise Again("no answer in time") from error
-    except requests.TooManyRedirects as error:
-        raise DownloadError(f"{url}: redirects in an infinite loop", MIRROR) from error
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, HTTPError) as error:
         cause: BaseException = error
         while cause.__context__ is not None:
@@ -188,10 +163,9 @@ def _network(url: str) -> Iterator[None]:
             raise Again(f"the connection was closed after {got:,} of {size:,} bytes") from error
         where = "the connection broke" if isinstance(error, HTTPError) else "cannot be reached"
         raise Again(f"{where} ({_reason(cause)})") from error
-    except (requests.RequestException, ValueError) as error:
-        raise DownloadError(
-            f"{url}: an answer that is not HTTP ({_reason(error)})", MIRROR
-        ) from error
+    except (requests.RequestException, UnicodeError) as error:
+        why = f"no answer that can be used ({_reason(error)})"
+        raise DownloadError(f"{url}: {why}", MIRROR) from error
 
 
 def _reason(error: BaseException) -> str:

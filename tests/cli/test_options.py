@@ -348,7 +348,7 @@ def test_an_address_is_refused_from_python(
         lambda: seal_store.open_results(address),
         lambda: build(replace(options, out=address), "cpu"),
         lambda: build(replace(options, genome=address), "cpu"),
-        lambda: write_scores(scorer, [], address, source="-"),
+        lambda: write_scores(scorer, [], address),
     ):
         with pytest.raises(InputError, match=r"^s3://bucket/x\.zarr: is an address"):
             work()

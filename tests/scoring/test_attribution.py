@@ -552,8 +552,11 @@ def test_commands(cli: Callable[..., Result], store: Store, world: World, tmp_pa
     assert len(lines) > 802
     for arguments, message in (
         (("--out", tmp_path / "x.tsv", "--attribute", "lime", "--target", target), "no room for"),
-        (("--out", tmp_path / "x.zarr", "--target", target), "--target needs --attribute"),
-        (("--out", tmp_path / "x.zarr", "--seed", 3), "--seed needs --attribute"),
+        (
+            ("--out", tmp_path / "x.zarr", "--target", target),
+            "--target has no effect without --attribute",
+        ),
+        (("--out", tmp_path / "x.zarr", "--seed", 3), "--seed has no effect without --attribute"),
         (("--out", tmp_path / "x.zarr", "--attribute", "deeplift"), "no target"),
     ):
         done = cli(*base, *arguments)
