@@ -15,7 +15,6 @@ of 2,002 numbers that says how much of each feature's change (ten decay rows tog
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -58,11 +57,12 @@ class Attributor:
         self.options, self.targets, self.features = options, targets, features
         top = options.top_features
         self.kept = features if top is None else min(top, features)
-        self._parts = [
-            _Part(heads, output, targets, features)
-            for output in heads.outputs
-            if _inside(targets, output.contexts).any()
-        ]
+        self._parts = []
+        for output in heads.outputs:
+            start, stop = output.contexts.start, output.contexts.stop
+            rows = np.flatnonzero((targets >= start) & (targets < stop))
+            if len(rows):
+                self._parts.append(_Part(heads, output, rows, targets[rows] - start, features))
         self.device, device = heads.device, heads.w1.device
         self._target_index = torch.from_numpy(targets).to(device)
         self.groups: dict[str, np.ndarray] = {}
@@ -100,29 +100,23 @@ class Attributor:
             names += ["attribution"]
             names += ["attribution_feature"] if options.top_features is not None else []
             names += ["attribution_scale"] if options.dtype == "float16" else []
-        found = [spec(ATTRIBUTION, name) for name in names]
-        last = "feature" if options.top_features is None else "rank"
-        return [
-            self._as_kept(entry, last) if entry.name == "attribution" else entry for entry in found
-        ]
+        found = {name: spec(ATTRIBUTION, name) for name in names}
+        if self.kept:
+            found["attribution"] = self._as_kept(found["attribution"])
+        return list(found.values())
 
-    def _as_kept(self, entry: ArraySpec, last: str) -> ArraySpec:
+    def _as_kept(self, entry: ArraySpec) -> ArraySpec:
         """The entry of ``attribution`` for what the options make of it."""
-        meaning, unit, coordinates = entry.meaning, entry.unit, entry.coordinates
         if self.options.method == "saliency":
             meaning = "size of the gradient by each feature, ten decay rows added up"
+            entry = replace(entry, meaning=meaning)
         if self.options.dtype == "float16":
-            meaning, unit = f"{meaning}; to be multiplied with attribution_scale", ""
-        if last == "rank":
+            meaning = f"{entry.meaning}; to be multiplied with attribution_scale"
+            entry = replace(entry, dtype="float16", meaning=meaning, unit="")
+        if self.options.top_features is not None:
             coordinates = spec(ATTRIBUTION, "attribution_feature").coordinates
-        return replace(
-            entry,
-            dtype=self.options.dtype,
-            dims=(*entry.dims[:2], last),
-            meaning=meaning,
-            unit=unit,
-            coordinates=coordinates,
-        )
+            entry = replace(entry, dims=(*entry.dims[:2], "rank"), coordinates=coordinates)
+        return entry
 
     def sizes(self) -> dict[str, int]:
         """Length of every dimension of :meth:`specs` but ``variant``."""
@@ -134,13 +128,21 @@ class Attributor:
             **groups,
         }
 
+    def empty(self, rows: int) -> dict[str, np.ndarray]:
+        """The arrays of :meth:`specs` for rows that change nothing."""
+        sizes, fill = self.sizes(), {"attribution_feature": -1, "attribution_scale": 1}
+        return {
+            entry.name: np.full(
+                (rows, *(sizes[dim] for dim in entry.dims[1:])),
+                fill.get(entry.name, 0),
+                entry.dtype,
+            )
+            for entry in self.specs()
+        }
+
     def row_bytes(self) -> int:
         """Size of one row of all arrays of :meth:`specs`."""
-        sizes = self.sizes()
-        return sum(
-            np.dtype(entry.dtype).itemsize * math.prod(sizes[dim] for dim in entry.dims[1:])
-            for entry in self.specs()
-        )
+        return sum(values.nbytes for values in self.empty(1).values())
 
     def __call__(
         self, sums: Tensor, first: Tensor, change: Tensor, effect: Tensor
@@ -151,16 +153,8 @@ class Attributor:
         are those of :class:`seal_store.scoring.evaluate.Change`; ``effect`` ``(n, contexts)``.
         """
         at_once = max(1, VALUES // (len(self.targets) * self.features))
-        parts = [
-            self._reduced(self._values(s, f, c), e)
-            for s, f, c, e in zip(
-                sums.split(at_once),
-                first.split(at_once),
-                change.split(at_once),
-                effect.split(at_once),
-                strict=True,
-            )
-        ]
+        pieces = zip(*(x.split(at_once) for x in (sums, first, change, effect)), strict=True)
+        parts = [self._reduced(self._values(s, f, c), e) for s, f, c, e in pieces]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _values(self, sums: Tensor, first: Tensor, change: Tensor) -> Tensor:
@@ -224,16 +218,16 @@ class Attributor:
 
 
 class _Part:
-    """One head set with at least one target; its first layer by feature for batched products."""
+    """One head set with at least one target; its first layer by feature for batched products.
+
+    ``rows`` are the places of its targets among all, ``own`` those among its contexts.
+    """
 
     def __init__(
-        self, heads: Heads, output: OutputLayer, targets: np.ndarray, features: int
+        self, heads: Heads, output: OutputLayer, rows: np.ndarray, own: np.ndarray, features: int
     ) -> None:
-        inside = _inside(targets, output.contexts)
-        self.rows = np.flatnonzero(inside)
-        self.units = output.units
-        own = torch.from_numpy(targets[inside] - output.contexts.start).to(heads.w1.device)
-        self.w2 = output.w2[own]
+        self.rows, self.units = rows, output.units
+        self.w2 = output.w2[torch.from_numpy(own).to(heads.w1.device)]
         w1 = heads.w1[output.units].unflatten(1, (-1, features))
         self.w1 = w1.permute(2, 1, 0).contiguous()
         """``(feature, decay, unit)``"""
@@ -346,7 +340,3 @@ def _presence(part: _Part, sums: Tensor, first: Tensor) -> Callable[[Tensor], Te
         return (((first + added).relu() - base).sum(1) @ part.w2.T).cpu()
 
     return effect
-
-
-def _inside(targets: np.ndarray, part: slice) -> np.ndarray:
-    return (targets >= part.start) & (targets < part.stop)

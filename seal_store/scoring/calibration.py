@@ -1,4 +1,4 @@
-"""How an effect compares with those of a background: the distributions kept in a store.
+"""Calibrations in a store: the distribution of a background's effects, for each context.
 
 A calibration belongs to one scheme and to the head sets that it was made with. For every context
 it holds quantiles of the effects of the background's rows, their mean and their standard

@@ -19,7 +19,8 @@ from seal_store.model.delta import Delta
 from seal_store.model.head_set import HeadSet
 from seal_store.model.heads import Heads
 from seal_store.scoring.attribution import Attributor
-from seal_store.scoring.evaluate import Batch, Change, Evaluator
+from seal_store.scoring.evaluate import Batch, Evaluator
+from seal_store.scoring.haplotype import Stretch
 from seal_store.scoring.options import GROUPS, AttributionOptions, ScoreOptions
 from seal_store.scoring.quantiles import read_calibration
 from seal_store.scoring.reading import Chunk
@@ -29,7 +30,7 @@ from seal_store.store.store import Store
 
 @dataclass(frozen=True)
 class Launched:
-    """Outputs of a chunk, maybe still being computed; ``source`` is the task that each equals."""
+    """Outputs of a chunk, maybe still being computed; ``source`` is the row that each equals."""
 
     source: np.ndarray
     found: list[tuple[list[int], dict[str, Tensor]]]
@@ -67,12 +68,12 @@ class Engine:
         return Attributor(self.heads, options, targets, self.store.config.features, labels)
 
     def launched(self, chunk: Chunk, options: ScoreOptions, by: Attributor | None) -> Launched:
-        """Evaluate a chunk; equal tasks once. Does not wait for the device."""
-        tasks, stretches = chunk.tasks, chunk.stretches
+        """Evaluate a chunk; equal rows once. Does not wait for the device."""
         first: dict[tuple[int, int, int, bytes, bytes], int] = {}
         by_count: dict[int, list[int]] = defaultdict(list)
-        source = np.arange(len(tasks))
-        for i, (task, stretch) in enumerate(zip(tasks, stretches, strict=True)):
+        source = np.arange(len(chunk.stretches))
+        for i, stretch in enumerate(chunk.stretches):
+            task = stretch.task
             begin = int(stretch.windows[0]) if stretch.count else -1
             key = (task.gene, task.allele.pos, begin, stretch.ref, stretch.alt)
             source[i] = first.setdefault(key, i)
@@ -82,15 +83,23 @@ class Engine:
         if not by_count:
             return Launched(source, found)
         with inference(tf32=options.tf32):
-            genes = self.evaluator.genes(chunk.sequences, chunk.aggregated)
-            batches = self._batches(chunk, by_count.values(), options.batch)
+            genes = self.evaluator.genes(chunk)
+            batches = self._batches(chunk.stretches, by_count.values(), options.batch)
             for members, batch in ahead(batches):
-                found.append((members, self._outputs(self.evaluator.change(batch, genes), by)))
+                change = self.evaluator.change(batch, genes)
+                effect = self.heads.effect(change.first, change.first_change).sum(1)
+                outputs = {"effect": effect}
+                if by is not None:
+                    outputs |= by(change.sums, change.first, change.first_change, effect)
+                found.append((members, outputs))
         return Launched(source, found)
 
-    def values(self, rows: int, launched: Launched, by: Attributor | None) -> dict[str, np.ndarray]:
-        """``effect`` and attributions, one entry a task, from the device."""
-        values = self._empty(rows, by)
+    def values(self, launched: Launched, by: Attributor | None) -> dict[str, np.ndarray]:
+        """``effect`` and attributions, one entry a row, from the device."""
+        rows = len(launched.source)
+        values = {"effect": np.zeros((rows, len(self.context_name)), np.float32)}
+        if by is not None:
+            values |= by.empty(rows)
         for members, outputs in launched.found:
             for name, value in outputs.items():
                 values[name][members] = value.cpu().numpy()
@@ -106,33 +115,12 @@ class Engine:
             found = self.calibration(to_device(effect, self.device))
         return {name: value.cpu().numpy() for name, value in found.items()}
 
-    def _outputs(self, change: Change, by: Attributor | None) -> dict[str, Tensor]:
-        effect = self.heads.effect(change.first, change.first_change).sum(1)
-        found = {"effect": effect}
-        if by is not None:
-            found |= by(change.sums, change.first, change.first_change, effect)
-        return found
-
-    def _empty(self, rows: int, by: Attributor | None) -> dict[str, np.ndarray]:
-        """Values of rows that change nothing."""
-        values = {"effect": np.zeros((rows, len(self.context_name)), np.float32)}
-        if by is None:
-            return values
-        sizes = by.sizes()
-        fill = {"attribution_feature": -1, "attribution_scale": 1}
-        for entry in by.specs():
-            shape = (rows, *(sizes[dim] for dim in entry.dims[1:]))
-            values[entry.name] = np.full(shape, fill.get(entry.name, 0), entry.dtype)
-        return values
-
     def _batches(
-        self, chunk: Chunk, groups: Iterable[list[int]], size: int
+        self, stretches: Sequence[Stretch], groups: Iterable[list[int]], size: int
     ) -> Iterator[tuple[list[int], Batch]]:
-        """Tasks of a chunk, by position, in batches of neighbours; read from the store."""
-        tasks, stretches = chunk.tasks, chunk.stretches
+        """Rows of a chunk, by position, in batches of neighbours; read from the store."""
         for group in groups:
-            group.sort(key=lambda i: (tasks[i].gene, tasks[i].allele.pos))
+            group.sort(key=lambda i: (stretches[i].task.gene, stretches[i].task.allele.pos))
             for start in range(0, len(group), size):
                 members = group[start : start + size]
-                batch = [tasks[i] for i in members], [stretches[i] for i in members]
-                yield members, self.evaluator.read(*batch)
+                yield members, self.evaluator.read([stretches[i] for i in members])

@@ -221,8 +221,8 @@ def test_captums_own_defaults_on_raw_inputs_do_not(store: Store, world: World) -
     for allele in alleles:
         (chunk,) = scorer.reader.chunks(Alleles([allele]))
         with torch.inference_mode():
-            genes = scorer.engine.evaluator.genes(chunk.sequences, chunk.aggregated)
-            batch = scorer.engine.evaluator.read(chunk.tasks, chunk.stretches)
+            genes = scorer.engine.evaluator.genes(chunk)
+            batch = scorer.engine.evaluator.read(chunk.stretches)
             change = scorer.engine.evaluator.change(batch, genes).sums[0, 0]
         base = genes.sums[0].clone().flatten()[None]
         scores = KernelShap(net).attribute(base + change.clone().flatten(), base)
