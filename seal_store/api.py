@@ -1,4 +1,4 @@
-"""What analysis code calls: build, open, score, and their outputs as xarray and pandas."""
+"""Public Python API: build, open and score, with outputs as xarray and pandas."""
 
 from __future__ import annotations
 

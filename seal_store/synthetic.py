@@ -70,13 +70,11 @@ def random_head_set(inputs: int, latent: int, contexts: int, seed: int) -> dict[
         "layers.2.weight": (contexts, latent),
         "layers.2.bias": (contexts,),
     }
-    scale = np.float32(0.5)
-    return {
-        key: torch.from_numpy(
-            rng.standard_normal(shape, np.float32) * (scale / np.float32(np.sqrt(shape[-1])))
-        )
-        for key, shape in shapes.items()
-    }
+    state = {}
+    for key, shape in shapes.items():
+        scale = np.float32(0.5) / np.float32(np.sqrt(shape[-1]))
+        state[key] = torch.from_numpy(rng.standard_normal(shape, np.float32) * scale)
+    return state
 
 
 def write_head_set(

@@ -56,7 +56,6 @@ class Heads:
     ) -> None:
         if not sets:
             raise HeadsError("no head set to evaluate", "add one with `seal-store heads add`")
-        self.device = torch.device(device)
         self.w1 = torch.cat([torch.from_numpy(s.w1) for s in sets]).to(device)
         self.b1 = torch.cat([torch.from_numpy(s.b1) for s in sets]).to(device)
         total = sum(len(s.contexts) for s in sets)
@@ -147,21 +146,17 @@ def load_head_set(summary_path: str | Path, stage: str = "") -> HeadSet:
     summary = read_summary(summary_path)
     stage = stage or ("finetune" if summary.get("Optimal finetune model") else "pretrain")
     kind = STAGES[stage]
-    names = tuple(
-        name.strip()
-        for name in _require(summary, f"Name of {kind} contexts", summary_path).split(",")
-    )
-    model_path = model_file(summary_path, stage)
-    loaded = load_tensors(model_path, HeadsError, f"named by {summary_path}")
+    listed = _require(summary, f"Name of {kind} contexts", summary_path)
+    names = tuple(name.strip() for name in listed.split(","))
+    model_path, hint = model_file(summary_path, stage), f"named by {summary_path}"
+    loaded = load_tensors(model_path, HeadsError, hint)
     state = loaded.get("model_state_dict")
     if not isinstance(state, dict):
         raise HeadsError(
             f"{model_path}: no model_state_dict in this file", "is it a model that Seal saved?"
         )
     arrays = {
-        name: dense_tensor(state, key, model_path, HeadsError, f"named by {summary_path}")
-        .to(torch.float32)
-        .numpy()
+        name: dense_tensor(state, key, model_path, HeadsError, hint).float().numpy()
         for name, key in ARRAYS.items()
     }
     name = summary_path.name.removesuffix(SUMMARY_SUFFIX).removesuffix("_seal")

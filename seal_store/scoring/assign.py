@@ -1,4 +1,4 @@
-"""Which alleles are scored against which genes, and why the others are not.
+"""Assign alleles to genes, and count by reason those that are not scored.
 
 Every allele becomes one task or more, or is counted under one reason. Nothing is lost:
 ``alleles == alleles_scored + sum(not_scored)``.

@@ -28,11 +28,12 @@ from torch import Tensor
 
 from seal_store.common.extras import require
 from seal_store.model.heads import Heads, OutputLayer
+from seal_store.scoring.evaluate import Change
 from seal_store.scoring.options import CLOSED, COMPLETE, GROUPS, AttributionOptions
 from seal_store.store.layout import ATTRIBUTION, ArraySpec, spec
 
 UNLABELLED = "unlabelled"
-BLOCK = 1 << 20
+BUFFER = 1 << 20
 """Numbers in an intermediate, reused and small enough for a cache (4 MB)."""
 FEW_TARGETS = 12
 VALUES = 1 << 23
@@ -63,15 +64,15 @@ class Attributor:
             rows = np.flatnonzero((targets >= start) & (targets < stop))
             if len(rows):
                 self._parts.append(_Part(heads, output, rows, targets[rows] - start, features))
-        self.device, device = heads.device, heads.w1.device
-        self._target_index = torch.from_numpy(targets).to(device)
+        self.device = heads.w1.device
+        self._target_index = torch.from_numpy(targets).to(self.device)
         self.groups: dict[str, np.ndarray] = {}
         self._members: dict[str, Tensor] = {}
         for by in options.by:
             own = labels[GROUPS[by]]
             names, place = np.unique(np.where(own == "", UNLABELLED, own), return_inverse=True)
             self.groups[by] = names
-            self._members[by] = torch.eye(len(names))[torch.from_numpy(place)].to(device)
+            self._members[by] = torch.eye(len(names))[torch.from_numpy(place)].to(self.device)
         if options.method not in CLOSED:
             require("attribution", f"attribution by {options.method}")
 
@@ -121,39 +122,29 @@ class Attributor:
     def sizes(self) -> dict[str, int]:
         """Length of every dimension of :meth:`specs` but ``variant``."""
         groups = {by: len(names) for by, names in self.groups.items()}
-        return {
-            "target": len(self.targets),
-            "feature": self.features,
-            "rank": self.kept,
-            **groups,
-        }
+        return {"target": len(self.targets), "feature": self.features, "rank": self.kept, **groups}
 
     def empty(self, rows: int) -> dict[str, np.ndarray]:
         """The arrays of :meth:`specs` for rows that change nothing."""
         sizes, fill = self.sizes(), {"attribution_feature": -1, "attribution_scale": 1}
-        return {
-            entry.name: np.full(
-                (rows, *(sizes[dim] for dim in entry.dims[1:])),
-                fill.get(entry.name, 0),
-                entry.dtype,
-            )
-            for entry in self.specs()
-        }
+        found = {}
+        for entry in self.specs():
+            shape = (rows, *(sizes[dim] for dim in entry.dims[1:]))
+            found[entry.name] = np.full(shape, fill.get(entry.name, 0), entry.dtype)
+        return found
 
     def row_bytes(self) -> int:
         """Size of one row of all arrays of :meth:`specs`."""
         return sum(values.nbytes for values in self.empty(1).values())
 
-    def __call__(
-        self, sums: Tensor, first: Tensor, change: Tensor, effect: Tensor
-    ) -> dict[str, Tensor]:
+    def __call__(self, change: Change, effect: Tensor) -> dict[str, Tensor]:
         """Attributions and what is derived of them, one entry a row, by name of the array.
 
-        ``sums`` ``(n, shifts, decay, feature)``, ``first`` and ``change`` ``(n, shifts, units)``
-        are those of :class:`seal_store.scoring.evaluate.Change`; ``effect`` ``(n, contexts)``.
+        ``effect`` ``(n, contexts)`` is that of the ``change``.
         """
         at_once = max(1, VALUES // (len(self.targets) * self.features))
-        pieces = zip(*(x.split(at_once) for x in (sums, first, change, effect)), strict=True)
+        inputs = (change.sums, change.first, change.first_change, effect)
+        pieces = zip(*(x.split(at_once) for x in inputs), strict=True)
         parts = [self._reduced(self._values(s, f, c), e) for s, f, c, e in pieces]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
@@ -246,7 +237,7 @@ class _Part:
         n, shifts, units = slopes.shape
         rows = sums.permute(3, 0, 1, 2).flatten(1, 2)
         out = sums.new_empty(len(rows), n, len(self.w2))
-        size = max(1, BLOCK // (n * shifts * units))
+        size = max(1, BUFFER // (n * shifts * units))
         buffer = sums.new_empty(size, n * shifts, units)
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
@@ -269,7 +260,7 @@ class _Part:
         features, decays = self.w1.shape[:2]
         flat = (slopes[:, :, None] * self.w2).flatten(0, 2)
         out = slopes.new_empty(n, len(self.w2), features)
-        size = max(1, BLOCK // (len(flat) * decays))
+        size = max(1, BUFFER // (len(flat) * decays))
         for start in range(0, features, size):
             part = slice(start, min(start + size, features))
             gradient = flat @ self.w1[part].flatten(0, 1).T

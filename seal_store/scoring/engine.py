@@ -7,8 +7,7 @@ device. Loading this module loads PyTorch.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -28,19 +27,11 @@ from seal_store.scoring.rows import select_contexts
 from seal_store.store.store import Store
 
 
-@dataclass(frozen=True)
-class Launched:
-    """Outputs of a chunk, maybe still being computed; ``source`` is the row that each equals."""
-
-    source: np.ndarray
-    found: list[tuple[list[int], dict[str, Tensor]]]
-
-
 class Engine:
     """Weights of ``store`` for one scheme and choice of contexts.
 
-    ``sets`` are the head sets chosen, ``delta`` has the CNN on its device. ``context_set`` and
-    ``context_name`` name the contexts of an effect, in order.
+    ``sets`` are the head sets chosen, ``delta`` has the CNN on its device. ``contexts`` are those
+    of an effect, in order, each (head set, name).
     """
 
     def __init__(
@@ -49,26 +40,27 @@ class Engine:
         self.store, self.device = store, delta.device
         names = [(head_set.name, name) for head_set in sets for name in head_set.contexts]
         keep = select_contexts(names, options.contexts)
-        chosen = [names[i] for i in keep]
-        self.context_set = [head_set for head_set, _ in chosen]
-        self.context_name = [name for _, name in chosen]
+        self.contexts = [names[i] for i in keep]
         self.heads = Heads(sets, self.device, keep)
         self.evaluator = Evaluator(store, self.heads, delta, options.scheme)
-        self.calibration = (
-            read_calibration(store, options.scheme, chosen, self.device)
-            if options.calibrated
-            else None
-        )
+        self.calibration = None
+        if options.calibrated:
+            self.calibration = read_calibration(store, options.scheme, self.contexts, self.device)
 
     def attributor(self, options: AttributionOptions) -> Attributor:
         """Attributions as ``options`` say. Raises :class:`HeadsError` for an unknown target."""
-        names = list(zip(self.context_set, self.context_name, strict=True))
-        targets = select_contexts(names, () if "all" in options.targets else options.targets)
+        wanted = () if "all" in options.targets else options.targets
+        targets = select_contexts(self.contexts, wanted)
         labels = {name: self.store.column(name) for name in GROUPS.values()}
         return Attributor(self.heads, options, targets, self.store.config.features, labels)
 
-    def launched(self, chunk: Chunk, options: ScoreOptions, by: Attributor | None) -> Launched:
-        """Evaluate a chunk; equal rows once. Does not wait for the device."""
+    def launched(
+        self, chunk: Chunk, options: ScoreOptions, by: Attributor | None
+    ) -> Callable[[], dict[str, np.ndarray]]:
+        """Evaluate a chunk; equal rows once. Does not wait for the device.
+
+        Calling what is returned does: ``effect`` and attributions, one entry a row.
+        """
         first: dict[tuple[int, int, int, bytes, bytes], int] = {}
         by_count: dict[int, list[int]] = defaultdict(list)
         source = np.arange(len(chunk.stretches))
@@ -80,8 +72,6 @@ class Engine:
             if source[i] == i and stretch.count:
                 by_count[stretch.count].append(i)
         found: list[tuple[list[int], dict[str, Tensor]]] = []
-        if not by_count:
-            return Launched(source, found)
         with inference(tf32=options.tf32):
             genes = self.evaluator.genes(chunk)
             batches = self._batches(chunk.stretches, by_count.values(), options.batch)
@@ -90,22 +80,21 @@ class Engine:
                 effect = self.heads.effect(change.first, change.first_change).sum(1)
                 outputs = {"effect": effect}
                 if by is not None:
-                    outputs |= by(change.sums, change.first, change.first_change, effect)
+                    outputs |= by(change, effect)
                 found.append((members, outputs))
-        return Launched(source, found)
 
-    def values(self, launched: Launched, by: Attributor | None) -> dict[str, np.ndarray]:
-        """``effect`` and attributions, one entry a row, from the device."""
-        rows = len(launched.source)
-        values = {"effect": np.zeros((rows, len(self.context_name)), np.float32)}
-        if by is not None:
-            values |= by.empty(rows)
-        for members, outputs in launched.found:
-            for name, value in outputs.items():
-                values[name][members] = value.cpu().numpy()
-        if (launched.source == np.arange(rows)).all():
-            return values
-        return {name: value[launched.source] for name, value in values.items()}
+        def fetched() -> dict[str, np.ndarray]:
+            values = {"effect": np.zeros((len(source), len(self.contexts)), np.float32)}
+            if by is not None:
+                values |= by.empty(len(source))
+            for members, outputs in found:
+                for name, value in outputs.items():
+                    values[name][members] = value.cpu().numpy()
+            if (source == np.arange(len(source))).all():
+                return values
+            return {name: value[source] for name, value in values.items()}
+
+        return fetched
 
     def calibrated(self, effect: np.ndarray) -> dict[str, np.ndarray]:
         """``quantile`` and ``z`` of effects as they are given out, if asked for."""

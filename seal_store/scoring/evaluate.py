@@ -1,4 +1,4 @@
-"""What a batch of alleles changes in the heads' input, for both schemes, on one device.
+"""Evaluate alleles in batches: the change of the heads' input, for both schemes, on one device.
 
 Both take the change of the first linear layer's output from :mod:`seal_store.model.delta` and turn
 it into the change of the features without cancellation, then of the decay sums and of the heads'

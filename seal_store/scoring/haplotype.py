@@ -1,4 +1,4 @@
-"""The sequence that each scheme evaluates for an allele.
+"""The reference and alt sequence that each scheme evaluates for an allele.
 
 Both schemes look at consecutive windows of two haplotypes that differ in one allele only, so
 each is a :class:`Stretch`: two sequences of equal length for :func:`seal_store.model.sweep.sweep`.

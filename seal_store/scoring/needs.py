@@ -1,4 +1,4 @@
-"""What a score from a store will need: memory and disk, estimated from shapes.
+"""Memory and disk that scoring from a store needs, estimated from the shapes of its arrays.
 
 The figures are sums of the large arrays, not measurements; attributions are left out.
 """

@@ -1,4 +1,4 @@
-"""What is to be scored and attributed, and how: checked when it is made. No PyTorch."""
+"""Options of scoring and attribution, checked when they are made. No PyTorch."""
 
 from __future__ import annotations
 

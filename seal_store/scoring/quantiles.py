@@ -62,8 +62,7 @@ def read_calibration(
 ) -> Calibration:
     """The calibration of ``contexts``, each (head set, name), in that order.
 
-    Raises :class:`StoreError` if the store has none for ``scheme``, or lacks a context there,
-    :class:`FormatError` if its arrays do not fit together.
+    Raises :class:`StoreError` if the store has none for ``scheme``, or lacks a context there.
     """
     source = source_of(store, scheme)
     again = f"seal-store calibrate {store.path} BACKGROUND.vcf --scheme {scheme}"

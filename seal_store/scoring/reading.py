@@ -1,4 +1,4 @@
-"""Alleles -> chunks: assigned to genes, compared with the genome, cut to what is evaluated.
+"""Alleles -> chunks: assigned to genes, REF checked, sequences and decay sums read.
 
 All that happens before the CNN, and without PyTorch. Chunks are bounded, so memory does not grow
 with the input.

@@ -1,4 +1,4 @@
-"""Scored rows as they pass from the engine to writers and readers; contexts chosen by name."""
+"""Scored rows: their columns and effects, for writers and readers; contexts chosen by name."""
 
 from __future__ import annotations
 

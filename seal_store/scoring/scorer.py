@@ -29,7 +29,7 @@ from seal_store.variants.source import Alleles
 if TYPE_CHECKING:
     from seal_store.scoring.engine import Engine
 
-CHUNK_BYTES = 256 << 20
+ATTRIBUTION_BYTES = 256 << 20
 """Attributions of a chunk."""
 
 ENGINES = 2
@@ -71,7 +71,8 @@ class Scorer:
         self.store, self.options, self.gene = store, options, gene
         self.reader = Reader(store, options, gene, assign)
         self.engine = loaded(store, options)
-        self.context_set, self.context_name = self.engine.context_set, self.engine.context_name
+        self.context_set = [head_set for head_set, _ in self.engine.contexts]
+        self.context_name = [name for _, name in self.engine.contexts]
         self.calibration = self.engine.calibration
         self.attributor = self.engine.attributor(attribution) if attribution else None
         self.counts = Counts()
@@ -95,14 +96,14 @@ class Scorer:
         if start is not None:
             self.counts, self.completeness = start.counts, start.completeness
         stream = Alleles.of(alleles, where)
-        rows = None if self.attributor is None else CHUNK_BYTES // self.attributor.row_bytes()
+        rows = None if self.attributor is None else ATTRIBUTION_BYTES // self.attributor.row_bytes()
         launched = (
             (chunk, self.engine.launched(chunk, self.options, self.attributor))
             for chunk in ahead(self.reader.chunks(stream, rows))
         )
         fetched_later = self.engine.device.type == "cuda"  # it works on the next chunk meanwhile
-        for chunk, work in behind(launched) if fetched_later else launched:
-            values = self.engine.values(work, self.attributor)
+        for chunk, fetched in behind(launched) if fetched_later else launched:
+            values = fetched()
             if "completeness" in values:
                 largest = float(np.abs(values["completeness"]).max(initial=0))
                 self.completeness = max(largest, self.completeness or 0)
