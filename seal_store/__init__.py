@@ -14,31 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seal_store.api import build, open, open_results, score
-    from seal_store.building.options import BuildOptions
-    from seal_store.errors import SealStoreError
-    from seal_store.results.group import Results
-    from seal_store.scoring.options import ScoreOptions
-    from seal_store.scoring.scorer import Scorer
-    from seal_store.store.frames import to_frame
-    from seal_store.store.store import Store
-    from seal_store.variants.source import read_variants
-
-__all__ = [
-    "open",
-    "open_results",
-    "score",
-    "to_frame",
-    "read_variants",
-    "build",
-    "Store",
-    "Scorer",
-    "ScoreOptions",
-    "BuildOptions",
-    "Results",
-    "SealStoreError",
-    "__version__",
-]
+    from seal_store.api import build as build
+    from seal_store.api import open as open
+    from seal_store.api import open_results as open_results
+    from seal_store.api import score as score
+    from seal_store.building.options import BuildOptions as BuildOptions
+    from seal_store.errors import SealStoreError as SealStoreError
+    from seal_store.results.group import Results as Results
+    from seal_store.scoring.options import ScoreOptions as ScoreOptions
+    from seal_store.scoring.scorer import Scorer as Scorer
+    from seal_store.store.frames import to_frame as to_frame
+    from seal_store.store.store import Store as Store
+    from seal_store.variants.source import read_variants as read_variants
 
 # In a source tree cli, schemas and resources lie beside this folder, as the wheel has them inside.
 if not Path(__file__).with_name("cli").is_dir():
@@ -58,6 +45,7 @@ _MODULES = {
     "Results": "results.group",
     "SealStoreError": "errors",
 }
+__all__ = [*_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,9 @@
-"""What analysis code calls: build, open, score, and their outputs as xarray and pandas."""
+"""Public Python API: build, open and score, with outputs as xarray and pandas."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,9 +17,7 @@ from seal_store.results.group import Results, result_attributes
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store import frames
-from seal_store.store.layout import RESULTS
 from seal_store.store.store import Store
-from seal_store.variants.alleles import Allele
 from seal_store.variants.given import from_table, from_tuples, is_table
 from seal_store.variants.source import Alleles, read_variants
 
@@ -139,23 +136,15 @@ def score(
     )
     scorer = Scorer(store if isinstance(store, Store) else open(store), options)
     alleles, place = _alleles(variants)
-    noted = _Noted(alleles)
-    found = list(scorer.score(noted, alleles.name, progress))
+    found = list(scorer.score(alleles, progress=progress))
     columns = {
-        entry.name: np.concatenate(
-            [rows.columns[entry.name] for rows in found] or [np.empty(0, _dtype(entry.dtype))]
-        )
-        for entry in RESULTS
-        if entry.dims == ("variant",)
+        name: np.concatenate([rows.columns[name] for rows in found]) for name in found[0].columns
     }
-    effect = [np.empty((0, len(scorer.context_name)), np.float32)]
-    own = columns["id"].astype(np.int64)
-    columns["id"] = np.array([noted.ids[i] for i in own.tolist()], object)
-    columns[place] = np.array(noted.lines, np.int64)[own]
+    columns[place] = np.concatenate([np.array(rows.lines, np.int64) for rows in found])
     attributes = result_attributes(scorer.provenance(), alleles, "seal_store.score")
     return frames.effects(
         columns,
-        np.concatenate(effect + [rows.effect for rows in found]),
+        np.concatenate([rows.effect for rows in found]),
         scorer.context_set,
         scorer.context_name,
         {**attributes, "counts": scorer.counts.to_dict()},
@@ -284,22 +273,3 @@ def _alleles(variants: Any) -> tuple[Alleles, str]:
         f"variants: a {type(variants).__name__}",
         "give a DataFrame, tuples (contig, pos, ref, alt), or the path of a VCF",
     )
-
-
-class _Noted:
-    """Numbers alleles as they pass, in place of their ids, which it keeps with their rows."""
-
-    def __init__(self, alleles: Alleles) -> None:
-        self._alleles = alleles
-        self.ids: list[str] = []
-        self.lines: list[int] = []
-
-    def __iter__(self) -> Iterator[Allele]:
-        for allele in self._alleles:
-            self.ids.append(allele.id)
-            self.lines.append(allele.line)
-            yield replace(allele, id=str(len(self.ids) - 1))
-
-
-def _dtype(name: str) -> str:
-    return "U1" if name == "str" else name

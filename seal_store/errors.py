@@ -1,25 +1,4 @@
-"""Exceptions. Every message says what is wrong, where, and (``hint``) what to do next.
-
-::
-
-    SealStoreError
-    ├── InputError (ValueError)          something the user gave is wrong
-    │   ├── GenomeError                  FASTA
-    │   ├── GeneTableError               gene table
-    │   ├── VariantError                 VCF
-    │   ├── LiftoverError                chain file
-    │   ├── WeightsError                 CNN weights
-    │   ├── HeadsError                   head sets
-    │   ├── ProfileError                 imported gene profiles
-    │   ├── TrainingError                expression, features or options of training
-    │   └── ArchiveError                 an archive to unpack
-    ├── DownloadError (OSError)          a file that cannot be downloaded
-    ├── OutputError (OSError)            an output exists or cannot be written
-    ├── MissingExtraError (ImportError)  an optional package is not installed
-    └── StoreError                       a store or a results group
-        ├── FormatError                  not ours, damaged metadata, another format version
-        └── UnfinishedError              written in part; never published
-"""
+"""Exceptions. Every message says what is wrong, where, and (``hint``) what to do next."""
 
 from __future__ import annotations
 

@@ -54,11 +54,8 @@ def random_weights(config: CnnConfig, seed: int) -> dict[str, Tensor]:
     rng = np.random.default_rng(seed)
     state = {}
     for key, shape in config.shapes().items():
-        if key.endswith("weight"):
-            inputs = int(np.prod(shape[1:]))
-            values = rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / inputs))
-        else:
-            values = rng.standard_normal(shape, np.float32) * np.float32(0.05)
+        scale = np.sqrt(2 / np.prod(shape[1:])) if key.endswith("weight") else 0.05
+        values = rng.standard_normal(shape, np.float32) * np.float32(scale)
         state[key] = torch.from_numpy(values)
     state["model.1.4.1.bias"] -= 1.5
     return state
@@ -73,13 +70,11 @@ def random_head_set(inputs: int, latent: int, contexts: int, seed: int) -> dict[
         "layers.2.weight": (contexts, latent),
         "layers.2.bias": (contexts,),
     }
-    scale = np.float32(0.5)
-    return {
-        key: torch.from_numpy(
-            rng.standard_normal(shape, np.float32) * (scale / np.float32(np.sqrt(shape[-1])))
-        )
-        for key, shape in shapes.items()
-    }
+    state = {}
+    for key, shape in shapes.items():
+        scale = np.float32(0.5) / np.float32(np.sqrt(shape[-1]))
+        state[key] = torch.from_numpy(rng.standard_normal(shape, np.float32) * scale)
+    return state
 
 
 def write_head_set(
@@ -142,13 +137,8 @@ def write_world(root: Path, seed: int = 1) -> World:
         bases[gap : gap + 500] = b"N" * 500
         contigs[f"chr{i}"] = bytes(bases)
     genes = _genes(contigs, rng)
-    world = World(
-        root / "genome.fa",
-        root / "genes.bed",
-        root / "deepsea.beluga.pth",
-        root / "model",
-        root / "variants.vcf",
-    )
+    names = ("genome.fa", "genes.bed", "deepsea.beluga.pth", "model", "variants.vcf")
+    world = World(*(root / name for name in names))
     write_fasta(world.genome, contigs)
     world.genes.write_text(
         "".join(f"{c}\t{tss - 1}\t{tss}\t{s}\t{gene}\n" for c, tss, s, gene in genes), "utf-8"
@@ -158,9 +148,11 @@ def write_world(root: Path, seed: int = 1) -> World:
     return world
 
 
-def _genes(
-    contigs: Mapping[str, bytes], rng: np.random.Generator
-) -> list[tuple[str, int, str, str]]:
+_Gene = tuple[str, int, str, str]
+"""Contig, TSS, strand and id."""
+
+
+def _genes(contigs: Mapping[str, bytes], rng: np.random.Generator) -> list[_Gene]:
     genes: list[tuple[str, int, str]] = []
     for contig, bases in contigs.items():
         places = np.linspace(30_000, len(bases) - 60_000, 4 if contig == "chr1" else 3)
@@ -171,11 +163,7 @@ def _genes(
     return [(*gene, f"GENE{i:02d}") for i, gene in enumerate(genes, 1)]
 
 
-def _vcf(
-    contigs: Mapping[str, bytes],
-    genes: Sequence[tuple[str, int, str, str]],
-    rng: np.random.Generator,
-) -> str:
+def _vcf(contigs: Mapping[str, bytes], genes: Sequence[_Gene], rng: np.random.Generator) -> str:
     rows: list[tuple[str, int, str, str]] = []
 
     def base(contig: str, pos: int, length: int = 1) -> str:
@@ -202,13 +190,7 @@ def _vcf(
     rows.append((contig, tss + 1_500, base(contig, tss + 1_500), "<DEL>"))
     rows.append(("chr2", 10_100, base("chr2", 10_100), other(base("chr2", 10_100))))
     rows.sort(key=lambda row: (row[0], row[1]))
-    header = "".join(f"##contig=<ID={name},length={len(b)}>\n" for name, b in contigs.items())
-    lines = "".join(
-        f"{c}\t{p}\tv{i}\t{r}\t{a}\t.\t.\t.\n" for i, (c, p, r, a) in enumerate(rows, 1)
-    )
-    return (
-        "##fileformat=VCFv4.2\n"
-        + header
-        + "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
-        + lines
-    )
+    lengths = [f"##contig=<ID={name},length={len(b)}>" for name, b in contigs.items()]
+    columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
+    records = [f"{c}\t{p}\tv{i}\t{r}\t{a}\t.\t.\t." for i, (c, p, r, a) in enumerate(rows, 1)]
+    return "\n".join(["##fileformat=VCFv4.2", *lengths, columns, *records, ""])

@@ -511,8 +511,7 @@ def test_build_as_the_command_does(
     args += ["--gene", "GENE01", "--gene", "GENE02", "--keep-bits", 12, "--no-hidden"]
     result = cli("build", "--out", tmp_path / "b.zarr", *args, "--device", "cpu", "-q")
     assert result.exit_code == 0, result.output
-    both = (seal_store.open(tmp_path / name) for name in ("a.zarr", "b.zarr"))
-    made = [opened.attributes.to_dict() for opened in both]
+    made = [seal_store.open(tmp_path / f"{x}.zarr").attributes.to_dict() for x in "ab"]
     assert made[0].pop("command") == "seal_store.build"
     assert made[1].pop("command").startswith("seal-store build")
     assert made[0] == made[1]

@@ -94,7 +94,7 @@ class Shards:
         strand = int(self.strand[gene])
         bases = np.asarray(self.sequence[gene, grid_slice(self.grid, int(self.tss[gene]), strand)])
         with inference(tf32=self.tf32):
-            x = self.trunk.encode(bases[None]).transpose(1, 2)
+            x = self.trunk.encode([bases.tobytes()]).transpose(1, 2)
             hidden = sweep(self.model, x, self.grid.step, self.trunk)[0]
             features = self.model.output(hidden).mean(1)
             if strand < 0:

@@ -14,7 +14,7 @@ import zarr
 from seal_store.common.output import attribute_names
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results.group import Results
-from seal_store.scoring.calibration import GROUP, uncalibrated
+from seal_store.scoring.calibration import CALIBRATION_GROUP, uncalibrated
 from seal_store.scoring.needs import describe_needs
 from seal_store.scoring.options import SCHEMES
 from seal_store.store.layout import ATTRIBUTION, CALIBRATED, RESULTS, STORE
@@ -38,7 +38,7 @@ def _is_results(path: Path) -> bool:
 
 def _store(store: Store) -> dict[str, Any]:
     attributes = store.attributes.to_dict()
-    names = [*(entry.name for entry in STORE), "cnn", "heads", GROUP]
+    names = [*(entry.name for entry in STORE), "cnn", "heads", CALIBRATION_GROUP]
     return {
         "kind": "store",
         "path": str(store.path),
@@ -52,7 +52,7 @@ def _store(store: Store) -> dict[str, Any]:
         ],
         "calibration": {
             scheme: {key: made[key] for key in _CALIBRATION}
-            for scheme, made in attributes.get(GROUP, {}).items()
+            for scheme, made in attributes.get(CALIBRATION_GROUP, {}).items()
         },
         "missing": _missing(store),
         "bytes": _bytes(store.path),

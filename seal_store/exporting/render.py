@@ -22,7 +22,6 @@ from seal_store.exporting.vcf import annotate, check_input
 from seal_store.results.attributes import ResultsAttributes
 from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter
 from seal_store.results.view import EVERYTHING, Selection, View
-from seal_store.scoring.assign import Assigner
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.reading import Reader
 from seal_store.scoring.scorer import Scorer
@@ -227,6 +226,4 @@ def _reasons(results: Results, path: Path | None) -> Callable[[Allele], str]:
     if made_with["ref_mismatch"] == "error":  # of alleles outside the regions of the run
         made_with["ref_mismatch"] = "skip"
     options = ScoreOptions(**made_with)
-    everywhere, gene = options.genes == "all", results.attributes.gene
-    assign = Assigner(store, options.max_distance, all_genes=everywhere, gene=gene)
-    return Reader(store, options, assign).reason
+    return Reader(store, options, results.attributes.gene).reason

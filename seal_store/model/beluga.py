@@ -137,29 +137,16 @@ def load_cnn(path: str | Path) -> Beluga:
     hint = "expected the state dict of DeepSEA Beluga (deepsea.beluga.pth)"
     keys = [f"{layer}.{part}" for layer in LAYERS.values() for part in ("weight", "bias")]
     tensors = {key: dense_tensor(loaded, key, path, WeightsError, hint) for key in keys}
-    return Beluga.from_state(check_weights(tensors, str(path), hint), tensors)
-
-
-def check_weights(tensors: Mapping[str, Tensor], where: str, hint: str) -> CnnConfig:
-    """The configuration that ``tensors`` have; raises :class:`WeightsError` if there is none."""
-
-    def shape(key: str) -> tuple[int, ...]:
-        return tuple(tensors[key].shape)
-
-    sizes = []
-    for name, key in LAYERS.items():
-        found = shape(f"{key}.weight")
-        if len(found) != (4 if name.startswith("conv") else 2):
-            raise WeightsError(f"{where}: tensor {key}.weight has shape {found}", hint)
-        sizes.append(found[0])
-    config = CnnConfig(channels=tuple(sizes[:6]), hidden=sizes[6], features=sizes[7])
+    weights = (tensors[f"{layer}.weight"] for layer in LAYERS.values())
+    *channels, hidden, features = (len(weight) if weight.ndim else 0 for weight in weights)
+    config = CnnConfig(tuple(channels), hidden, features)
     for key, expected in config.shapes().items():
-        if shape(key) != expected:
-            raise WeightsError(
-                f"{where}: tensor {key} has shape {shape(key)}, expected {expected}", hint
-            )
-        if tensors[key].dtype != torch.float32:
-            raise WeightsError(f"{where}: tensor {key} is {tensors[key].dtype}, not float32", hint)
-        if not tensors[key].isfinite().all():
-            raise WeightsError(f"{where}: tensor {key} holds NaN or infinite values", hint)
-    return config
+        tensor = tensors[key]
+        where, shape = f"{path}: tensor {key}", tuple(tensor.shape)
+        if shape != expected:
+            raise WeightsError(f"{where} has shape {shape}, expected {expected}", hint)
+        if tensor.dtype != torch.float32:
+            raise WeightsError(f"{where} is {tensor.dtype}, not float32", hint)
+        if not tensor.isfinite().all():
+            raise WeightsError(f"{where} holds NaN or infinite values", hint)
+    return Beluga.from_state(config, tensors)

@@ -1,4 +1,4 @@
-"""Sizes of what an allele is evaluated on, from those of the network: used by ``delta``."""
+"""Receptive-field sizes of the CNN: how far a changed base reaches (used by ``delta``)."""
 
 from seal_store.model.config import CnnConfig
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 LAYERS = {f"conv{n}": f"model.0.{i}" for n, i in enumerate((0, 2, 6, 8, 12, 14), 1)} | {
     "linear1": "model.1.2.1",
@@ -42,12 +40,3 @@ class CnnConfig:
             shapes[f"{key}.weight"] = (outer, inner, *kernel)
             shapes[f"{key}.bias"] = (outer,)
         return shapes
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready values."""
-        return asdict(self) | {"channels": list(self.channels)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CnnConfig:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**{**values, "channels": tuple(values["channels"])})

@@ -98,9 +98,8 @@ class Delta:
     one position each.
     """
 
-    def __init__(self, model: Beluga, trunk: Trunk | None = None) -> None:
-        self.model = model
-        self.trunk = trunk or Trunk(model)
+    def __init__(self, model: Beluga) -> None:
+        self.model, self.trunk = model, Trunk(model)
         self.device = model.get_buffer("linear1_weight").device
         self.shared = self.alone = 0
         self._bases_at_once = BASES_AT_ONCE
@@ -151,8 +150,8 @@ class Delta:
             alt = [_with_alt(bases, jobs[i]) for bases, i in zip(old, inside, strict=True)]
             outputs.append(
                 self._change(
-                    self._encode(bases),
-                    self._encode(alt).sub_(self._encode(old)).transpose(0, 1),
+                    self.trunk.encode(bases),
+                    self.trunk.encode(alt).sub_(self.trunk.encode(old)).transpose(0, 1),
                     to_device(np.array(tile_of), self.device),
                     to_device(np.array(shift), self.device),
                     m,
@@ -239,11 +238,6 @@ class Delta:
         edit = np.array([j.edit for j in jobs])[job[keep]]
         target = (edit * count + slot[keep]) * 2 + strand[keep]
         change.view(-1, out.shape[1])[to_device(target, self.device)] = out
-
-    def _encode(self, sequences: Sequence[bytes]) -> Tensor:
-        """One-hot ``(n, length, 4)``."""
-        codes = np.frombuffer(bytearray().join(sequences), np.uint8)
-        return self.trunk.encode(codes.reshape(len(sequences), -1))
 
 
 def _jobs(frames: Sequence[bytes], edits: Sequence[Edit]) -> list[_Job]:

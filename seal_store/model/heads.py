@@ -56,7 +56,6 @@ class Heads:
     ) -> None:
         if not sets:
             raise HeadsError("no head set to evaluate", "add one with `seal-store heads add`")
-        self.device = torch.device(device)
         self.w1 = torch.cat([torch.from_numpy(s.w1) for s in sets]).to(device)
         self.b1 = torch.cat([torch.from_numpy(s.b1) for s in sets]).to(device)
         total = sum(len(s.contexts) for s in sets)
@@ -102,9 +101,9 @@ class Heads:
 
 
 def find_summaries(path: str | Path) -> list[Path]:
-    """The model summary file at ``path``, or all below a folder, sorted.
+    """``path``, a model summary file, or all below it if it is a folder, sorted.
 
-    Raises :class:`HeadsError` if there is none.
+    Raises :class:`HeadsError` if a folder has none.
     """
     path = Path(path)
     if path.is_dir():
@@ -114,11 +113,6 @@ def find_summaries(path: str | Path) -> list[Path]:
                 f"{path}: no *{SUMMARY_SUFFIX} in this folder", "give the folder of a head set"
             )
         return found
-    if not path.is_file():
-        raise HeadsError(
-            f"model summary not found: {path}",
-            "check `heads`; `seal-store fetch models --to DIR` downloads Seal's",
-        )
     return [path]
 
 
@@ -152,24 +146,21 @@ def load_head_set(summary_path: str | Path, stage: str = "") -> HeadSet:
     summary = read_summary(summary_path)
     stage = stage or ("finetune" if summary.get("Optimal finetune model") else "pretrain")
     kind = STAGES[stage]
-    names = tuple(
-        name.strip()
-        for name in _require(summary, f"Name of {kind} contexts", summary_path).split(",")
-    )
-    model_path = model_file(summary_path, stage)
-    loaded = load_tensors(model_path, HeadsError, f"named by {summary_path}")
+    listed = _require(summary, f"Name of {kind} contexts", summary_path)
+    names = tuple(name.strip() for name in listed.split(","))
+    model_path, hint = model_file(summary_path, stage), f"named by {summary_path}"
+    loaded = load_tensors(model_path, HeadsError, hint)
     state = loaded.get("model_state_dict")
     if not isinstance(state, dict):
         raise HeadsError(
             f"{model_path}: no model_state_dict in this file", "is it a model that Seal saved?"
         )
     arrays = {
-        name: dense_tensor(state, key, model_path, HeadsError, f"named by {summary_path}")
-        .to(torch.float32)
-        .numpy()
+        name: dense_tensor(state, key, model_path, HeadsError, hint).float().numpy()
         for name, key in ARRAYS.items()
     }
-    head_set = HeadSet(_set_name(summary_path), names, **arrays, summary=summary)
+    name = summary_path.name.removesuffix(SUMMARY_SUFFIX).removesuffix("_seal")
+    head_set = HeadSet(name, names, **arrays, summary=summary)
     _check(head_set, model_path)
     declared = {
         f"Number of {kind} contexts": len(names),
@@ -182,31 +173,11 @@ def load_head_set(summary_path: str | Path, stage: str = "") -> HeadSet:
 
 
 def model_file(summary_path: Path, stage: str) -> Path:
-    """Where the model of a stage lies. Raises :class:`HeadsError` if none is named or found."""
+    """The model file of a stage, named relative to Seal's root (an ancestor) or to the summary.
+
+    Raises :class:`HeadsError` if none is named or found.
+    """
     named = _require(read_summary(summary_path), f"Optimal {stage} model", summary_path)
-    return _locate(named, summary_path)
-
-
-def read_summary(path: Path) -> dict[str, str]:
-    """``Key: value`` lines as a dict; blanks around keys and values are dropped."""
-    if not path.is_file():
-        raise HeadsError(f"model summary not found: {path}", "check `heads`")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise HeadsError(f"{path}: not a text file", "give a *_model_summary.txt") from error
-    pairs = (line.partition(":") for line in lines if ":" in line)
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _require(summary: dict[str, str], key: str, path: Path) -> str:
-    if not summary.get(key):
-        raise HeadsError(f"{path}: no line '{key}: ...'", "is this one of Seal's summary files?")
-    return summary[key]
-
-
-def _locate(named: str, summary_path: Path) -> Path:
-    """A model path of a summary: relative to Seal's root (an ancestor) or to the summary."""
     folders = [summary_path.resolve().parent, *list(summary_path.resolve().parents)[1:4]]
     candidates = [folder / named for folder in folders] + [folders[0] / Path(named).name]
     for candidate in candidates:
@@ -219,8 +190,25 @@ def _locate(named: str, summary_path: Path) -> Path:
     )
 
 
-def _set_name(path: Path) -> str:
-    return path.name.removesuffix(SUMMARY_SUFFIX).removesuffix("_seal")
+def read_summary(path: Path) -> dict[str, str]:
+    """``Key: value`` lines as a dict; blanks around keys and values are dropped."""
+    if not path.is_file():
+        raise HeadsError(
+            f"model summary not found: {path}",
+            "check `heads`; `seal-store fetch models --to DIR` downloads Seal's",
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise HeadsError(f"{path}: not a text file", "give a *_model_summary.txt") from error
+    pairs = (line.partition(":") for line in lines if ":" in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _require(summary: dict[str, str], key: str, path: Path) -> str:
+    if not summary.get(key):
+        raise HeadsError(f"{path}: no line '{key}: ...'", "is this one of Seal's summary files?")
+    return summary[key]
 
 
 def _check(heads: HeadSet, path: Path) -> None:

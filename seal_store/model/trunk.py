@@ -6,6 +6,8 @@ The same products as :class:`~seal_store.model.beluga.Beluga`, arranged for spee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,8 +31,9 @@ class Trunk:
             weight.unsqueeze(2).contiguous(memory_format=torch.channels_last) for weight in weights
         ]
 
-    def encode(self, codes: np.ndarray) -> Tensor:
-        """One-hot ``(n, length, 4)`` of ASCII bases, uint8 ``(n, length)``."""
+    def encode(self, sequences: Sequence[bytes]) -> Tensor:
+        """One-hot ``(n, length, 4)`` of ``n`` sequences of ASCII bases, equally long."""
+        codes = np.frombuffer(bytearray().join(sequences), np.uint8).reshape(len(sequences), -1)
         return F.embedding(to_device(codes, self._one_hot.device).int(), self._one_hot)
 
     def before_relu(self, layer: int, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""PyTorch files of weights: nothing in them is executed, and nothing is believed of them."""
+"""Untrusted PyTorch weight files: loaded without executing code, their tensors checked."""
 
 from __future__ import annotations
 

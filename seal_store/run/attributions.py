@@ -148,7 +148,7 @@ class _Rows:
         gene_id = str(self.gene_id[allele.line])
         table, row = self.store.table, self.store.table.row(gene_id)
         tss, strand = int(table.tss[row]), int(table.strand[row])
-        return [Task(allele, allele.contig, self.store.gene(gene_id), row, tss, strand)]
+        return [Task(allele, allele.contig, self.store.gene(gene_id), tss, strand)]
 
 
 def _places(results: Results, scorer: Scorer) -> list[int]:

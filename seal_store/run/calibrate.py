@@ -18,7 +18,7 @@ from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, InputError, OutputError, StoreError, VariantError
 from seal_store.results.group import Results
 from seal_store.run.scores import is_finished, scores_at, write_scores
-from seal_store.scoring.calibration import GROUP, levels
+from seal_store.scoring.calibration import CALIBRATION_GROUP, levels
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
@@ -257,9 +257,9 @@ def _publish(
 ) -> None:
     arrays = distribution(results, progress=progress)
     out.claim(overwrite=True)
-    known = manifest.link(out.path, out.partial, {f"{GROUP}/{scheme}"})
+    known = manifest.link(out.path, out.partial, {f"{CALIBRATION_GROUP}/{scheme}"})
     group = zarr.open_group(str(out.partial), mode="r+", use_consolidated=False)
-    target = group.require_group(GROUP).create_group(scheme)
+    target = group.require_group(CALIBRATION_GROUP).create_group(scheme)
     sizes = {"level": len(arrays["quantile"]), "context": len(arrays["mean"])}
     for entry in CALIBRATION:
         create(target, entry, sizes)[...] = arrays[entry.name]

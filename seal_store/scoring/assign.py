@@ -1,4 +1,4 @@
-"""Which alleles are scored against which genes, and why the others are not.
+"""Assign alleles to genes, and count by reason those that are not scored.
 
 Every allele becomes one task or more, or is counted under one reason. Nothing is lost:
 ``alleles == alleles_scored + sum(not_scored)``.
@@ -10,9 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from seal_store.errors import VariantError
 from seal_store.reference.assembly import check_name
 from seal_store.reference.contigs import resolve_contig
+from seal_store.scoring.options import ScoreOptions
 from seal_store.store.layout import SEQUENCE_LENGTH
 from seal_store.store.store import Store, sequence_start
 from seal_store.variants.alleles import SCORABLE, Allele
@@ -42,12 +42,11 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An allele against one gene. ``gene`` is its position in the store, ``row`` in the table."""
+    """An allele against one gene; ``gene`` is its position in the store."""
 
     allele: Allele
     contig: str
     gene: int
-    row: int
     tss: int
     strand: int
 
@@ -80,16 +79,9 @@ class Counts:
 
     def add(self, other: Counts) -> None:
         """Add the counts of input that came later."""
-        for name in (
-            "alleles",
-            "alleles_scored",
-            "rows",
-            "ref_mismatches",
-            "swapped",
-            "genes_not_computed",
-            "genes_too_long",
-        ):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, value in vars(other).items():
+            if isinstance(value, int):
+                setattr(self, name, getattr(self, name) + value)
         self.not_scored.update(other.not_scored)
         for reason, examples in other.examples.items():
             own = self.examples.setdefault(reason, [])
@@ -102,37 +94,25 @@ class Counts:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""
-        return {
-            "alleles": self.alleles,
-            "alleles_scored": self.alleles_scored,
-            "rows": self.rows,
-            "ref_mismatches": self.ref_mismatches,
-            "swapped": self.swapped,
-            "genes_not_computed": self.genes_not_computed,
-            "genes_too_long": self.genes_too_long,
-            "not_scored": dict(sorted(self.not_scored.items())),
-            "examples": {reason: list(found) for reason, found in sorted(self.examples.items())},
-        }
+        examples = {reason: list(found) for reason, found in sorted(self.examples.items())}
+        not_scored = dict(sorted(self.not_scored.items()))
+        return {**vars(self), "not_scored": not_scored, "examples": examples}
 
 
 class Assigner:
-    """Finds an allele's genes in a store.
+    """Finds an allele's genes in a store, among those with ``|pos - TSS| <= max_distance``.
 
-    ``all_genes`` gives every gene with ``|pos - TSS| <= max_distance``, otherwise the nearest
-    TSS, decided on the whole gene table. ``gene`` gives that one alone. An accession of another
-    assembly than the store's raises :class:`VariantError`.
+    These are all of them or the nearest, decided on the whole gene table, as ``options.genes``
+    says; or ``gene`` alone. An accession of another assembly than the store's raises
+    :class:`VariantError`.
     """
 
-    def __init__(
-        self, store: Store, max_distance: int, *, all_genes: bool, gene: str | None = None
-    ) -> None:
-        self.table = store.table
+    def __init__(self, store: Store, options: ScoreOptions, gene: str | None = None) -> None:
+        self.table, self.computed = store.table, store.gene_position
         self.only = None if gene is None else self.table.row(gene)
-        self.computed = store.gene_position
         self.lengths = store.attributes.genome.contigs
         self.assembly = store.attributes.assembly
-        self.max_distance = max_distance
-        self.all_genes = all_genes
+        self.options = options
 
     def __call__(self, allele: Allele, counts: Counts) -> list[Task]:
         """Tasks of one allele; none if it was counted under a reason."""
@@ -157,19 +137,17 @@ class Assigner:
                 counts.genes_not_computed += 1
                 continue
             tss, strand = int(self.table.tss[row]), int(self.table.strand[row])
-            tasks.append(Task(allele, contig, gene, row, tss, strand))
+            tasks.append(Task(allele, contig, gene, tss, strand))
         return tasks or self._reject(allele, "gene_not_computed", counts)
 
     def _rows(self, contig: str, pos: int) -> list[int]:
-        if self.only is not None:
-            near = abs(pos - int(self.table.tss[self.only])) <= self.max_distance
-            return [self.only] if near and contig == self.table.contig[self.only] else []
-        if self.all_genes:
-            return self.table.within(contig, pos, self.max_distance)
-        row = self.table.nearest(contig, pos)
-        if row is None or abs(pos - int(self.table.tss[row])) > self.max_distance:
+        distance = self.options.max_distance
+        if self.only is None and self.options.genes == "all":
+            return self.table.within(contig, pos, distance)
+        row = self.table.nearest(contig, pos) if self.only is None else self.only
+        if row is None or contig != self.table.contig[row]:
             return []
-        return [row]
+        return [row] if abs(pos - int(self.table.tss[row])) <= distance else []
 
     @staticmethod
     def _reject(allele: Allele, reason: str, counts: Counts) -> list[Task]:
@@ -184,11 +162,3 @@ def reference_matches(task: Task, sequence: bytes) -> bool | None:
     if first < 0 or end > SEQUENCE_LENGTH:
         return None
     return sequence[first:end] == task.allele.ref.encode("ascii")
-
-
-def mismatch_error(task: Task, where: str) -> VariantError:
-    """What ``ref_mismatch="error"`` raises."""
-    return VariantError(
-        f"{where}: {task.allele}: REF differs from the store's genome",
-        "wrong assembly? `ref_mismatch='flag'` or `ref_mismatch='skip'` goes on",
-    )

@@ -15,7 +15,6 @@ of 2,002 numbers that says how much of each feature's change (ten decay rows tog
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,11 +28,12 @@ from torch import Tensor
 
 from seal_store.common.extras import require
 from seal_store.model.heads import Heads, OutputLayer
+from seal_store.scoring.evaluate import Change
 from seal_store.scoring.options import CLOSED, COMPLETE, GROUPS, AttributionOptions
 from seal_store.store.layout import ATTRIBUTION, ArraySpec, spec
 
 UNLABELLED = "unlabelled"
-BLOCK = 1 << 20
+BUFFER = 1 << 20
 """Numbers in an intermediate, reused and small enough for a cache (4 MB)."""
 FEW_TARGETS = 12
 VALUES = 1 << 23
@@ -58,20 +58,21 @@ class Attributor:
         self.options, self.targets, self.features = options, targets, features
         top = options.top_features
         self.kept = features if top is None else min(top, features)
-        self._parts = [
-            _Part(heads, output, targets, features)
-            for output in heads.outputs
-            if _inside(targets, output.contexts).any()
-        ]
-        self.device, device = heads.device, heads.w1.device
-        self._target_index = torch.from_numpy(targets).to(device)
+        self._parts = []
+        for output in heads.outputs:
+            start, stop = output.contexts.start, output.contexts.stop
+            rows = np.flatnonzero((targets >= start) & (targets < stop))
+            if len(rows):
+                self._parts.append(_Part(heads, output, rows, targets[rows] - start, features))
+        self.device = heads.w1.device
+        self._target_index = torch.from_numpy(targets).to(self.device)
         self.groups: dict[str, np.ndarray] = {}
         self._members: dict[str, Tensor] = {}
         for by in options.by:
             own = labels[GROUPS[by]]
             names, place = np.unique(np.where(own == "", UNLABELLED, own), return_inverse=True)
             self.groups[by] = names
-            self._members[by] = torch.eye(len(names))[torch.from_numpy(place)].to(device)
+            self._members[by] = torch.eye(len(names))[torch.from_numpy(place)].to(self.device)
         if options.method not in CLOSED:
             require("attribution", f"attribution by {options.method}")
 
@@ -100,67 +101,51 @@ class Attributor:
             names += ["attribution"]
             names += ["attribution_feature"] if options.top_features is not None else []
             names += ["attribution_scale"] if options.dtype == "float16" else []
-        found = [spec(ATTRIBUTION, name) for name in names]
-        last = "feature" if options.top_features is None else "rank"
-        return [
-            self._as_kept(entry, last) if entry.name == "attribution" else entry for entry in found
-        ]
+        found = {name: spec(ATTRIBUTION, name) for name in names}
+        if self.kept:
+            found["attribution"] = self._as_kept(found["attribution"])
+        return list(found.values())
 
-    def _as_kept(self, entry: ArraySpec, last: str) -> ArraySpec:
+    def _as_kept(self, entry: ArraySpec) -> ArraySpec:
         """The entry of ``attribution`` for what the options make of it."""
-        meaning, unit, coordinates = entry.meaning, entry.unit, entry.coordinates
         if self.options.method == "saliency":
             meaning = "size of the gradient by each feature, ten decay rows added up"
+            entry = replace(entry, meaning=meaning)
         if self.options.dtype == "float16":
-            meaning, unit = f"{meaning}; to be multiplied with attribution_scale", ""
-        if last == "rank":
+            meaning = f"{entry.meaning}; to be multiplied with attribution_scale"
+            entry = replace(entry, dtype="float16", meaning=meaning, unit="")
+        if self.options.top_features is not None:
             coordinates = spec(ATTRIBUTION, "attribution_feature").coordinates
-        return replace(
-            entry,
-            dtype=self.options.dtype,
-            dims=(*entry.dims[:2], last),
-            meaning=meaning,
-            unit=unit,
-            coordinates=coordinates,
-        )
+            entry = replace(entry, dims=(*entry.dims[:2], "rank"), coordinates=coordinates)
+        return entry
 
     def sizes(self) -> dict[str, int]:
         """Length of every dimension of :meth:`specs` but ``variant``."""
         groups = {by: len(names) for by, names in self.groups.items()}
-        return {
-            "target": len(self.targets),
-            "feature": self.features,
-            "rank": self.kept,
-            **groups,
-        }
+        return {"target": len(self.targets), "feature": self.features, "rank": self.kept, **groups}
+
+    def empty(self, rows: int) -> dict[str, np.ndarray]:
+        """The arrays of :meth:`specs` for rows that change nothing."""
+        sizes, fill = self.sizes(), {"attribution_feature": -1, "attribution_scale": 1}
+        found = {}
+        for entry in self.specs():
+            shape = (rows, *(sizes[dim] for dim in entry.dims[1:]))
+            found[entry.name] = np.full(shape, fill.get(entry.name, 0), entry.dtype)
+        return found
 
     def row_bytes(self) -> int:
         """Size of one row of all arrays of :meth:`specs`."""
-        sizes = self.sizes()
-        return sum(
-            np.dtype(entry.dtype).itemsize * math.prod(sizes[dim] for dim in entry.dims[1:])
-            for entry in self.specs()
-        )
+        return sum(values.nbytes for values in self.empty(1).values())
 
-    def __call__(
-        self, sums: Tensor, first: Tensor, change: Tensor, effect: Tensor
-    ) -> dict[str, Tensor]:
+    def __call__(self, change: Change, effect: Tensor) -> dict[str, Tensor]:
         """Attributions and what is derived of them, one entry a row, by name of the array.
 
-        ``sums`` ``(n, shifts, decay, feature)``, ``first`` and ``change`` ``(n, shifts, units)``
-        are those of :class:`seal_store.scoring.evaluate.Change`; ``effect`` ``(n, contexts)``.
+        ``effect`` ``(n, contexts)`` is that of the ``change``.
         """
         at_once = max(1, VALUES // (len(self.targets) * self.features))
-        parts = [
-            self._reduced(self._values(s, f, c), e)
-            for s, f, c, e in zip(
-                sums.split(at_once),
-                first.split(at_once),
-                change.split(at_once),
-                effect.split(at_once),
-                strict=True,
-            )
-        ]
+        inputs = (change.sums, change.first, change.first_change, effect)
+        pieces = zip(*(x.split(at_once) for x in inputs), strict=True)
+        parts = [self._reduced(self._values(s, f, c), e) for s, f, c, e in pieces]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _values(self, sums: Tensor, first: Tensor, change: Tensor) -> Tensor:
@@ -224,16 +209,16 @@ class Attributor:
 
 
 class _Part:
-    """One head set with at least one target; its first layer by feature for batched products."""
+    """One head set with at least one target; its first layer by feature for batched products.
+
+    ``rows`` are the places of its targets among all, ``own`` those among its contexts.
+    """
 
     def __init__(
-        self, heads: Heads, output: OutputLayer, targets: np.ndarray, features: int
+        self, heads: Heads, output: OutputLayer, rows: np.ndarray, own: np.ndarray, features: int
     ) -> None:
-        inside = _inside(targets, output.contexts)
-        self.rows = np.flatnonzero(inside)
-        self.units = output.units
-        own = torch.from_numpy(targets[inside] - output.contexts.start).to(heads.w1.device)
-        self.w2 = output.w2[own]
+        self.rows, self.units = rows, output.units
+        self.w2 = output.w2[torch.from_numpy(own).to(heads.w1.device)]
         w1 = heads.w1[output.units].unflatten(1, (-1, features))
         self.w1 = w1.permute(2, 1, 0).contiguous()
         """``(feature, decay, unit)``"""
@@ -252,7 +237,7 @@ class _Part:
         n, shifts, units = slopes.shape
         rows = sums.permute(3, 0, 1, 2).flatten(1, 2)
         out = sums.new_empty(len(rows), n, len(self.w2))
-        size = max(1, BLOCK // (n * shifts * units))
+        size = max(1, BUFFER // (n * shifts * units))
         buffer = sums.new_empty(size, n * shifts, units)
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
@@ -275,7 +260,7 @@ class _Part:
         features, decays = self.w1.shape[:2]
         flat = (slopes[:, :, None] * self.w2).flatten(0, 2)
         out = slopes.new_empty(n, len(self.w2), features)
-        size = max(1, BLOCK // (len(flat) * decays))
+        size = max(1, BUFFER // (len(flat) * decays))
         for start in range(0, features, size):
             part = slice(start, min(start + size, features))
             gradient = flat @ self.w1[part].flatten(0, 1).T
@@ -346,7 +331,3 @@ def _presence(part: _Part, sums: Tensor, first: Tensor) -> Callable[[Tensor], Te
         return (((first + added).relu() - base).sum(1) @ part.w2.T).cpu()
 
     return effect
-
-
-def _inside(targets: np.ndarray, part: slice) -> np.ndarray:
-    return (targets >= part.start) & (targets < part.stop)

@@ -1,4 +1,4 @@
-"""How an effect compares with those of a background: the distributions kept in a store.
+"""Calibrations in a store: the distribution of a background's effects, for each context.
 
 A calibration belongs to one scheme and to the head sets that it was made with. For every context
 it holds quantiles of the effects of the background's rows, their mean and their standard
@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from seal_store.errors import FormatError
 from seal_store.store.layout import CALIBRATION, get, read
 from seal_store.store.store import Store
 
-GROUP = "calibration"
+CALIBRATION_GROUP = "calibration"
 STEPS = 1_000
 TAILS = (1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4)
 
@@ -37,9 +36,9 @@ def source_of(store: Store, scheme: str) -> dict[str, Any] | None:
 
 def uncalibrated(store: Store, scheme: str) -> list[tuple[str, str]]:
     """Contexts of ``store``, each (head set, name), that its calibration for ``scheme`` lacks."""
-    have = set(names_of(arrays_of(store, scheme))) if source_of(store, scheme) else set()
     if not store.head_sets:
         return []
+    have = set(names_of(arrays_of(store, scheme))) if source_of(store, scheme) else set()
     names, sets = store.contexts()
     contexts = zip(sets.tolist(), names.tolist(), strict=True)
     return [context for context in contexts if context not in have]
@@ -52,14 +51,6 @@ def names_of(arrays: dict[str, np.ndarray]) -> list[tuple[str, str]]:
 
 
 def arrays_of(store: Store, scheme: str) -> dict[str, np.ndarray]:
-    """The arrays of a calibration, checked against each other."""
-    where = f"{GROUP}/{scheme}"
-    arrays = {entry.name: read(get(store.group, f"{where}/{entry.name}")) for entry in CALIBRATION}
-    sizes = {"level": arrays["quantile"].size, "context": arrays["context_name"].size}
-    for entry in CALIBRATION:
-        if arrays[entry.name].shape != tuple(sizes[dim] for dim in entry.dims):
-            raise FormatError(
-                f"{store.path}: {where}/{entry.name} has shape {arrays[entry.name].shape}",
-                "calibrate again with `overwrite=True`",
-            )
-    return arrays
+    """The arrays of a calibration; that their shapes fit was checked when the store was opened."""
+    group = f"{CALIBRATION_GROUP}/{scheme}"
+    return {entry.name: read(get(store.group, f"{group}/{entry.name}")) for entry in CALIBRATION}

@@ -7,8 +7,7 @@ device. Loading this module loads PyTorch.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -19,7 +18,8 @@ from seal_store.model.delta import Delta
 from seal_store.model.head_set import HeadSet
 from seal_store.model.heads import Heads
 from seal_store.scoring.attribution import Attributor
-from seal_store.scoring.evaluate import Batch, Change, Evaluator
+from seal_store.scoring.evaluate import Batch, Evaluator
+from seal_store.scoring.haplotype import Stretch
 from seal_store.scoring.options import GROUPS, AttributionOptions, ScoreOptions
 from seal_store.scoring.quantiles import read_calibration
 from seal_store.scoring.reading import Chunk
@@ -27,19 +27,11 @@ from seal_store.scoring.rows import select_contexts
 from seal_store.store.store import Store
 
 
-@dataclass(frozen=True)
-class Launched:
-    """Outputs of a chunk, maybe still being computed; ``source`` is the task that each equals."""
-
-    source: np.ndarray
-    found: list[tuple[list[int], dict[str, Tensor]]]
-
-
 class Engine:
     """Weights of ``store`` for one scheme and choice of contexts.
 
-    ``sets`` are the head sets chosen, ``delta`` has the CNN on its device. ``context_set`` and
-    ``context_name`` name the contexts of an effect, in order.
+    ``sets`` are the head sets chosen, ``delta`` has the CNN on its device. ``contexts`` are those
+    of an effect, in order, each (head set, name).
     """
 
     def __init__(
@@ -48,55 +40,61 @@ class Engine:
         self.store, self.device = store, delta.device
         names = [(head_set.name, name) for head_set in sets for name in head_set.contexts]
         keep = select_contexts(names, options.contexts)
-        chosen = [names[i] for i in keep]
-        self.context_set = [head_set for head_set, _ in chosen]
-        self.context_name = [name for _, name in chosen]
+        self.contexts = [names[i] for i in keep]
         self.heads = Heads(sets, self.device, keep)
         self.evaluator = Evaluator(store, self.heads, delta, options.scheme)
-        self.calibration = (
-            read_calibration(store, options.scheme, chosen, self.device)
-            if options.calibrated
-            else None
-        )
+        self.calibration = None
+        if options.calibrated:
+            self.calibration = read_calibration(store, options.scheme, self.contexts, self.device)
 
     def attributor(self, options: AttributionOptions) -> Attributor:
         """Attributions as ``options`` say. Raises :class:`HeadsError` for an unknown target."""
-        names = list(zip(self.context_set, self.context_name, strict=True))
-        targets = select_contexts(names, () if "all" in options.targets else options.targets)
+        wanted = () if "all" in options.targets else options.targets
+        targets = select_contexts(self.contexts, wanted)
         labels = {name: self.store.column(name) for name in GROUPS.values()}
         return Attributor(self.heads, options, targets, self.store.config.features, labels)
 
-    def launched(self, chunk: Chunk, options: ScoreOptions, by: Attributor | None) -> Launched:
-        """Evaluate a chunk; equal tasks once. Does not wait for the device."""
-        tasks, stretches = chunk.tasks, chunk.stretches
+    def launched(
+        self, chunk: Chunk, options: ScoreOptions, by: Attributor | None
+    ) -> Callable[[], dict[str, np.ndarray]]:
+        """Evaluate a chunk; equal rows once. Does not wait for the device.
+
+        Calling what is returned does: ``effect`` and attributions, one entry a row.
+        """
         first: dict[tuple[int, int, int, bytes, bytes], int] = {}
         by_count: dict[int, list[int]] = defaultdict(list)
-        source = np.arange(len(tasks))
-        for i, (task, stretch) in enumerate(zip(tasks, stretches, strict=True)):
+        source = np.arange(len(chunk.stretches))
+        for i, stretch in enumerate(chunk.stretches):
+            task = stretch.task
             begin = int(stretch.windows[0]) if stretch.count else -1
             key = (task.gene, task.allele.pos, begin, stretch.ref, stretch.alt)
             source[i] = first.setdefault(key, i)
             if source[i] == i and stretch.count:
                 by_count[stretch.count].append(i)
         found: list[tuple[list[int], dict[str, Tensor]]] = []
-        if not by_count:
-            return Launched(source, found)
         with inference(tf32=options.tf32):
-            genes = self.evaluator.genes(chunk.sequences, chunk.aggregated)
-            batches = self._batches(chunk, by_count.values(), options.batch)
+            genes = self.evaluator.genes(chunk)
+            batches = self._batches(chunk.stretches, by_count.values(), options.batch)
             for members, batch in ahead(batches):
-                found.append((members, self._outputs(self.evaluator.change(batch, genes), by)))
-        return Launched(source, found)
+                change = self.evaluator.change(batch, genes)
+                effect = self.heads.effect(change.first, change.first_change).sum(1)
+                outputs = {"effect": effect}
+                if by is not None:
+                    outputs |= by(change, effect)
+                found.append((members, outputs))
 
-    def values(self, rows: int, launched: Launched, by: Attributor | None) -> dict[str, np.ndarray]:
-        """``effect`` and attributions, one entry a task, from the device."""
-        values = self._empty(rows, by)
-        for members, outputs in launched.found:
-            for name, value in outputs.items():
-                values[name][members] = value.cpu().numpy()
-        if (launched.source == np.arange(rows)).all():
-            return values
-        return {name: value[launched.source] for name, value in values.items()}
+        def fetched() -> dict[str, np.ndarray]:
+            values = {"effect": np.zeros((len(source), len(self.contexts)), np.float32)}
+            if by is not None:
+                values |= by.empty(len(source))
+            for members, outputs in found:
+                for name, value in outputs.items():
+                    values[name][members] = value.cpu().numpy()
+            if (source == np.arange(len(source))).all():
+                return values
+            return {name: value[source] for name, value in values.items()}
+
+        return fetched
 
     def calibrated(self, effect: np.ndarray) -> dict[str, np.ndarray]:
         """``quantile`` and ``z`` of effects as they are given out, if asked for."""
@@ -106,33 +104,12 @@ class Engine:
             found = self.calibration(to_device(effect, self.device))
         return {name: value.cpu().numpy() for name, value in found.items()}
 
-    def _outputs(self, change: Change, by: Attributor | None) -> dict[str, Tensor]:
-        effect = self.heads.effect(change.first, change.first_change).sum(1)
-        found = {"effect": effect}
-        if by is not None:
-            found |= by(change.sums, change.first, change.first_change, effect)
-        return found
-
-    def _empty(self, rows: int, by: Attributor | None) -> dict[str, np.ndarray]:
-        """Values of rows that change nothing."""
-        values = {"effect": np.zeros((rows, len(self.context_name)), np.float32)}
-        if by is None:
-            return values
-        sizes = by.sizes()
-        fill = {"attribution_feature": -1, "attribution_scale": 1}
-        for entry in by.specs():
-            shape = (rows, *(sizes[dim] for dim in entry.dims[1:]))
-            values[entry.name] = np.full(shape, fill.get(entry.name, 0), entry.dtype)
-        return values
-
     def _batches(
-        self, chunk: Chunk, groups: Iterable[list[int]], size: int
+        self, stretches: Sequence[Stretch], groups: Iterable[list[int]], size: int
     ) -> Iterator[tuple[list[int], Batch]]:
-        """Tasks of a chunk, by position, in batches of neighbours; read from the store."""
-        tasks, stretches = chunk.tasks, chunk.stretches
+        """Rows of a chunk, by position, in batches of neighbours; read from the store."""
         for group in groups:
-            group.sort(key=lambda i: (tasks[i].gene, tasks[i].allele.pos))
+            group.sort(key=lambda i: (stretches[i].task.gene, stretches[i].task.allele.pos))
             for start in range(0, len(group), size):
                 members = group[start : start + size]
-                batch = [tasks[i] for i in members], [stretches[i] for i in members]
-                yield members, self.evaluator.read(*batch)
+                yield members, self.evaluator.read([stretches[i] for i in members])

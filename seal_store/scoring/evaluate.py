@@ -1,4 +1,4 @@
-"""What a batch of alleles changes in the heads' input, for both schemes, on one device.
+"""Evaluate alleles in batches: the change of the heads' input, for both schemes, on one device.
 
 Both take the change of the first linear layer's output from :mod:`seal_store.model.delta` and turn
 it into the change of the features without cancellation, then of the decay sums and of the heads'
@@ -23,6 +23,7 @@ from seal_store.model.heads import Heads
 from seal_store.model.sweep import sweep
 from seal_store.scoring.assign import Task
 from seal_store.scoring.haplotype import SHIFTS, Stretch
+from seal_store.scoring.reading import Chunk
 from seal_store.store.shards import ShardFiles
 from seal_store.store.store import Store, grid_slice
 
@@ -46,15 +47,14 @@ class Genes:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tasks evaluated together: their stretches have the same number of windows.
+    """Stretches evaluated together; they have the same number of windows.
 
     ``stored`` is what the store holds of the reference, read ahead of the evaluation, each
     window once: for ``grid`` ``hidden`` ``(n, strand_read, unit)`` of the windows touched (None
     without ``hidden``), for ``centered`` the features ``(n, feature)`` of the nine bins.
-    ``rows`` ``(tasks, windows)`` says where in ``stored`` each task's windows are.
+    ``rows`` ``(stretches, windows)`` says where in ``stored`` the windows of each are.
     """
 
-    tasks: Sequence[Task]
     stretches: Sequence[Stretch]
     stored: Tensor | None
     rows: np.ndarray
@@ -84,24 +84,23 @@ class Evaluator:
         held = "features" if scheme == "centered" else "hidden" if store.has_hidden else None
         self.windows = ShardFiles(store.array(held)) if held else None
 
-    def genes(self, sequence: Mapping[int, bytes], aggregated: np.ndarray) -> Genes:
-        """Genes to evaluate against; ``aggregated`` has them in the order of ``sequence``."""
-        sums = to_device(aggregated, self.device)
-        row = {gene: i for i, gene in enumerate(sequence)}
-        return Genes(sequence, row, sums, self.heads.first(sums.flatten(1)))
+    def genes(self, chunk: Chunk) -> Genes:
+        """The genes of a chunk, to evaluate its stretches against."""
+        sums = to_device(chunk.aggregated, self.device)
+        row = {gene: i for i, gene in enumerate(chunk.sequences)}
+        return Genes(chunk.sequences, row, sums, self.heads.first(sums.flatten(1)))
 
-    def read(self, tasks: Sequence[Task], stretches: Sequence[Stretch]) -> Batch:
+    def read(self, stretches: Sequence[Stretch]) -> Batch:
         """A batch with what the store holds of it. Needs no device: runs ahead in a thread."""
+        grid, windows = self.store.grid, np.stack([s.windows for s in stretches])
         if self.windows is None:
-            return Batch(tasks, stretches, None, np.empty((len(tasks), 0), np.int64))
+            return Batch(stretches, None, windows)
         if self.scheme == "centered":
-            windows = np.stack([self.store.grid.nearest_bin(_offsets(task)) for task in tasks])
-        else:
-            windows = np.stack([stretch.windows for stretch in stretches])
-        genes = np.array([task.gene for task in tasks])[:, None]
-        wanted, rows = np.unique(genes * self.store.grid.bins + windows, return_inverse=True)
-        values = self._stored(*np.divmod(wanted, self.store.grid.bins))
-        return Batch(tasks, stretches, pinned(values, self.device), rows.reshape(windows.shape))
+            windows = np.stack([grid.nearest_bin(_offsets(s.task)) for s in stretches])
+        genes = np.array([s.task.gene for s in stretches])[:, None]
+        wanted, rows = np.unique(genes * grid.bins + windows, return_inverse=True)
+        values = self._stored(*np.divmod(wanted, grid.bins))
+        return Batch(stretches, pinned(values, self.device), rows.reshape(windows.shape))
 
     def _stored(self, genes: np.ndarray, windows: np.ndarray) -> np.ndarray:
         """What the store holds of windows of genes, both ascending, one row each."""
@@ -114,21 +113,25 @@ class Evaluator:
 
     def change(self, batch: Batch, genes: Genes) -> Change:
         """What the batch's alleles change."""
-        return (
-            self._centered(batch, genes) if self.scheme == "centered" else self._grid(batch, genes)
-        )
+        scheme = self._centered if self.scheme == "centered" else self._grid
+        return scheme(batch, genes)
 
     def _grid(self, batch: Batch, genes: Genes) -> Change:
-        grid, tasks, stretches = self.store.grid, batch.tasks, batch.stretches
-        own = {task.gene: task for task in tasks}
+        grid, stretches = self.store.grid, batch.stretches
+        own = {s.task.gene: s.task for s in stretches}
         frame_of = {gene: i for i, gene in enumerate(own)}
         frames = [
             genes.sequence[gene][grid_slice(grid, task.tss, task.strand)]
             for gene, task in own.items()
         ]
         edits = [
-            Edit(frame_of[t.gene], self._first_window(t, s), s.count, s.alt)
-            for t, s in zip(tasks, stretches, strict=True)
+            Edit(
+                frame_of[s.task.gene],
+                int(grid.index_of(s.windows[0], s.task.strand)),  # along the + strand
+                s.count,
+                s.alt,
+            )
+            for s in stretches
         ]
         change = self.delta.hidden_change(frames, edits)
         if batch.stored is not None:
@@ -138,7 +141,7 @@ class Evaluator:
         features = feature_change(self.model, base, to_device(rows, self.device), change)
         windows = to_device(np.stack([s.windows for s in stretches]), self.device)
         sums = (self.weights[:, windows].transpose(0, 1) @ features)[:, None]
-        first = genes.first[self._rows(tasks, genes)][:, None]
+        first = genes.first[self._rows(stretches, genes)][:, None]
         return Change(sums, first, self.heads.first_delta(sums.flatten(2)))
 
     def _centered(self, batch: Batch, genes: Genes) -> Change:
@@ -149,7 +152,7 @@ class Evaluator:
         rows = torch.arange(base.shape[0] * base.shape[1], device=self.device)
         features = feature_change(model, base.flatten(0, 1), rows.view(base.shape[:2]), change)
         ref = model.output(base).mean(2)
-        offsets = np.stack([_offsets(task) for task in batch.tasks])
+        offsets = np.stack([_offsets(s.task) for s in stretches])
         bins = grid.nearest_bin(offsets)
         weights = decay_weights(offsets.ravel(), grid.rates).T.astype(np.float32)
         placed = to_device(weights, self.device).reshape(*offsets.shape, -1, 1)
@@ -157,18 +160,11 @@ class Evaluator:
         assert batch.stored is not None
         stored = batch.stored.to(self.device, non_blocking=True)
         removed = gone * stored[to_device(batch.rows, self.device)][:, :, None]
-        reference = genes.sums[self._rows(batch.tasks, genes)]
+        reference = genes.sums[self._rows(stretches, genes)]
         replaced = reference[:, None] - removed + placed * ref[:, :, None]
         sums = placed * features[:, :, None]
-        first, delta = (
-            self.heads.first(replaced.flatten(2)),
-            self.heads.first_delta(sums.flatten(2)),
-        )
-        return Change(sums, first, delta)
-
-    def _first_window(self, task: Task, stretch: Stretch) -> int:
-        """First window of a stretch, counted along the + strand."""
-        return int(self.store.grid.index_of(stretch.windows[0], task.strand))
+        first = self.heads.first(replaced.flatten(2))
+        return Change(sums, first, self.heads.first_delta(sums.flatten(2)))
 
     def _swept_frames(
         self, frames: Sequence[bytes], edits: Sequence[Edit]
@@ -189,16 +185,13 @@ class Evaluator:
 
     def _swept(self, sequences: Sequence[bytes]) -> Tensor:
         """``hidden`` ``(n, windows, strand, unit)`` of stretches of equal length."""
-        codes = np.frombuffer(bytearray().join(sequences), np.uint8)
-        x = self.trunk.encode(codes.reshape(len(sequences), -1)).transpose(1, 2)
+        parts = self.trunk.encode(sequences).transpose(1, 2).split(SWEEP_BATCH)
         step = self.store.grid.step
-        return torch.cat(
-            [sweep(self.model, part, step, self.trunk) for part in x.split(SWEEP_BATCH)]
-        )
+        return torch.cat([sweep(self.model, part, step, self.trunk) for part in parts])
 
-    def _rows(self, tasks: Sequence[Task], genes: Genes) -> Tensor:
-        """Each task's row in ``genes``."""
-        return to_device(np.array([genes.row[task.gene] for task in tasks]), self.device)
+    def _rows(self, stretches: Sequence[Stretch], genes: Genes) -> Tensor:
+        """The row in ``genes`` of each stretch's gene."""
+        return to_device(np.array([genes.row[s.task.gene] for s in stretches]), self.device)
 
 
 def _offsets(task: Task) -> np.ndarray:

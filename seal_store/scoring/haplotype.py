@@ -1,4 +1,4 @@
-"""The sequence that each scheme evaluates for an allele.
+"""The reference and alt sequence that each scheme evaluates for an allele.
 
 Both schemes look at consecutive windows of two haplotypes that differ in one allele only, so
 each is a :class:`Stretch`: two sequences of equal length for :func:`seal_store.model.sweep.sweep`.
@@ -26,11 +26,13 @@ _MARGIN = 100
 
 @dataclass(frozen=True)
 class Stretch:
-    """Windows to evaluate: ``ref`` and ``alt`` are ASCII, ``200 * (count - 1) + 2000`` long.
+    """Windows to evaluate for a task, on both haplotypes.
 
-    ``windows`` (scheme ``grid``) holds the window index of each, in the order of the sequence.
+    ``ref`` and ``alt`` are ASCII, ``200 * (count - 1) + 2000`` long. ``windows`` (scheme
+    ``grid``) holds the window index of each, in the order of the sequence.
     """
 
+    task: Task
     ref: bytes
     alt: bytes
     windows: np.ndarray
@@ -54,7 +56,7 @@ def grid_stretch(task: Task, sequence: bytes, grid: Grid) -> Stretch | None:
     low, high = (change.start, change.start + reach) if right else (change.end - reach, change.end)
     run = grid.touched(task.tss, task.strand, low, high)
     if run is None:
-        return Stretch(b"", b"", np.empty(0, np.int64))
+        return Stretch(task, b"", b"", np.empty(0, np.int64))
     origin = sequence_start(task.tss)
     start, end = change.start - origin, change.end - origin
     if start < 0 or end > len(sequence):
@@ -65,9 +67,8 @@ def grid_stretch(task: Task, sequence: bytes, grid: Grid) -> Stretch | None:
     length = grid.run_length(run.count)
     if alt_first < 0 or alt_first + length > len(haplotype):
         return None
-    return Stretch(
-        sequence[first : first + length], haplotype[alt_first : alt_first + length], run.index
-    )
+    ref, alt = sequence[first : first + length], haplotype[alt_first : alt_first + length]
+    return Stretch(task, ref, alt, run.index)
 
 
 def centered_stretch(task: Task, sequence: bytes) -> Stretch | None:
@@ -85,11 +86,12 @@ def centered_stretch(task: Task, sequence: bytes) -> Stretch | None:
     first = allele.pos + int(SHIFTS[0]) - _FLANK - origin
     length = int(SHIFTS[-1] - SHIFTS[0]) + 2 * _FLANK - _MARGIN
     before, after = sequence[:start], sequence[start + len(allele.ref) :]
-    stretches: list[bytes] = []
+    haplotypes: list[bytes] = []
     for bases, gained in ((allele.ref, 0), (allele.alt, net)):
         cut = first + (_MARGIN + gained) // 2
         haplotype = before + bases.encode("ascii") + after
         if cut < 0 or cut + length > len(haplotype):
             return None
-        stretches.append(haplotype[cut : cut + length])
-    return Stretch(stretches[0], stretches[1], np.arange(len(SHIFTS)))
+        haplotypes.append(haplotype[cut : cut + length])
+    ref, alt = haplotypes
+    return Stretch(task, ref, alt, np.arange(len(SHIFTS)))

@@ -1,4 +1,4 @@
-"""What a score from a store will need: memory and disk, estimated from shapes.
+"""Memory and disk that scoring from a store needs, estimated from the shapes of its arrays.
 
 The figures are sums of the large arrays, not measurements; attributions are left out.
 """
@@ -37,7 +37,7 @@ def describe_needs(store: Store, batch: int = ScoreOptions.batch) -> dict[str, A
     config, grid = store.config, store.grid
     decay = 2 * len(grid.rates)
     inputs = decay * config.features
-    weights = _cnn_bytes(store) + sum(
+    weights = 4 * sum(math.prod(shape) for shape in config.shapes().values()) + sum(
         4 * (entry.latent * (inputs + 1) + entry.contexts * (entry.latent + 1))
         for entry in store.attributes.heads
     )
@@ -47,17 +47,14 @@ def describe_needs(store: Store, batch: int = ScoreOptions.batch) -> dict[str, A
     evaluated = 2 * 4 * batch * windows * 2 * (config.hidden + config.features)
     genes = min(ALLELES_PER_CHUNK, len(store)) * (store.array("sequence").shape[1] + 4 * inputs)
     effects = 4 * contexts * (2 * ALLELES_PER_CHUNK + 2 * VARIANTS_PER_CHUNK)
-    more = len(CALIBRATED) + 1
-    row = 1_000 * 4 * contexts
-    text = 1_000 * NUMBER_BYTES * contexts
+    disk = {
+        kind + calibrated: 1_000 * (numbers * contexts * size + COLUMN_BYTES)
+        for kind, size in (("zarr", 4), ("tsv", NUMBER_BYTES))
+        for calibrated, numbers in (("", 1), ("_calibrated", 1 + len(CALIBRATED)))
+    }
     return {
         "batch": batch,
-        "disk": {
-            "zarr": row + 1_000 * COLUMN_BYTES,
-            "zarr_calibrated": more * row + 1_000 * COLUMN_BYTES,
-            "tsv": text + 1_000 * COLUMN_BYTES,
-            "tsv_calibrated": more * text + 1_000 * COLUMN_BYTES,
-        },
+        "disk": disk,
         "memory": PROCESS_BYTES
         + weights
         + ACTIVATIONS_CPU * min(BASES_AT_ONCE, bases) * layer
@@ -66,8 +63,3 @@ def describe_needs(store: Store, batch: int = ScoreOptions.batch) -> dict[str, A
         + effects,
         "gpu_memory": weights + ACTIVATIONS_CUDA * bases * layer + evaluated + genes,
     }
-
-
-def _cnn_bytes(store: Store) -> int:
-    group: Any = store.group["cnn"]
-    return sum(int(array.nbytes) for _, array in group.arrays())

@@ -1,4 +1,4 @@
-"""What is to be scored and attributed, and how: checked when it is made. No PyTorch."""
+"""Options of scoring and attribution, checked when they are made. No PyTorch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,8 @@ SCHEMES = ("grid", "centered")
 GENE_CHOICES = ("nearest", "all")
 MISMATCH_POLICIES = ("flag", "skip", "error")
 
-METHODS = (
-    "saliency",
-    "integratedGradients",
-    "deeplift",
-    "kernelShap",
-    "gradientShap",
-    "lime",
-)
 CLOSED = ("saliency", "integratedGradients", "deeplift")
+METHODS = (*CLOSED, "kernelShap", "gradientShap", "lime")
 COMPLETE = ("integratedGradients", "deeplift", "kernelShap", "gradientShap")
 """Methods whose scores add up to the effect: the first two exactly, the others as they sample."""
 
@@ -106,12 +99,9 @@ class AttributionOptions:
         if not self.targets:
             raise InputError("no target to attribute", "name contexts with `targets`, or 'all'")
         if self.samples is not None and (self.samples < 2 or self.method in CLOSED):
-            closed = self.method in CLOSED
-            raise InputError(
-                f"`samples` {self.samples}: "
-                + (f"{self.method} is exact and draws none" if closed else "at least 2 are needed"),
-                "leave it out",
-            )
+            exact = f"{self.method} is exact and draws none"
+            why = exact if self.method in CLOSED else "at least 2 are needed"
+            raise InputError(f"`samples` {self.samples}: {why}", "leave it out")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"`seed` {self.seed}: not between 0 and {2**32 - 1}")
         if self.top_features is not None and self.top_features < 0:

@@ -1,10 +1,10 @@
-"""Effects looked up among those of a background, on a device."""
+"""Calibrated effects: their quantile and z among the effects of a store's background."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,27 +14,20 @@ from seal_store.scoring.calibration import arrays_of, names_of, source_of
 from seal_store.store.store import Store
 
 
+@dataclass(frozen=True)
 class Calibration:
     """The distributions of ``n`` contexts, on one device.
 
-    ``level`` ``(levels,)`` ascends from 0 to 1, ``knots`` ``(n, levels)`` are the background's
-    quantiles there, ``mean`` and ``sd`` ``(n,)`` its moments. ``source`` says what it was made
-    from, JSON-ready.
+    ``level`` float64 ``(levels,)`` ascends from 0 to 1, ``knots`` float32 ``(n, levels)`` are the
+    background's quantiles there, ``mean`` and ``sd`` float64 ``(n,)`` its moments. ``source``
+    says what it was made from, JSON-ready.
     """
 
-    def __init__(
-        self,
-        level: np.ndarray,
-        knots: np.ndarray,
-        mean: np.ndarray,
-        sd: np.ndarray,
-        device: torch.device,
-        source: dict[str, Any],
-    ) -> None:
-        self.level = to_device(level, device)
-        self.knots = to_device(np.ascontiguousarray(knots), device)
-        self.mean, self.sd = to_device(mean, device), to_device(sd, device)
-        self.source = source
+    level: Tensor
+    knots: Tensor
+    mean: Tensor
+    sd: Tensor
+    source: dict[str, Any]
 
     def __call__(self, effect: Tensor) -> dict[str, Tensor]:
         """``quantile`` and ``z`` of effects float32 ``(rows, n)``, both float32 of that shape.
@@ -65,15 +58,11 @@ class Calibration:
 
 
 def read_calibration(
-    store: Store,
-    scheme: str,
-    contexts: list[tuple[str, str]],
-    device: torch.device,
+    store: Store, scheme: str, contexts: list[tuple[str, str]], device: torch.device
 ) -> Calibration:
     """The calibration of ``contexts``, each (head set, name), in that order.
 
-    Raises :class:`StoreError` if the store has none for ``scheme``, or lacks a context there,
-    :class:`FormatError` if its arrays do not fit together.
+    Raises :class:`StoreError` if the store has none for ``scheme``, or lacks a context there.
     """
     source = source_of(store, scheme)
     again = f"seal-store calibrate {store.path} BACKGROUND.vcf --scheme {scheme}"
@@ -85,8 +74,7 @@ def read_calibration(
             f"make one with `{again}`",
         )
     arrays = arrays_of(store, scheme)
-    own = names_of(arrays)
-    place = {context: i for i, context in enumerate(own)}
+    place = {context: i for i, context in enumerate(names_of(arrays))}
     lacking = [context for context in contexts if context not in place]
     if lacking:
         raise StoreError(
@@ -95,11 +83,8 @@ def read_calibration(
             f"make it again with `{again} --overwrite`, or choose others with `heads`",
         )
     rows = [place[context] for context in contexts]
-    return Calibration(
-        arrays["quantile"],
-        arrays["effect_quantile"][rows],
-        arrays["mean"][rows],
-        arrays["sd"][rows],
-        device,
-        source,
+    level = to_device(arrays["quantile"], device)
+    knots, mean, sd = (
+        to_device(arrays[name][rows], device) for name in ("effect_quantile", "mean", "sd")
     )
+    return Calibration(level, knots, mean, sd, source)

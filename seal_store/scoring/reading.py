@@ -1,4 +1,4 @@
-"""Alleles -> chunks: assigned to genes, compared with the genome, cut to what is evaluated.
+"""Alleles -> chunks: assigned to genes, REF checked, sequences and decay sums read.
 
 All that happens before the CNN, and without PyTorch. Chunks are bounded, so memory does not grow
 with the input.
@@ -12,9 +12,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from seal_store.scoring.assign import Counts, Task, mismatch_error, reference_matches
+from seal_store.errors import VariantError
+from seal_store.scoring.assign import Assigner, Counts, Task, reference_matches
 from seal_store.scoring.haplotype import Stretch, centered_stretch, grid_stretch
 from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.rows import columns_of, origin_columns
 from seal_store.store.shards import ShardFiles
 from seal_store.store.store import Store
 from seal_store.variants.alleles import Allele
@@ -30,24 +32,33 @@ Assign: TypeAlias = Callable[[Allele, Counts], list[Task]]
 class Chunk:
     """Alleles read and assigned, with what their evaluation needs on the CPU.
 
-    ``matches`` and ``stretches`` have an entry for each of ``tasks``; ``sequences`` holds the
-    bases of their genes by position in the store, ``aggregated`` float32 ``(gene, decay,
-    feature)`` their decay sums in the same order.
+    ``stretches`` and the ``columns`` of :class:`~seal_store.scoring.rows.Rows` have an entry a
+    row; ``sequences`` holds the bases of their genes by position in the store, ``aggregated``
+    float32 ``(gene, decay, feature)`` their decay sums in the same order.
     """
 
     counts: Counts
-    tasks: list[Task]
-    matches: list[bool]
     stretches: list[Stretch]
+    columns: dict[str, np.ndarray]
     sequences: dict[int, bytes]
     aggregated: np.ndarray
 
 
 class Reader:
-    """Reads what ``options`` need of alleles from a store; ``assign`` finds their genes."""
+    """Reads what ``options`` need of alleles from a store.
 
-    def __init__(self, store: Store, options: ScoreOptions, assign: Assign) -> None:
-        self.store, self.options, self.assign = store, options, assign
+    ``assign`` finds their genes; by default an :class:`~seal_store.scoring.assign.Assigner`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        options: ScoreOptions,
+        gene: str | None = None,
+        assign: Assign | None = None,
+    ) -> None:
+        self.store, self.options = store, options
+        self.assign = assign or Assigner(store, options, gene)
         self.sequences = ShardFiles(store.array("sequence"))
         self.aggregated = ShardFiles(store.array("aggregated"))
 
@@ -59,11 +70,11 @@ class Reader:
         counts = Counts()
         tasks = self.assign(allele, counts)
         if tasks:
-            self._read([tasks], counts, "input")
+            self._read([tasks], counts, Alleles([allele]))
         return next(iter(counts.not_scored), "")
 
     def chunks(self, alleles: Alleles, rows: int | None = None) -> Iterator[Chunk]:
-        """Chunks bounded in alleles and, if ``rows`` are given, in rows."""
+        """Chunks bounded in alleles and, if ``rows`` are given, in rows; the last may be empty."""
         most = max(ALLELES_PER_CHUNK, 4 * self.options.batch)
         assigned: list[list[Task]] = []
         waiting, counts = 0, Counts()
@@ -73,15 +84,14 @@ class Reader:
             assigned.append(found)
             waiting += len(found)
             if len(assigned) >= most or (rows is not None and waiting >= rows):
-                yield self._read(assigned, counts, alleles.name)
+                yield self._read(assigned, counts, alleles)
                 assigned, waiting, counts = [], 0, Counts()
-        if assigned:
-            yield self._read(assigned, counts, alleles.name)
+        yield self._read(assigned, counts, alleles)
 
-    def _read(self, assigned: Sequence[list[Task]], counts: Counts, where: str) -> Chunk:
+    def _read(self, assigned: Sequence[list[Task]], counts: Counts, alleles: Alleles) -> Chunk:
         genes = sorted({task.gene for tasks in assigned for task in tasks})
-        sequences = self._sequences(genes)
-        tasks: list[Task] = []
+        block = self.sequences.read([(gene, 0) for gene in genes])[:, 0]
+        sequences = {gene: row.tobytes() for gene, row in zip(genes, block, strict=True)}
         matches: list[bool] = []
         stretches: list[Stretch] = []
         for group in assigned:
@@ -91,14 +101,16 @@ class Reader:
                 match = reference_matches(task, sequence)
                 stretch = self._stretch(task, sequence) if match is not None else None
                 if match is False and self.options.ref_mismatch == "error":
-                    raise mismatch_error(task, where)
+                    raise VariantError(
+                        f"{alleles.name}: {task.allele}: REF differs from the store's genome",
+                        "wrong assembly? `ref_mismatch='flag'` or `ref_mismatch='skip'` goes on",
+                    )
                 if match is False and self.options.ref_mismatch == "skip":
                     reason = "ref_mismatch"
                 elif match is None or stretch is None:
                     reason = "too_long"
                     counts.genes_too_long += 1
                 else:
-                    tasks.append(task)
                     matches.append(match)
                     stretches.append(stretch)
                     kept += 1
@@ -107,19 +119,15 @@ class Reader:
             elif group:
                 counts.reject(group[0].allele, reason)
         counts.ref_mismatches += matches.count(False)
-        counts.swapped += sum(task.allele.swapped for task in tasks)
-        sums = np.empty(0, np.float32)
-        if genes:
-            sums = self.aggregated.read([(gene, 0, 0) for gene in genes])[:, 0]
-        return Chunk(counts, tasks, matches, stretches, sequences, sums)
+        counts.swapped += sum(stretch.task.allele.swapped for stretch in stretches)
+        counts.rows = len(stretches)
+        columns = columns_of(stretches, matches, self.store.gene_id)
+        if alleles.columns:
+            columns |= origin_columns(stretches)
+        sums = self.aggregated.read([(gene, 0, 0) for gene in genes])[:, 0]
+        return Chunk(counts, stretches, columns, sequences, sums)
 
     def _stretch(self, task: Task, sequence: bytes) -> Stretch | None:
         if self.options.scheme == "grid":
             return grid_stretch(task, sequence, self.store.grid)
         return centered_stretch(task, sequence)
-
-    def _sequences(self, genes: list[int]) -> dict[int, bytes]:
-        if not genes:
-            return {}
-        block = self.sequences.read([(gene, 0) for gene in genes])[:, 0]
-        return {gene: row.tobytes() for gene, row in zip(genes, block, strict=True)}

@@ -1,4 +1,4 @@
-"""Every SNV around a TSS."""
+"""Saturation mutagenesis: every SNV around a TSS."""
 
 from __future__ import annotations
 

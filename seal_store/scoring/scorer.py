@@ -17,18 +17,19 @@ import numpy as np
 from seal_store.common.prefetch import ahead, begun, behind
 from seal_store.common.progress import Progress, silent
 from seal_store.common.records import to_json
-from seal_store.scoring.assign import Assigner, Counts, Task
+from seal_store.scoring.assign import Counts
+from seal_store.scoring.haplotype import Stretch
 from seal_store.scoring.options import DEFAULTS, AttributionOptions, ScoreOptions
-from seal_store.scoring.reading import Assign, Chunk, Reader
-from seal_store.scoring.rows import TEXT, Rows, origin_columns
+from seal_store.scoring.reading import Assign, Reader
+from seal_store.scoring.rows import Rows
 from seal_store.store.store import Store, software
 from seal_store.variants.alleles import Allele
 from seal_store.variants.source import Alleles
 
 if TYPE_CHECKING:
-    from seal_store.scoring.engine import Engine, Launched
+    from seal_store.scoring.engine import Engine
 
-CHUNK_BYTES = 256 << 20
+ATTRIBUTION_BYTES = 256 << 20
 """Attributions of a chunk."""
 
 ENGINES = 2
@@ -68,28 +69,16 @@ class Scorer:
         assign: Assign | None = None,
     ) -> None:
         self.store, self.options, self.gene = store, options, gene
-        everywhere = options.genes == "all"
-        self.reader = Reader(
-            store,
-            options,
-            assign or Assigner(store, options.max_distance, all_genes=everywhere, gene=gene),
-        )
+        self.reader = Reader(store, options, gene, assign)
         self.engine = loaded(store, options)
-        self.device = self.engine.device
-        self.context_set, self.context_name = self.engine.context_set, self.engine.context_name
+        self.context_set = [head_set for head_set, _ in self.engine.contexts]
+        self.context_name = [name for _, name in self.engine.contexts]
         self.calibration = self.engine.calibration
         self.attributor = self.engine.attributor(attribution) if attribution else None
-        self._tally = Tally()
-
-    @property
-    def counts(self) -> Counts:
+        self.counts = Counts()
         """Where the input went, of the chunks given out."""
-        return self._tally.counts
-
-    @property
-    def completeness(self) -> float | None:
+        self.completeness: float | None = None
         """See :class:`Tally`."""
-        return self._tally.completeness
 
     def score(
         self,
@@ -104,38 +93,36 @@ class Scorer:
         default from where they are. Memory does not grow with the input. The next alleles are
         read and assigned while the last ones are computed.
         """
-        self._tally = start or self._tally
+        if start is not None:
+            self.counts, self.completeness = start.counts, start.completeness
         stream = Alleles.of(alleles, where)
-        rows = None if self.attributor is None else CHUNK_BYTES // self.attributor.row_bytes()
-        launched = self._launched(ahead(self.reader.chunks(stream, rows)))
-        if self.device.type == "cuda":  # it works on the next chunk while results are fetched
-            launched = behind(launched)
-        for chunk, work in launched:
-            values = self.engine.values(len(chunk.tasks), work, self.attributor)
-            self._note(values)
-            _turn(values, chunk.tasks)
+        rows = None if self.attributor is None else ATTRIBUTION_BYTES // self.attributor.row_bytes()
+        launched = (
+            (chunk, self.engine.launched(chunk, self.options, self.attributor))
+            for chunk in ahead(self.reader.chunks(stream, rows))
+        )
+        fetched_later = self.engine.device.type == "cuda"  # it works on the next chunk meanwhile
+        for chunk, fetched in behind(launched) if fetched_later else launched:
+            values = fetched()
+            if "completeness" in values:
+                largest = float(np.abs(values["completeness"]).max(initial=0))
+                self.completeness = max(largest, self.completeness or 0)
+            _turn(values, chunk.stretches)
             effect = values.pop("effect")
-            columns = self._columns(chunk)
-            if stream.columns:
-                columns |= origin_columns([task.allele for task in chunk.tasks])
-            found = Rows(columns, effect, values, self.engine.calibrated(effect))
-            chunk.counts.rows = len(found)
             self.counts.add(chunk.counts)
             progress("alleles", self.counts.alleles, None)
-            yield found
+            lines = [stretch.task.allele.line for stretch in chunk.stretches]
+            yield Rows(chunk.columns, effect, values, self.engine.calibrated(effect), lines)
         self.store.check_unchanged()
 
     def provenance(self) -> dict[str, Any]:
         """How effects are computed and from what, JSON-ready: for the attributes of results."""
-        options, store = self.options, self.store
+        store = self.store
+        named = ("scheme", "genes", "max_distance", "ref_mismatch", "tf32")
         return {
-            "scheme": options.scheme,
-            "genes": options.genes,
-            "max_distance": options.max_distance,
-            "ref_mismatch": options.ref_mismatch,
+            **{name: getattr(self.options, name) for name in named},
             "gene": self.gene,
-            "device": str(self.device),
-            "tf32": options.tf32,
+            "device": str(self.engine.device),
             "attribution": self.attributor.provenance() if self.attributor else None,
             "calibration": self.calibration.source if self.calibration else None,
             "store": {
@@ -150,37 +137,10 @@ class Scorer:
             "software": software(),
         }
 
-    def _launched(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Launched]]:
-        for chunk in chunks:
-            yield chunk, self.engine.launched(chunk, self.options, self.attributor)
 
-    def _note(self, values: dict[str, np.ndarray]) -> None:
-        if "completeness" in values:
-            largest = float(np.abs(values["completeness"]).max(initial=0))
-            self._tally.completeness = max(largest, self.completeness or 0)
-
-    def _columns(self, chunk: Chunk) -> dict[str, np.ndarray]:
-        tasks, matches, stretches = chunk.tasks, chunk.matches, chunk.stretches
-        alleles = [task.allele for task in tasks]
-        status = ["scored" if s.count else "outside_grid" for s in stretches]
-        return {
-            "contig": np.array([t.contig for t in tasks], np.str_),
-            "pos": np.array([a.pos for a in alleles], np.int64),
-            "id": np.array([a.id for a in alleles], TEXT),
-            "ref": np.array([a.alt if a.swapped else a.ref for a in alleles], TEXT),
-            "alt": np.array([a.ref if a.swapped else a.alt for a in alleles], TEXT),
-            "kind": np.array([a.kind for a in alleles], np.str_),
-            "gene_id": self.store.gene_id[np.array([t.gene for t in tasks], np.int64)],
-            "strand": np.array([t.strand for t in tasks], np.int8),
-            "dist_to_tss": np.array([t.allele.pos - t.tss for t in tasks], np.int64),
-            "ref_match": np.array(matches, np.bool_),
-            "status": np.array(status, np.str_),
-        }
-
-
-def _turn(values: dict[str, np.ndarray], tasks: Sequence[Task]) -> None:
+def _turn(values: dict[str, np.ndarray], stretches: Sequence[Stretch]) -> None:
     """Turn the sign of what swapped alleles have: theirs is ALT to REF. Saliency has no sign."""
-    swapped = np.array([task.allele.swapped for task in tasks], bool)
+    swapped = np.array([stretch.task.allele.swapped for stretch in stretches], bool)
     if swapped.any():
         for name, value in values.items():
             if name not in ("attribution_feature", "attribution_scale"):

@@ -509,7 +509,7 @@ def test_a_line_that_is_too_long_to_be_held_is_refused(
 
 def test_reasons_are_those_of_the_assignment(store: Store, vcf: Path) -> None:
     scorer = Scorer(store, ScoreOptions(device="cpu", scheme="centered", max_distance=900))
-    assigner = Assigner(store, 900, all_genes=False)
+    assigner = Assigner(store, ScoreOptions(max_distance=900))
     counts = Counts()
     for allele in read_variants(vcf):
         if not assigner(allele, counts):

@@ -19,7 +19,7 @@ from seal_store.building.plan import plan
 from seal_store.errors import GenomeError, VariantError
 from seal_store.reference.assembly import check_variants
 from seal_store.reference.fasta import Genome
-from seal_store.scoring.assign import Counts
+from seal_store.scoring.assign import Assigner, Counts
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
@@ -103,7 +103,7 @@ def test_variants_of_another_assembly_are_refused(
 
 def test_an_accession_of_another_assembly_is_refused(store: Store) -> None:
     attributes = store.attributes
-    assigner = Scorer(store, ScoreOptions(device="cpu")).assign
+    assigner = Assigner(store, ScoreOptions())
     tss = int(store.table.tss[0])
 
     def assign(contig: str) -> int:
@@ -113,7 +113,7 @@ def test_an_accession_of_another_assembly_is_refused(store: Store) -> None:
     assert attributes.assembly == "unknown"
     names = ("chr1", "1", "NC_000001.10", "NC_000001.11", "CM000663.2")
     assert [assign(name) for name in names] == [1] * 5
-    assigner.assembly = "hg38"  # type: ignore[attr-defined]
+    assigner.assembly = "hg38"
     assert assign("NC_000001.11") == 1
     with pytest.raises(VariantError, match=r"NC_000001\.10 belongs to hg19 \(GRCh37\), the store"):
         assign("NC_000001.10")

@@ -275,8 +275,12 @@ def test_quantile_is_as_defined_with_ties_and_beyond_the_ends(rng: np.random.Gen
     at = np.concatenate([values[:, :60], knots[:, ::97], [[0.0]] * 4, [[-9.0]] * 4, [[9.0]] * 4], 1)
     at = at.astype(np.float32)
     mean, sd = values.mean(1, dtype=np.float64), values.std(1, dtype=np.float64)
-    cpu = torch.device("cpu")
-    found = Calibration(level, knots, mean, sd, cpu, {})(torch.from_numpy(at.T.copy()))
+
+    def made(knots: np.ndarray, mean: np.ndarray) -> Calibration:
+        arrays = level, np.ascontiguousarray(knots), mean, sd
+        return Calibration(*map(torch.from_numpy, arrays), {})
+
+    found = made(knots, mean)(torch.from_numpy(at.T.copy()))
     expected = [
         [literal(float(v), level, k.astype(np.float64)) for v in row]
         for row, k in zip(at, knots, strict=True)
@@ -284,18 +288,19 @@ def test_quantile_is_as_defined_with_ties_and_beyond_the_ends(rng: np.random.Gen
     np.testing.assert_allclose(found["quantile"].T, expected, atol=2e-7)
     np.testing.assert_allclose(found["z"].T, (at - mean[:, None]) / sd[:, None], rtol=1e-5)
     assert found["quantile"].dtype == found["z"].dtype == torch.float32
-    turned = Calibration(level, -knots[:, ::-1], -mean, sd, cpu, {})(torch.from_numpy(-at.T))
+    turned = made(-knots[:, ::-1], -mean)(torch.from_numpy(-at.T))
     for name in ("quantile", "z"):
         np.testing.assert_allclose(turned[name], -found[name], atol=2e-7)
     medians = torch.from_numpy(knots[:, list(level).index(0.5)][None].copy())
-    middle = Calibration(level, knots, mean, sd, cpu, {})(medians)["quantile"][0]
+    middle = made(knots, mean)(medians)["quantile"][0]
     assert middle[0] == middle[3] == 0
 
 
 def test_a_context_without_spread_has_neither() -> None:
     level = levels()
     knots = np.stack([np.full(len(level), 0.1), level]).astype(np.float32)
-    made = Calibration(level, knots, knots[:, 0], np.array([0, 1.0]), torch.device("cpu"), {})
+    arrays = level, knots, knots[:, 0], np.array([0, 1.0])
+    made = Calibration(*map(torch.from_numpy, arrays), {})
     found = made(torch.tensor([[0.1, 0.5], [3.0, 0.5]]))
     for name in ("quantile", "z"):
         assert torch.isnan(found[name][:, 0]).all()

@@ -28,6 +28,7 @@ from seal_store.run.scores import write_scores
 from seal_store.scoring import attribution as attribute_module
 from seal_store.scoring.assign import Counts, Task
 from seal_store.scoring.attribution import Attributor, slope, to_half
+from seal_store.scoring.evaluate import Change
 from seal_store.scoring.options import DTYPES, GROUPS, METHODS, AttributionOptions, ScoreOptions
 from seal_store.scoring.saturate import saturation
 from seal_store.scoring.scorer import Scorer
@@ -86,7 +87,8 @@ def computed(
     first, delta = heads.first(base), heads.first_delta(change)
     effect = heads.effect(first, delta).sum(1)
     sums = change.unflatten(-1, (DECAYS, FEATURES))
-    return attributor(sets, **options)(sums, first, delta, effect)  # type: ignore[arg-type]
+    change = Change(sums, first, delta)
+    return attributor(sets, **options)(change, effect)  # type: ignore[arg-type]
 
 
 def by_captum(
@@ -221,8 +223,8 @@ def test_captums_own_defaults_on_raw_inputs_do_not(store: Store, world: World) -
     for allele in alleles:
         (chunk,) = scorer.reader.chunks(Alleles([allele]))
         with torch.inference_mode():
-            genes = scorer.engine.evaluator.genes(chunk.sequences, chunk.aggregated)
-            batch = scorer.engine.evaluator.read(chunk.tasks, chunk.stretches)
+            genes = scorer.engine.evaluator.genes(chunk)
+            batch = scorer.engine.evaluator.read(chunk.stretches)
             change = scorer.engine.evaluator.change(batch, genes).sums[0, 0]
         base = genes.sums[0].clone().flatten()[None]
         scores = KernelShap(net).attribute(base + change.clone().flatten(), base)
@@ -381,9 +383,9 @@ def test_blocks_and_chunks_change_nothing(
     whole = {m: computed(sets, base, change, method=m) for m in ("deeplift", "saliency")}
     rows = attributions(store, alleles, "deeplift")
     monkeypatch.setattr("seal_store.scoring.attribution.FEW_TARGETS", 1)
-    monkeypatch.setattr("seal_store.scoring.attribution.BLOCK", 200)
+    monkeypatch.setattr("seal_store.scoring.attribution.BUFFER", 200)
     monkeypatch.setattr("seal_store.scoring.attribution.VALUES", 70)
-    monkeypatch.setattr("seal_store.scoring.scorer.CHUNK_BYTES", 700)
+    monkeypatch.setattr("seal_store.scoring.scorer.ATTRIBUTION_BYTES", 700)
     for method, expected in whole.items():
         found = computed(sets, base, change, method=method)["attribution"]
         torch.testing.assert_close(found, expected["attribution"], atol=1e-5, rtol=1e-5)
@@ -426,12 +428,8 @@ def test_as_many_samples_are_drawn(
     one = Attributor(Heads(sets), options, TARGETS[:1], FEATURES, {})
     heads = Heads(sets)
     first, delta = heads.first(base[:1]), heads.first_delta(change[:1])
-    one(
-        change[:1].unflatten(-1, (DECAYS, FEATURES)),
-        first,
-        delta,
-        heads.effect(first, delta).sum(1),
-    )
+    sums = change[:1].unflatten(-1, (DECAYS, FEATURES))
+    one(Change(sums, first, delta), heads.effect(first, delta).sum(1))
     assert sum(seen) in (drawn, drawn + 1)  # Captum looks at the output's shape once
 
 
