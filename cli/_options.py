@@ -92,10 +92,12 @@ def is_given(name: str) -> bool:
     return bool(click.get_current_context().meta.get(f"seal_store.{name}"))
 
 
-def say(facts: Any, text: str) -> None:
-    """Print a summary on stdout: ``facts`` as JSON if ``--json`` is given, else ``text``."""
-    if text or is_given("as_json"):
-        click.echo(json.dumps(facts) if is_given("as_json") else text)
+def say(facts: Any, text: str | Callable[[Any], str]) -> None:
+    """Print a summary on stdout: ``facts`` as JSON with ``--json``, else ``text`` (of them)."""
+    if is_given("as_json"):
+        click.echo(json.dumps(facts))
+    elif shown := text if isinstance(text, str) else text(facts):
+        click.echo(shown)
 
 
 device = click.option(

@@ -46,7 +46,7 @@ def calibrate(store: Path, background: Path, overwrite: bool, resume: bool, **op
             progress=progress,
         )
     facts = {"store": str(store), "scheme": options["scheme"], **made.to_dict()}
-    _options.say(facts, _summary(facts))
+    _options.say(facts, _summary)
 
 
 def _summary(facts: dict[str, Any]) -> str:

@@ -31,11 +31,10 @@ def inspect(path: Path) -> None:
     """
     from seal_store.check.describe import describe
 
-    facts = describe(path)
-    _options.say(facts, "\n".join(map(printable, _text(dict(facts)))))
+    _options.say(describe(path), _text)
 
 
-def _text(facts: dict[str, Any]) -> list[str]:
+def _text(facts: dict[str, Any]) -> str:
     arrays, missing, total = (facts.pop(key) for key in ("arrays", "missing", "bytes"))
     needs, command = facts.pop("needs", None), facts.pop("command")
     lines = [*_lines(facts), f"command: {command}", "", f"on disk: {_size(total)}"]
@@ -59,7 +58,7 @@ def _text(facts: dict[str, Any]) -> list[str]:
         values = {**needs["disk"], "memory": needs["memory"], "gpu_memory": needs["gpu_memory"]}
         lines += ["", f"a score needs about (estimated, SNVs, --batch {needs['batch']}):"]
         lines += [f"  {text}: {_size(values[key])}" for key, text in NEEDS.items()]
-    return lines
+    return "\n".join(map(printable, lines))
 
 
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:

@@ -266,7 +266,7 @@ def _run(scorer: Scorer, alleles: Alleles, common: dict[str, Any]) -> None:
     if common["verbose"]:
         delta = scorer.engine.evaluator.delta
         facts["engine"] = {"shared_stretches": delta.shared, "cones": delta.alone}
-    _options.say(facts, summary(facts))
+    _options.say(facts, summary)
 
 
 def summary(facts: dict[str, Any]) -> str:

@@ -120,7 +120,7 @@ def _train(step: Callable[[TrainOptions, Meter], dict[str, Any]], given: dict[st
     options = TrainOptions(**given, fit=FitOptions(**loop), command=command_line())
     with Meter() as progress:
         facts = step(options, progress)
-    _options.say(facts, _trained(facts))
+    _options.say(facts, _trained)
 
 
 @train.command()
@@ -177,7 +177,7 @@ def evaluate(**given: Any) -> None:
     )
     with Meter() as progress:
         facts = compare(options, progress)
-    _options.say(facts, _compared(facts))
+    _options.say(facts, _compared)
 
 
 def _pair(option: str, value: str) -> tuple[str, Path]:
