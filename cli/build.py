@@ -234,7 +234,7 @@ def _tell(found: SealFolder | None) -> None:
 def _repair(out: Path, device: str, profiles: Path | None, progress: Meter, as_json: bool) -> None:
     from seal_store.check import repair as library
 
-    done = library.repair(out, device, profiles=profiles, progress=progress)
+    done = library.repair(out, device, from_profiles=profiles, progress=progress)
     facts = {
         "out": str(out),
         "faults": len(done.report.faults),
