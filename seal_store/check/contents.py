@@ -74,7 +74,7 @@ class Genes:
 
     def _coordinates(self) -> None:
         store, lengths = self.store, self.attributes.genome.contigs
-        for name, values in labels(store).items():
+        for name, values in expected_labels(store).items():
             found = store.column(name)
             file = f"{name}/c/0" + "/0" * (values.ndim - 1)
             if name not in GENE_COLUMNS:
@@ -268,7 +268,7 @@ def table_column(store: Store, name: str) -> np.ndarray:
     return store.column(f"table/{name}")[store.table_status == "computed"]
 
 
-def labels(store: Store) -> dict[str, np.ndarray]:
+def expected_labels(store: Store) -> dict[str, np.ndarray]:
     """Labels of genes, windows and decay sums, as the gene table and the grid have them."""
     found = {name: table_column(store, name) for name in GENE_COLUMNS}
     return found | {"window_offset": store.grid.offsets, "decay_weight": store.grid.decay_weights}

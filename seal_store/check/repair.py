@@ -16,7 +16,7 @@ from pathlib import Path
 import zarr
 
 from seal_store.building.build import Shards, write_predictions
-from seal_store.check.contents import labels
+from seal_store.check.contents import expected_labels
 from seal_store.check.integrity import Fault, Report
 from seal_store.check.verify import verify
 from seal_store.common.device import resolve_device
@@ -156,7 +156,7 @@ class _Repair:
     def labels(self) -> None:
         """Labels that follow from the gene table, the grid and the heads."""
         store = self._store()
-        values = labels(store) | feature_labels(store.config.features)
+        values = expected_labels(store) | feature_labels(store.config.features)
         if store.head_sets:
             values |= context_labels([(s.name, s.contexts) for s in store.heads()])
         for name, column in values.items():

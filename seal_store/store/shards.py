@@ -46,8 +46,11 @@ class ShardFiles:
         self._array = array
         sharding = array.metadata.codecs[0]  # type: ignore[union-attr]
         inner = sharding.codecs if isinstance(sharding, ShardingCodec) else ()
-        kinds = tuple(type(codec) for codec in inner)
-        if kinds not in ((BytesCodec, kind, Crc32cCodec) for kind in (BloscCodec, ZstdCodec)):
+        kinds: list[Any] = [type(codec) for codec in inner]
+        if kinds not in (
+            [BytesCodec, BloscCodec, Crc32cCodec],
+            [BytesCodec, ZstdCodec, Crc32cCodec],
+        ):
             raise FormatError(
                 f"{_folder(array)}: not stored as this version reads it", "build it again"
             )
