@@ -144,7 +144,7 @@ def build(
                 from_profiles = located.from_profiles
             partial = Output(out).partial
             library.run_shards(
-                partial, shard, device, tf32=tf32, profiles=from_profiles, progress=progress
+                partial, shard, device, tf32=tf32, from_profiles=from_profiles, progress=progress
             )
             _options.say({"out": str(out), "shards": list(shard)}, f"{len(shard)} shards done")
             return
@@ -155,7 +155,9 @@ def build(
             _summary(library.add_hidden(out, device, progress))
             return
         if repair:
-            _repaired(out, repair_store(out, device, profiles=from_profiles, progress=progress))
+            _repaired(
+                out, repair_store(out, device, from_profiles=from_profiles, progress=progress)
+            )
             return
         if from_seal is None and not all(given[name] for name in ("genome", "genes", "cnn")):
             raise click.UsageError(

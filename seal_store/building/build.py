@@ -64,7 +64,7 @@ def build(
             shard_journal.missing(work.path, work.shards),
             device,
             tf32=tf32,
-            profiles=options.from_profiles,
+            from_profiles=options.from_profiles,
             progress=progress,
         )
         return finalize(out, overwrite=options.overwrite, progress=progress)
@@ -76,7 +76,7 @@ def run_shards(
     device: str = "auto",
     *,
     tf32: bool = False,
-    profiles: Path | None = None,
+    from_profiles: Path | None = None,
     progress: Progress = silent,
 ) -> None:
     """Compute ``shards`` of a planned store; a shard is written while the next one is computed.
@@ -93,7 +93,9 @@ def run_shards(
             )
         for shard in sorted(set(shards)):
             stack.enter_context(hold(shard_journal.entry_path(partial, shard)))
-        compute_shards(partial, shards, device, tf32=tf32, profiles=profiles, progress=progress)
+        compute_shards(
+            partial, shards, device, tf32=tf32, from_profiles=from_profiles, progress=progress
+        )
 
 
 def compute_shards(
@@ -102,7 +104,7 @@ def compute_shards(
     device: str,
     *,
     tf32: bool,
-    profiles: Path | None,
+    from_profiles: Path | None,
     progress: Progress,
 ) -> None:
     """:func:`run_shards`, for the one who holds them already."""
@@ -114,7 +116,7 @@ def compute_shards(
         if not 0 <= shard < attributes.shards:
             last = attributes.shards - 1
             raise InputError(f"`shard` {shard}: this store has shards 0 to {last}")
-    work = Shards(group, attributes, resolve_device(device), tf32, profiles)
+    work = Shards(group, attributes, resolve_device(device), tf32, from_profiles)
     size = attributes.genes_per_shard
     spans = {s: range(s * size, min(attributes.genes, (s + 1) * size)) for s in shards}
     total, done = sum(map(len, spans.values())), 0

@@ -1,4 +1,4 @@
-"""Whether the numbers of a store follow from each other.
+"""Checks that a store's numbers, features, sums and predictions, follow from each other.
 
 Tolerances follow from how numbers are stored, not from what is seen: ``aggregated`` is a float32
 of a float64 sum, ``features`` may be rounded to ``keep_bits``, ``hidden`` is float16, and products
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-from seal_store.check.integrity import EPS, Opened, blocks, try_read
+from seal_store.check.integrity import EPS, Folder
 from seal_store.common.device import inference
 from seal_store.common.progress import Progress
 from seal_store.errors import StoreError
@@ -22,7 +22,7 @@ from seal_store.model.beluga import Beluga
 from seal_store.model.head_set import HeadSet
 from seal_store.model.labels import context_labels
 from seal_store.reference.fasta import one_hot
-from seal_store.store.layout import STORE, read
+from seal_store.store.layout import STORE
 from seal_store.store.store import Store, sequence_start
 
 T = TypeVar("T")
@@ -31,8 +31,9 @@ SAMPLE = 64
 """Genes whose sums and predictions are computed again, without ``full``."""
 
 WINDOW_TOLERANCE, TF32_TOLERANCE = 1e-4, 1e-2
-"""Of recomputed features: float32 on any device; stores built with ``--tf32``."""
+"""Of recomputed features: float32 on any device; stores for which TF32 was allowed."""
 
+GENE_COLUMNS = ("gene_id", "gene_symbol", "gene_type", "contig", "strand", "tss")
 SHARDED = tuple(entry.name for entry in STORE if entry.sharded)
 
 
@@ -40,20 +41,20 @@ class Genes:
     """The contents of a store."""
 
     def __init__(
-        self, opened: Opened, *, full: bool, windows: int, rng: np.random.Generator
+        self, folder: Folder, *, full: bool, windows: int, rng: np.random.Generator
     ) -> None:
-        self.report, self.place, self.genes = opened.report, opened.place, opened.genes
-        self.group, self.attributes = opened.group, opened.store
+        self.folder, self.report, self.genes = folder, folder.report, folder.genes
+        self.group, self.attributes = folder.group, folder.attributes
         self.full, self.windows, self.rng = full, windows, rng
-        self.store = Store(opened.path, (opened.group, opened.store))
+        self.store = Store(folder.path, (folder.group, folder.attributes))
 
     def check(self, progress: Progress) -> None:
         """Everything, in turn; a part whose inputs cannot be read is skipped, with the reason."""
         for _, array in sorted(self.group.members(max_depth=None)):
             if hasattr(array, "chunks") and array.path not in SHARDED and array.shape:
-                for file, _, values in blocks(array, self.report, self.place):
+                for file, _, values in self.folder.blocks(array):
                     if values.dtype.kind == "f" and not np.isfinite(values).all():
-                        shard, genes = self.place(file)
+                        shard, genes = self.folder.place(file)
                         self.report.add("finite", file, "holds NaN or infinite", shard, *genes)
         count = len(self.genes)
         chosen = np.arange(count)
@@ -72,33 +73,27 @@ class Genes:
                 self.report.skipped[what] = f"needs what is damaged ({str(error)[:160]})"
 
     def _coordinates(self) -> None:
-        store, report = self.store, self.report
-        grid = store.grid
-        for name, values in (
-            ("window_offset", grid.offsets),
-            ("decay_weight", grid.decay_weights),
-        ):
-            if not np.array_equal(read(store.array(name)), values):
-                file = f"{name}/c/0" + "/0" * (name == "decay_weight")
-                report.add("coordinates", file, "is not that of the grid")
-        rows = np.flatnonzero(store.table_status == "computed")
-        columns = ("gene_id", "gene_symbol", "gene_type", "contig", "strand", "tss")
-        for name in columns:
-            own, whole = store.column(name), store.column(f"table/{name}")[rows]
-            for gene in np.flatnonzero(own != whole) if len(own) == len(whole) else [0]:
-                message = "is not as in the gene table"
-                report.add("coordinates", f"{name}/c/0", message, None, self.genes[gene])
-        lengths = self.attributes.genome.contigs
-        for gene, (contig, tss, strand) in enumerate(
-            zip(*(store.column(n).tolist() for n in ("contig", "tss", "strand")), strict=True)
-        ):
-            if not 1 <= tss <= lengths.get(contig, 0):
-                message = f"TSS {tss} is not on {contig} (1 to {lengths.get(contig, 0)})"
-                report.add("coordinates", "tss/c/0", message, None, self.genes[gene])
+        store, lengths = self.store, self.attributes.genome.contigs
+        for name, values in expected_labels(store).items():
+            found = store.column(name)
+            file = f"{name}/c/0" + "/0" * (values.ndim - 1)
+            if name not in GENE_COLUMNS:
+                if not np.array_equal(found, values):
+                    self.report.add("coordinates", file, "is not that of the grid")
+                continue
+            for gene in np.flatnonzero(found != values) if len(found) == len(values) else [0]:
+                self._label(int(gene), name, "is not as in the gene table")
+        columns = (store.column(name).tolist() for name in ("contig", "tss", "strand"))
+        for gene, (contig, tss, strand) in enumerate(zip(*columns, strict=True)):
+            length = lengths.get(contig, 0)
+            if not 1 <= tss <= length:
+                self._label(gene, "tss", f"TSS {tss} is not on {contig} (1 to {length})")
             if strand not in (1, -1):
-                message = f"strand {strand}"
-                report.add("coordinates", "strand/c/0", message, None, self.genes[gene])
-        report.count("coordinates", len(self.genes))
+                self._label(gene, "strand", f"strand {strand}")
+        self.report.count("coordinates", len(self.genes))
+
+    def _label(self, gene: int, name: str, message: str) -> None:
+        self.report.add("coordinates", f"{name}/c/0", message, None, self.genes[gene])
 
     def _weights(self) -> None:
         made = self.attributes.cnn.sha256
@@ -149,17 +144,15 @@ class Genes:
         return f"{array}/c/{gene // found.shards[0]}" + "/0" * (found.ndim - 1)
 
     def _gene(self, array: str, gene: int) -> np.ndarray | None:
-        if array not in self.group or (file := self._file(array, gene)) in self._absent():
+        if array not in self.group or (file := self._file(array, gene)) in self.report.faulty(
+            "files"
+        ):
             return None
         found = self.group[array]
         chunks = math.prod(
             -(-n // c) for n, c in zip(found.shape[1:], found.chunks[1:], strict=True)
         )
-        name = self.genes[gene]
-        return try_read(found, gene, file, self.report, self.place, name, chunks=chunks)
-
-    def _absent(self) -> set[str]:
-        return self.report.faulty("files")
+        return self.folder.read(found, gene, file, self.genes[gene], chunks=chunks)
 
     def _fault(self, check: str, array: str, gene: int, message: str) -> None:
         shard = gene // self.group[array].shards[0]
@@ -172,15 +165,11 @@ class Genes:
         except StoreError:
             return None
 
-    def _table(self, *names: str) -> list[list[Any]]:
-        """Columns of the gene table, of the genes computed: what their own columns are from."""
-        rows = np.flatnonzero(self.store.table_status == "computed")
-        return [self.store.column(f"table/{name}")[rows].tolist() for name in names]
-
     def _ends(self) -> list[tuple[int, int]]:
         """Where each gene's contig begins and ends, in its ``sequence``."""
         lengths = self.attributes.genome.contigs
-        pairs = zip(*self._table("tss", "contig"), strict=True)
+        columns = (table_column(self.store, name).tolist() for name in ("tss", "contig"))
+        pairs = zip(*columns, strict=True)
         starts = [(sequence_start(tss), lengths.get(contig, 0)) for tss, contig in pairs]
         return [(max(0, -start), max(0, length - start)) for start, length in starts]
 
@@ -233,10 +222,10 @@ class Genes:
             usable = [(g, row) for g, row in rows if row is not None and np.isfinite(row).all()]
             for gene, row in usable:
                 file = f"expression/c/{gene // expression.chunks[0]}/0"
-                if file in self._absent():
+                if file in self.report.faulty("files"):
                     continue
                 name = self.genes[gene]
-                stored = try_read(expression, gene, file, self.report, self.place, name)
+                stored = self.folder.read(expression, gene, file, name)
                 if stored is None:
                     continue
                 value, allowed = predictions(heads, row)
@@ -251,7 +240,7 @@ class Genes:
             self.report.skipped["windows"] = "the features were imported, not computed"
             return
         model, bins = store.cnn(), store.grid.bins
-        tss, strand = self._table("tss", "strand")
+        tss, strand = (table_column(store, name).tolist() for name in ("tss", "strand"))
         pairs = self.rng.integers(0, [len(self.genes), bins], (self.windows, 2))
         for done, (gene, window) in enumerate(pairs.tolist(), 1):
             sequence, features = (self._gene(a, gene) for a in ("sequence", "features"))
@@ -272,6 +261,17 @@ class Genes:
 
 _ROWS = ("sequence", "features", "aggregated", "hidden")
 _LETTERS = np.frombuffer(b"ACGTNRYSWKMBDHVU", np.uint8)
+
+
+def table_column(store: Store, name: str) -> np.ndarray:
+    """A column of the gene table, of the genes computed."""
+    return store.column(f"table/{name}")[store.table_status == "computed"]
+
+
+def expected_labels(store: Store) -> dict[str, np.ndarray]:
+    """Labels of genes, windows and decay sums, as the gene table and the grid have them."""
+    found = {name: table_column(store, name) for name in GENE_COLUMNS}
+    return found | {"window_offset": store.grid.offsets, "decay_weight": store.grid.decay_weights}
 
 
 def predictions(heads: list[HeadSet], aggregated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

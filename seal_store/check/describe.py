@@ -1,4 +1,4 @@
-"""What a store or a results group holds, lacks and came from, as JSON-ready facts.
+"""Describe a store or results: what they hold, lack and came from, as JSON-ready facts.
 
 The keys are described in docs/formats.md.
 """
@@ -27,13 +27,9 @@ _CALIBRATION = ("file", "sha256", "rows", "genes", "max_distance", "command")
 def describe(path: str | Path) -> dict[str, Any]:
     """Kind, provenance and arrays with their sizes. Raises as :class:`Store` does."""
     path = Path(path)
-    if _is_results(path):
+    if RESULTS_ATTRIBUTE in attribute_names(path):
         return _results(Results(path))
     return _store(Store(path))
-
-
-def _is_results(path: Path) -> bool:
-    return RESULTS_ATTRIBUTE in attribute_names(path)
 
 
 def _store(store: Store) -> dict[str, Any]:
@@ -97,7 +93,7 @@ def _results(results: Results) -> dict[str, Any]:
     names = [entry.name for entry in (*RESULTS, *CALIBRATED, *ATTRIBUTION)]
     missing = []
     if not results.is_calibrated:
-        missing.append("quantile, z: score with --calibrated from a calibrated store")
+        missing.append("quantile, z: add them with `seal-store score ... --calibrated`")
     if not results.attributes.attribution:
         missing.append(f"attributions: add them with `seal-store attribute {results.path}`")
     return {
@@ -120,19 +116,17 @@ def _arrays(path: Path, group: zarr.Group, names: Sequence[str]) -> list[dict[st
         if member is None:
             continue
         row: dict[str, Any] = {"name": name, "shape": [], "dtype": "group"}
-        row |= {"chunks": [], "shards": None, "bytes": _bytes(path / name)}
+        row |= {"chunks": [], "shards": None}
         if isinstance(member, zarr.Array):
+            inside = [member]
             dtype = str(member.dtype) if member.dtype.kind in "biuf" else "string"
-            row |= {"shape": list(member.shape), "dtype": dtype}
-            row["chunks"] = list(member.chunks)
+            row |= {"shape": list(member.shape), "dtype": dtype, "chunks": list(member.chunks)}
             row["shards"] = list(member.shards) if member.shards else None
-            row["raw_bytes"] = _raw_bytes([member])
         else:
             inside = [m for _, m in member.members(max_depth=None) if isinstance(m, zarr.Array)]
-            row["raw_bytes"] = _raw_bytes(inside)
-        raw, size = row["raw_bytes"], row["bytes"]
-        row["ratio"] = round(raw / size, 3) if raw is not None and size else None
-        rows.append(row)
+        raw, size = _raw_bytes(inside), _bytes(path / name)
+        ratio = round(raw / size, 3) if raw is not None and size else None
+        rows.append({**row, "bytes": size, "raw_bytes": raw, "ratio": ratio})
     return rows
 
 

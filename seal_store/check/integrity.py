@@ -1,4 +1,4 @@
-"""Whether a finished folder is as it was written: manifest, files, metadata, chunks.
+"""Checks that a finished folder's manifest, files, metadata and chunks are as written.
 
 Nothing here knows what the numbers mean; that is :mod:`seal_store.check.contents`. A fault never
 stops the search: all of them are listed.
@@ -6,9 +6,8 @@ stops the search: all of them are listed.
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,171 +93,136 @@ class Report:
         }
 
 
-ROWS = ("gene", "variant")
-"""Dimensions along which an array has rows of genes."""
+class Folder:
+    """A finished folder that is checked: what is wrong goes to its ``report``.
 
-Place = Callable[[str], "tuple[int | None, list[str]]"]
-"""Shard and genes of a file, where they can be told."""
-
-
-def check_manifest(path: Path, report: Report) -> bool:
-    """Read the manifest into ``report.listed``; whether it can be used."""
-    try:
-        report.listed = manifest.load(path, report.kind, "")
-    except StoreError as error:
-        what = "is missing" if not (path / MANIFEST).exists() else _reason(error)
-        report.add("manifest", MANIFEST, what)
-        return False
-    report.count("files", len(report.listed))
-    return True
-
-
-def check_files(path: Path, report: Report, place: Place, progress: Progress) -> None:
-    """Every listed file is there with its size and SHA-256, and no other file is."""
-    misplaced = manifest.misplaced(path, report.listed)
-    for done, (name, entry) in enumerate(report.listed.items(), 1):
-        shard, genes = place(name)
-        if name in misplaced:
-            report.add("files", name, misplaced[name], shard, *genes)
-        else:
-            try:
-                found = file_sha256(path / name)
-            except OSError as error:
-                report.add("files", name, f"cannot be read: {error.strerror}", shard, *genes)
-                continue
-            if found != entry["sha256"]:
-                message = "differs from the manifest (SHA-256)"
-                report.add("sha256", name, message, shard, *genes)
-        progress("files", done, len(report.listed))
-    for name in strays(path, report.listed):
-        report.add("stray", name, "is not in the manifest")
-
-
-def strays(path: Path, listed: Mapping[str, Entry]) -> list[str]:
-    """Files, and links to folders, that the manifest does not list."""
-    found = []
-    for folder, folders, names in os.walk(path):
-        links = [name for name in folders if (Path(folder) / name).is_symlink()]
-        for name in (*names, *links):
-            file = (Path(folder) / name).relative_to(path).as_posix()
-            if file != MANIFEST and file not in listed:
-                found.append(file)
-    return sorted(found)
-
-
-def open_metadata(path: Path, report: Report) -> dict[str, Any] | None:
-    """The group's metadata; None, with the fault noted, where they cannot be used."""
-    own = {name: entry for name, entry in report.listed.items() if name == guard.METADATA}
-    if manifest.misplaced(path, own):
-        return None  # noted with the other files
-    try:
-        return guard.read_metadata(path, report.listed)
-    except FormatError as error:
-        report.add("metadata", guard.METADATA, _reason(error))
-        return None
-
-
-def check_unknown(
-    metadata: Mapping[str, Any], expected: Mapping[str, guard.Expected], report: Report
-) -> None:
-    """No array but the expected ones."""
-    for name, declared in metadata["consolidated_metadata"]["metadata"].items():
-        if declared.get("node_type") != "group" and name not in expected:
-            report.add("unknown", f"{name}/{guard.METADATA}", "is no array of this format")
-
-
-def blocks(
-    array: zarr.Array[Any], report: Report, place: Place
-) -> Iterator[tuple[str, int, np.ndarray]]:
-    """Every chunk of an array: its file, first row and values, if they can be read.
-
-    A chunk that cannot be decoded is noted as a fault, with the shard and genes of its file.
-    Files that are missing are left out: they are noted already.
+    ``group``, ``attributes`` and ``genes`` (of each gene or variant) are those of :meth:`open`.
     """
-    absent = report.faulty("files")
-    lengths = [-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True)]
-    for position in itertools.product(*map(range, lengths)):
-        file = "/".join([array.path, "c", *map(str, position)])
-        if file in absent:
-            continue
-        key = tuple(slice(p * c, (p + 1) * c) for p, c in zip(position, array.chunks, strict=True))
-        values = try_read(array, key, file, report, place)
-        if values is not None:
-            yield file, position[0] * array.chunks[0], values
-
-
-def try_read(
-    array: zarr.Array[Any],
-    key: Any,
-    file: str,
-    report: Report,
-    place: Place,
-    *genes: str,
-    chunks: int = 1,
-) -> np.ndarray | None:
-    """Values of a part of ``array``, ``chunks`` of ``file``; None, with the fault noted."""
-    try:
-        values = read(array, key)
-    except StoreError as error:
-        shard, all_genes = place(file)
-        message = "cannot be decoded: " + _reason(error)
-        report.add("chunk", file, message, shard, *(genes or all_genes))
-        return None
-    report.count("chunks", chunks)
-    return values
-
-
-def _reason(error: Exception) -> str:
-    """The message without the path that leads it."""
-    text = str(error)
-    return text.split(": ", 1)[-1] if ": " in text else text
-
-
-class Opened:
-    """The group of a report's folder, as far as its metadata allow."""
 
     def __init__(self, report: Report) -> None:
         self.report, self.path = report, report.path
         self.group: Any = None
-        self.store: Any = None
-        self.results: Any = None
+        self.attributes: Any = None
         self.genes: list[str] = []
+
+    def check_manifest(self) -> bool:
+        """Read the manifest into ``report.listed``; whether it can be used."""
+        try:
+            self.report.listed = manifest.load(self.path, self.report.kind, "")
+        except StoreError as error:
+            there = (self.path / MANIFEST).exists()
+            self.report.add("manifest", MANIFEST, _reason(error) if there else "is missing")
+            return False
+        self.report.count("files", len(self.report.listed))
+        return True
 
     def open(self) -> None:
         """Check the metadata; without fault, ``group`` is set."""
-        report, results = self.report, self.report.kind == "results"
-        metadata = open_metadata(self.path, report)
-        if metadata is None:
-            return
+        report, results, file = self.report, self.report.kind == "results", manifest.GROUP
+        own = {name: entry for name, entry in report.listed.items() if name == file}
+        if manifest.misplaced(self.path, own):
+            return  # noted with the other files
+        check = "metadata"
         try:
+            metadata = guard.read_metadata(self.path, report.listed)
+            check = "schema"
             if results:
-                self.results = parse_attributes(metadata["attributes"], self.path)
-                expected = results_arrays(self.results, metadata)
+                self.attributes = parse_attributes(metadata["attributes"], self.path)
+                expected = results_arrays(self.attributes, metadata)
             else:
-                self.store = store_attributes(metadata["attributes"], self.path)
-                expected = expected_arrays(self.store)
-        except FormatError as error:
-            check = "version" if "format version" in str(error) else "schema"
-            report.add(check, guard.METADATA, str(error).removeprefix(f"{self.path}: "))
-            return
-        check_unknown(metadata, expected, report)
-        there = metadata["consolidated_metadata"]["metadata"]
-        needed = {entry.name for entry in RESULTS} if results else set(expected)
-        for name in sorted(needed - set(there)):
-            report.add("metadata", f"{name}/{guard.METADATA}", "the array is missing")
-        try:
+                self.attributes = store_attributes(metadata["attributes"], self.path)
+                expected = expected_arrays(self.attributes)
+            check = "metadata"
+            there = metadata["consolidated_metadata"]["metadata"]
+            for name, declared in there.items():
+                if declared.get("node_type") != "group" and name not in expected:
+                    report.add("unknown", f"{name}/{file}", "is no array of this format")
+            needed = {entry.name for entry in RESULTS} if results else set(expected)
+            for name in sorted(needed - set(there)):
+                report.add("metadata", f"{name}/{file}", "the array is missing")
             self.group = guard.open_group(self.path, metadata, expected, report.listed)
         except FormatError as error:
-            report.add("metadata", guard.METADATA, str(error).removeprefix(f"{self.path}: "))
+            if check == "schema" and "format version" in str(error):
+                check = "version"
+            message = (
+                str(error).removeprefix(f"{self.path}: ").removeprefix(f"{self.path / file}: ")
+            )
+            report.add(check, file, message)
             return
         try:
             self.genes = [str(gene) for gene in read(self.group["gene_id"])]
         except (StoreError, KeyError, TypeError):  # its own fault is noted
-            rows = expected["gene_id"].shape[0]
-            self.genes = [f"row {row}" for row in range(rows)]
+            self.genes = [f"row {row}" for row in range(expected["gene_id"].shape[0])]
+
+    def check_files(self, progress: Progress) -> None:
+        """Every listed file is there with its size and SHA-256, and no other file is."""
+        listed = self.report.listed
+        misplaced = manifest.misplaced(self.path, listed)
+        for done, (name, entry) in enumerate(listed.items(), 1):
+            check, message = "files", misplaced.get(name, "")
+            if not message:
+                try:
+                    if file_sha256(self.path / name) != entry["sha256"]:
+                        check, message = "sha256", "differs from the manifest (SHA-256)"
+                except OSError as error:
+                    message = f"cannot be read: {error.strerror}"
+            if message:
+                shard, genes = self.place(name)
+                self.report.add(check, name, message, shard, *genes)
+            progress("files", done, len(listed))
+        for name in self._strays():
+            self.report.add("stray", name, "is not in the manifest")
+
+    def _strays(self) -> list[str]:
+        """Files, and links to folders, that the manifest does not list."""
+        found = []
+        for folder, folders, names in os.walk(self.path):
+            links = [name for name in folders if (Path(folder) / name).is_symlink()]
+            for name in (*names, *links):
+                file = (Path(folder) / name).relative_to(self.path).as_posix()
+                if file != MANIFEST and file not in self.report.listed:
+                    found.append(file)
+        return sorted(found)
+
+    def blocks(
+        self, array: zarr.Array[Any], *, again: bool = False
+    ) -> Iterator[tuple[str, int, np.ndarray]]:
+        """Every chunk of an array: its file, first row and values, if they can be read.
+
+        Files that are missing are left out: they are noted already. Read ``again``, chunks are
+        not counted.
+        """
+        absent = self.report.faulty("files")
+        lengths = [-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True)]
+        for position in np.ndindex(*lengths):
+            file = "/".join([array.path, "c", *map(str, position)])
+            corner = zip(position, array.chunks, strict=True)
+            key = tuple(slice(p * c, (p + 1) * c) for p, c in corner)
+            if file in absent:
+                continue
+            values = self.read(array, key, file, chunks=0 if again else 1)
+            if values is not None:
+                yield file, key[0].start, values
+
+    def read(
+        self, array: zarr.Array[Any], key: Any, file: str, *genes: str, chunks: int = 1
+    ) -> np.ndarray | None:
+        """Values of a part of ``array``, ``chunks`` of ``file``.
+
+        None where they cannot be decoded; noted as a fault, with the shard and genes of the file.
+        """
+        try:
+            values = read(array, key)
+        except StoreError as error:
+            shard, all_genes = self.place(file)
+            message = "cannot be decoded: " + _reason(error)
+            self.report.add("chunk", file, message, shard, *(genes or all_genes))
+            return None
+        self.report.count("chunks", chunks)
+        return values
 
     def place(self, file: str) -> tuple[int | None, list[str]]:
-        """Shard of a store's file, and the genes whose rows it holds."""
+        """Shard of a store's file, and the genes whose rows it holds, where they can be told."""
         name, found, rest = file.rpartition("/c/")
         array = self.group.get(name) if found and self.group is not None else None
         first = rest.split("/")[0]
@@ -270,3 +234,12 @@ class Opened:
         index = int(first[:18])
         genes = self.genes[index * rows : (index + 1) * rows]
         return index if array.shards else None, list(dict.fromkeys(genes))
+
+
+ROWS = ("gene", "variant")
+"""Dimensions along which an array has rows of genes."""
+
+
+def _reason(error: Exception) -> str:
+    """The message without the path that leads it."""
+    return str(error).split(": ", 1)[-1]

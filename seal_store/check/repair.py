@@ -12,13 +12,12 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import zarr
 
 from seal_store.building.build import write_predictions
 from seal_store.building.compute import Shards
+from seal_store.check.contents import expected_labels
 from seal_store.check.integrity import Fault, Report
 from seal_store.check.verify import verify
 from seal_store.common.device import resolve_device
@@ -29,14 +28,12 @@ from seal_store.errors import InputError, StoreError
 from seal_store.model.labels import context_labels, feature_labels
 from seal_store.store import manifest
 from seal_store.store import untrusted as guard
-from seal_store.store.attributes import StoreAttributes
 from seal_store.store.layout import SHARD_ARRAYS, get
 from seal_store.store.manifest import Entry
 from seal_store.store.shards import ShardFiles
-from seal_store.store.store import Store, expected_arrays, read_heads, store_attributes
+from seal_store.store.store import Store, open_listed
 
-GENE_COLUMNS = ("gene_id", "gene_symbol", "gene_type", "contig", "strand", "tss")
-GIVEN = ("sequence", "cnn", "heads", "table", "calibration", guard.METADATA, manifest.MANIFEST)
+GIVEN = ("sequence", "cnn", "heads", "table", "calibration", manifest.GROUP, manifest.MANIFEST)
 """What cannot be computed again: arrays and groups, by the first part of their names."""
 
 
@@ -57,15 +54,15 @@ def repair(
     path: Path,
     device: str = "auto",
     *,
-    profiles: Path | None = None,
+    from_profiles: Path | None = None,
     progress: Progress = silent,
 ) -> Repaired:
     """Verify all of a store and compute again what is faulty.
 
-    ``profiles`` is the folder that features were imported from, for a store made from profiles.
-    With the same software, device and threads the store is the same again, byte by byte. Else its
-    manifest, and so its SHA-256, changes. Raises :class:`StoreError`, before anything is
-    changed, if what is damaged cannot be computed, and if faults are left.
+    ``from_profiles`` is the folder that features were imported from, for a store made from
+    profiles. With the same software, device and threads the store is the same again, byte by
+    byte. Else its manifest, and so its SHA-256, changes. Raises :class:`StoreError`, before
+    anything is changed, if what is damaged cannot be computed, and if faults are left.
     """
     with Output(path) as out:
         path = out.path
@@ -75,11 +72,11 @@ def repair(
         if report.ok:
             return Repaired(Store(path), [], True, report)
         work = _Repair(path, report)
-        work.refuse(profiles)
+        work.refuse(from_profiles)
         with out.scratch(".repair") as folder:
             work.begin(folder)
             work.labels()
-            work.shards(device, profiles, progress)
+            work.shards(device, from_profiles, progress)
             work.predictions(progress)
             same = work.publish()
         left = verify(path, full=True, progress=progress)
@@ -103,7 +100,7 @@ class _Repair:
         """Raise :class:`StoreError` if something cannot be computed again."""
         for fault in self.report.faults:
             top, last = fault.file.split("/")[0], fault.file.rpartition("/")[2]
-            metadata = last == guard.METADATA and "/" in fault.file
+            metadata = last == manifest.GROUP and "/" in fault.file
             if metadata and fault.check in ("sha256", "files"):
                 continue  # the group's own metadata have them too
             if fault.check == "stray" and fault.file.endswith(".partial"):
@@ -115,27 +112,28 @@ class _Repair:
                     "`seal-store calibrate --overwrite`" if top == "calibration" else "build anew"
                 )
                 self._stop(fault, f"it cannot be computed again: copy the store again or {again}")
-        attributes = self._attributes()
-        if attributes.source == "profiles" and self._shards() and profiles is None:
+        computed = self._shards() and profiles is None
+        if computed and self._store().attributes.source == "profiles":
             raise StoreError(
                 f"{self.path}: its features were imported, there are no others to compute",
-                "give --from-profiles DIR, the folder that it was built from",
+                "give `from_profiles`, the folder that it was built from",
             )
 
     def _stop(self, fault: Fault, hint: str) -> None:
         raise StoreError(f"{self.path}: {fault.file} {fault.message}", hint)
 
-    def _attributes(self) -> StoreAttributes:
-        metadata = guard.read_metadata(self.path, self.report.listed)
-        return store_attributes(metadata["attributes"], self.path)
+    def _store(self) -> Store:
+        """The store with the files that were changed so far."""
+        self.report.listed = {**self.report.listed, **self.changed}
+        return Store(self.path, open_listed(self.path, self.report.listed))
 
     def begin(self, folder: Path) -> None:
         """Restore the arrays' own metadata and set up a group to write to, without chunks."""
         self.folder = folder
         metadata = guard.read_metadata(self.path, self.report.listed)
         listed = self.report.listed
-        whole = {guard.METADATA: metadata} | {
-            f"{name}/{guard.METADATA}": declared
+        whole = {manifest.GROUP: metadata} | {
+            f"{name}/{manifest.GROUP}": declared
             for name, declared in metadata["consolidated_metadata"]["metadata"].items()
         }
         for name, declared in whole.items():
@@ -155,21 +153,11 @@ class _Repair:
             if name.endswith(".partial"):
                 remove(self.path / name)
         self.group = zarr.open_group(str(folder), mode="r+", use_consolidated=False)
-        self.store = self._open(metadata)
-
-    def _open(self, metadata: dict[str, Any]) -> Store:
-        attributes = self._attributes()
-        expected = expected_arrays(attributes)
-        group = guard.open_group(self.path, metadata, expected, self.report.listed)
-        return Store(self.path, (group, attributes))
 
     def labels(self) -> None:
         """Labels that follow from the gene table, the grid and the heads."""
-        store = self.store
-        rows = np.flatnonzero(store.table_status == "computed")
-        values: dict[str, np.ndarray] = {n: store.column(f"table/{n}")[rows] for n in GENE_COLUMNS}
-        values |= {"window_offset": store.grid.offsets, "decay_weight": store.grid.decay_weights}
-        values |= feature_labels(store.config.features)
+        store = self._store()
+        values = expected_labels(store) | feature_labels(store.config.features)
         if store.head_sets:
             values |= context_labels([(s.name, s.contexts) for s in store.heads()])
         for name, column in values.items():
@@ -197,17 +185,15 @@ class _Repair:
         todo = self._shards()
         if not todo:
             return
-        attributes = self.store.attributes
+        store = self._store()
+        attributes, size = store.attributes, store.attributes.genes_per_shard
         tf32 = attributes.allowed_tf32
-        self.store = self._reopened()
-        work = Shards(self.store.group, attributes, resolve_device(device), tf32, profiles)
-        genes = len(self.store)
-        rows = (get(self.group, "features").shards or (genes,))[0]
-        total, done = sum(len(range(s * rows, min(genes, (s + 1) * rows))) for s in todo), 0
+        work = Shards(store.group, attributes, resolve_device(device), tf32, profiles)
+        spans = {s: range(s * size, min(len(store), (s + 1) * size)) for s in todo}
+        total, done = sum(map(len, spans.values())), 0
         for shard, names in sorted(todo.items()):
-            span = range(shard * rows, min(genes, (shard + 1) * rows))
-            block = work.empty(len(span))
-            for row, gene in enumerate(span):
+            block = work.empty(len(spans[shard]))
+            for row, gene in enumerate(spans[shard]):
                 work.compute(gene, {name: values[row] for name, values in block.items()})
                 done += 1
                 progress("genes", done, total)
@@ -232,20 +218,10 @@ class _Repair:
         moved = any(name.startswith("aggregated/") for name in self.changed)
         if not moved and not any(name.startswith("expression/") for name in self.faulty):
             return
-        self.store = self._reopened()
-        heads = read_heads(self.store.group, self.store.head_sets)
-        expression = get(self.group, "expression")
-        write_predictions(heads, self.store.array("aggregated"), expression, progress)
-        self._take("expression", every=moved or "expression" in self._wrong())
-
-    def _wrong(self) -> set[str]:
-        return {f.file.split("/")[0] for f in self.report.faults if f.check == "expression"}
-
-    def _reopened(self) -> Store:
-        """The store with the files that were changed so far."""
-        metadata = guard.read_metadata(self.path, self.report.listed)
-        self.report.listed = {**self.report.listed, **self.changed}
-        return self._open(metadata)
+        store, expression = self._store(), get(self.group, "expression")
+        write_predictions(store.heads(), store.array("aggregated"), expression, progress)
+        wrong = bool(self.report.faulty("expression"))
+        self._take("expression", every=moved or wrong)
 
     def _take(self, name: str, *, every: bool) -> None:
         """Move the new chunks of an array into place: faulty ones, or ``every`` that differs."""

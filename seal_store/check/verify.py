@@ -1,4 +1,4 @@
-"""Whether a store, or results, are whole and hold what they say: all checks in turn."""
+"""Verify a store or results: all checks in turn, and those of results."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from seal_store.check.integrity import EPS, Opened, Report, blocks, check_files, check_manifest
+from seal_store.check.integrity import EPS, Folder, Report
 from seal_store.common.output import attribute_names
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import StoreError, UnfinishedError
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.store import manifest
-from seal_store.store import untrusted as guard
 from seal_store.store.layout import read
 
+FINISH = "finish it with `seal-store build ... --resume`, or `seal-store score ... --resume`"
 Rule = Callable[[np.ndarray], np.ndarray]
 
 
@@ -36,28 +36,28 @@ def verify(
     :class:`FormatError` or :class:`UnfinishedError` if there is nothing finished at ``path``.
     """
     path = Path(path)
-    metadata_there = (path / guard.METADATA).exists()
+    metadata_there = (path / manifest.GROUP).exists()
     if not path.exists() or not ((path / manifest.MANIFEST).exists() or metadata_there):
-        manifest.load(path, "store or results", "finish it with --resume")  # says what is wrong
+        manifest.load(path, "store or results", FINISH)  # says what is wrong
     if not (path / manifest.MANIFEST).exists() and _is_work(path):
-        raise UnfinishedError(f"{path}: unfinished", "finish it with --resume first")
+        raise UnfinishedError(f"{path}: unfinished", FINISH)
     results = (path / "effect").exists() or RESULTS_ATTRIBUTE in attribute_names(path)
     report = Report(path, "results" if results else "store")
-    opened = Opened(report)
-    if check_manifest(path, report):
-        opened.open()
-        check_files(path, report, opened.place, progress)
-        if opened.group is None:
+    folder = Folder(report)
+    if folder.check_manifest():
+        folder.open()
+        folder.check_files(progress)
+        if folder.group is None:
             report.skipped["contents"] = "the metadata cannot be used"
         elif not contents:
             report.skipped["contents"] = "not asked for"
         elif results:
-            _Results(opened).check(progress)
+            _Results(folder).check(progress)
         else:
             from seal_store.check.contents import Genes  # computes with PyTorch
 
             rng = np.random.default_rng(seed)
-            Genes(opened, full=full, windows=windows, rng=rng).check(progress)
+            Genes(folder, full=full, windows=windows, rng=rng).check(progress)
     report.faults.sort(key=lambda fault: fault.file)
     return report
 
@@ -69,25 +69,24 @@ def _is_work(path: Path) -> bool:
 class _Results:
     """The contents of results."""
 
-    def __init__(self, opened: Opened) -> None:
-        self.report, self.place, self.genes = opened.report, opened.place, opened.genes
-        self.group, self.attributes = opened.group, opened.results
+    def __init__(self, folder: Folder) -> None:
+        self.folder, self.report, self.genes = folder, folder.report, folder.genes
+        self.group, self.attributes = folder.group, folder.attributes
 
     def check(self, progress: Progress) -> None:
         """Every chunk, the counts, and that attributions add up."""
-        seen: dict[str, int] = {}
         for name, array in sorted(self.group.members(max_depth=None)):
-            for file, first, values in blocks(array, self.report, self.place):
-                self._values(name, file, first, values, seen)
+            for file, first, values in self.folder.blocks(array):
+                self._values(name, file, first, values)
                 if name == "effect":
                     progress("rows", first + len(values), array.shape[0])
                     self.report.count("rows", len(values))
         counts = self.attributes.counts
         if counts.alleles != counts.alleles_scored + sum(counts.not_scored.values()):
             message = "counts: alleles are not alleles_scored plus not_scored"
-            self.report.add("counts", guard.METADATA, message)
-        if "ref_match" in seen and not self.report.faulty("files", "chunk"):
-            mismatches = counts.rows - seen["ref_match"]
+            self.report.add("counts", manifest.GROUP, message)
+        if "ref_match" in self.group and not self.report.faulty("files", "chunk"):
+            mismatches = counts.rows - int(read(self.group["ref_match"]).sum())
             if mismatches != counts.ref_mismatches:
                 message = f"{counts.ref_mismatches} mismatches counted, {mismatches} found"
                 self.report.add("counts", "ref_match/zarr.json", message)
@@ -96,9 +95,7 @@ class _Results:
         except (StoreError, KeyError) as error:
             self.report.skipped["attributions"] = f"needs what is damaged ({str(error)[:160]})"
 
-    def _values(
-        self, name: str, file: str, first: int, values: np.ndarray, seen: dict[str, int]
-    ) -> None:
+    def _values(self, name: str, file: str, first: int, values: np.ndarray) -> None:
         bad = np.zeros(len(values), bool)
         check, message = "finite", "holds NaN or infinite"
         if values.dtype.kind == "f":
@@ -106,8 +103,6 @@ class _Results:
         elif name in _RULES:
             check, message = "values", _RULES[name][1]
             bad = ~_RULES[name][0](values)
-        if name == "ref_match":
-            seen[name] = seen.get(name, 0) + int(values.sum())
         if bad.any():
             rows = np.flatnonzero(bad) + first
             genes = [self.genes[row] for row in rows[:100] if row < len(self.genes)]
@@ -126,8 +121,7 @@ class _Results:
         contexts = list(zip(sets, names, strict=True))
         index = [contexts.index(key) for key in zip(owners, targets, strict=True)]
         half = made.dtype == "float16"
-        array = self.group["attribution"]
-        for file, first, values in blocks(array, Report(self.report.path, ""), self.place):
+        for file, first, values in self.folder.blocks(self.group["attribution"], again=True):
             part = slice(first, first + len(values))
             shares = values.astype(np.float64)
             if half:

@@ -1,1 +1,1 @@
-"""The format: arrays as data, shards, manifest, untrusted folders -> an open store."""
+"""The store's format: arrays as data, shards, manifest, checks of an untrusted store."""

@@ -1,4 +1,4 @@
-"""What a store says of itself: the attribute ``seal_store`` of its group, as dataclasses.
+"""A store's attributes, kept as ``seal_store`` in its Zarr group, as dataclasses.
 
 ``schemas/store-1.json`` bounds the same fields, and is checked first: attributes that come from
 elsewhere may hold anything. A test compares the two, field by field.

@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 
 def open_store(group: zarr.abc.store.Store) -> xr.Dataset:
     """The arrays of a store, lazy; labels are coordinates, ids and names are indexes."""
-    found = _opened(group, "a store as xarray")
-    found = found.set_coords([name for name, v in found.variables.items() if v.ndim == 1])
-    return _indexed(found, ("gene_id", "feature_name", "context_name"))
+    return _indexed(
+        _opened(group, "a store as xarray"), ("gene_id", "feature_name", "context_name")
+    )
 
 
 def open_effects(group: zarr.abc.store.Store, attributes: Mapping[str, Any]) -> xr.Dataset:
     """The arrays of a results group, lazy, labelled as :func:`effects` labels them."""
     found = _opened(group, "results as xarray")
-    found = found.set_coords([name for name, v in found.variables.items() if v.ndim == 1])
     sets, names = (found[name].values.tolist() for name in ("context_set", "context_name"))
     found = found.assign_coords(_contexts(sets, names))
     found.attrs = dict(attributes)
@@ -142,7 +141,8 @@ def _opened(group: zarr.abc.store.Store, what: str) -> xr.Dataset:
     require("xarray", what)
     import xarray as xr
 
-    return xr.open_zarr(group, chunks=None)
+    found = xr.open_zarr(group, chunks=None)
+    return found.set_coords([name for name, v in found.variables.items() if v.ndim == 1])
 
 
 def _indexed(found: xr.Dataset, names: Sequence[str]) -> xr.Dataset:

@@ -7,7 +7,8 @@ bit-shuffled, and ends each chunk with a crc32c.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +42,12 @@ class ArraySpec:
     """One array: name, dtype, dimensions, meaning, unit and ``coordinates`` (for xarray).
 
     ``chunks`` gives chunk lengths by dimension where they are not the whole dimension;
-    ``sharded`` arrays keep the genes of a shard in one file. ``written`` in a build by the
-    ``plan``, each of the ``shards`` or ``finalize``, which writes those that need head sets.
-    ``weights`` are not compressed, as they hardly shrink, and have chunks of ``CHUNK_BYTES``
-    along their first dimension. ``lengths`` names the lengths of the dimensions where several
-    arrays have a dimension of the same name and other lengths.
+    ``sharded`` arrays have a chunk for each gene and ``WINDOWS_PER_CHUNK`` windows, and keep the
+    genes of a shard in one file. ``written`` in a build by the ``plan``, each of the ``shards``
+    or ``finalize``, which writes those that need head sets. ``weights`` are not compressed, as
+    they hardly shrink, and have chunks of ``CHUNK_BYTES`` along their first dimension.
+    ``lengths`` names the lengths of the dimensions where several arrays have a dimension of the
+    same name and other lengths.
     """
 
     name: str
@@ -60,10 +62,24 @@ class ArraySpec:
     weights: bool = False
     lengths: tuple[str, ...] = ()
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one value in memory; 16 for a string."""
+        return 16 if self.dtype == "str" else np.dtype(self.dtype).itemsize
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the array says of itself."""
+        about = {"long_name": self.meaning, "units": self.unit, "coordinates": self.coordinates}
+        return {key: value for key, value in about.items() if value}
+
 
 _GENE = "gene_id gene_symbol contig strand tss"
 _FEATURE = "feature_name feature_assay_type"
 _CONTEXT = "context_name context_set"
+_EFFECT = f"contig pos ref alt gene_id {_CONTEXT}"
+_TARGET = "contig pos ref alt gene_id target_name target_set"
+_LN = "ln(expression + pseudocount)"
 
 STORE = (
     ArraySpec(
@@ -73,7 +89,6 @@ STORE = (
         "reference chromatin features, mean of both strands; window 0 is the most upstream",
         "probability",
         f"{_GENE} window_offset {_FEATURE}",
-        {"gene": 1, "window": WINDOWS_PER_CHUNK},
         sharded=True,
         written="shards",
     ),
@@ -85,7 +100,6 @@ STORE = (
         " 1 its reverse complement",
         "",
         f"{_GENE} window_offset",
-        {"gene": 1, "window": WINDOWS_PER_CHUNK},
         sharded=True,
         written="shards",
     ),
@@ -96,7 +110,6 @@ STORE = (
         "exponential decay sums of the unrounded features",
         "",
         f"{_GENE} {_FEATURE}",
-        {"gene": 1},
         sharded=True,
         written="shards",
     ),
@@ -107,7 +120,6 @@ STORE = (
         "ASCII bases of the + strand, 1-based TSS-22500 to TSS+22499; N beyond the contig",
         "",
         _GENE,
-        {"gene": 1},
         sharded=True,
     ),
     ArraySpec(
@@ -115,7 +127,7 @@ STORE = (
         "float32",
         ("gene", "context"),
         "heads on aggregated: reference predictions",
-        "ln(expression + pseudocount)",
+        _LN,
         f"{_GENE} {_CONTEXT}",
         {"gene": 256},
         written="finalize",
@@ -191,15 +203,13 @@ HEADS = (
 )
 """In the group ``heads/SET`` of a store, for each head set."""
 
+
+def _by_context(name: str, meaning: str, unit: str = "") -> ArraySpec:
+    return ArraySpec(name, "float32", ("variant", "context"), meaning, unit, _EFFECT)
+
+
 RESULTS = (
-    ArraySpec(
-        "effect",
-        "float32",
-        ("variant", "context"),
-        "predicted change of expression, alt minus ref",
-        "ln(expression + pseudocount)",
-        "contig pos ref alt gene_id context_name context_set",
-    ),
+    _by_context("effect", "predicted change of expression, alt minus ref", _LN),
     ArraySpec("contig", "str", ("variant",), "contig, as the gene table spells it"),
     ArraySpec("pos", "int64", ("variant",), "position as in the input", "bp, 1-based"),
     ArraySpec("id", "str", ("variant",), "ID as in the input"),
@@ -229,25 +239,12 @@ LIFTED = (
 )
 """In results of lifted variants: ``contig``, ``pos``, ``ref`` and ``alt`` are the store's."""
 
-_EFFECT = "contig pos ref alt gene_id context_name context_set"
-
 CALIBRATED = (
-    ArraySpec(
+    _by_context(
         "quantile",
-        "float32",
-        ("variant", "context"),
         "place of the effect among those of the store's background, -1 to 1; 0 is their median",
-        "",
-        _EFFECT,
     ),
-    ArraySpec(
-        "z",
-        "float32",
-        ("variant", "context"),
-        "effect minus the background's mean, in its standard deviations",
-        "",
-        _EFFECT,
-    ),
+    _by_context("z", "effect minus the background's mean, in its standard deviations"),
 )
 """Beside the effects in a results group that was scored with a calibration."""
 
@@ -261,23 +258,16 @@ CALIBRATION = (
         "float32",
         ("context", "level"),
         "quantiles of the background's effects",
-        "ln(expression + pseudocount)",
+        _LN,
         _CONTEXT,
     ),
-    ArraySpec(
-        "mean",
-        "float64",
-        ("context",),
-        "mean of the background's effects",
-        "ln(expression + pseudocount)",
-        _CONTEXT,
-    ),
+    ArraySpec("mean", "float64", ("context",), "mean of the background's effects", _LN, _CONTEXT),
     ArraySpec(
         "sd",
         "float64",
         ("context",),
         "standard deviation of the background's effects (divisor: their number)",
-        "ln(expression + pseudocount)",
+        _LN,
         _CONTEXT,
     ),
     ArraySpec("count", "int64", ("context",), "effects of the background", "", _CONTEXT),
@@ -286,49 +276,44 @@ CALIBRATION = (
 )
 """In the group ``calibration/SCHEME`` of a store that has been calibrated for that scheme."""
 
-_TARGET = "contig pos ref alt gene_id target_name target_set"
+
+def _by_target(
+    name: str,
+    meaning: str,
+    unit: str = "",
+    *,
+    dim: str = "",
+    labels: str = "",
+    dtype: str = "float32",
+) -> ArraySpec:
+    """An array of one value for each row and target, or of one for each ``dim`` of these."""
+    dims = ("variant", "target", dim) if dim else ("variant", "target")
+    return ArraySpec(name, dtype, dims, meaning, unit, f"{_TARGET} {labels}".strip())
+
 
 ATTRIBUTION = (
-    ArraySpec(
+    _by_target(
         "attribution",
-        "float32",
-        ("variant", "target", "feature"),
         "share of each feature in the effect on the target context, ten decay rows added up",
-        "ln(expression + pseudocount)",
-        f"{_TARGET} {_FEATURE}",
+        _LN,
+        dim="feature",
+        labels=_FEATURE,
     ),
-    ArraySpec(
+    _by_target(
         "attribution_feature",
-        "int32",
-        ("variant", "target", "rank"),
         "index of the feature that each attribution belongs to, strongest first; -1: none",
-        "",
-        _TARGET,
+        dim="rank",
+        dtype="int32",
     ),
-    ArraySpec(
-        "attribution_scale",
-        "float32",
-        ("variant", "target"),
-        "number to multiply a float16 attribution with",
-        "",
-        _TARGET,
-    ),
-    ArraySpec(
-        "completeness",
-        "float32",
-        ("variant", "target"),
-        "sum of all attributions minus effect",
-        "ln(expression + pseudocount)",
-        _TARGET,
-    ),
+    _by_target("attribution_scale", "number to multiply a float16 attribution with"),
+    _by_target("completeness", "sum of all attributions minus effect", _LN),
     *(
-        ArraySpec(
+        _by_target(
             f"attribution_{by}",
-            "float32",
-            ("variant", "target", by),
             f"attributions added up by {by} of the feature",
-            "ln(expression + pseudocount)",
-            f"{_TARGET} {by}",
+            _LN,
+            dim=by,
+            labels=by,
         )
         for by in ("assay", "factor", "cell_type")
     ),
@@ -388,9 +373,17 @@ def texts(values: np.ndarray, where: str) -> np.ndarray:
 
 def rows_per_chunk(entry: ArraySpec, sizes: Mapping[str, int]) -> int:
     """Variants in a chunk of an array of a results group: about ``CHUNK_BYTES``, bounded."""
-    itemsize = 16 if entry.dtype == "str" else np.dtype(entry.dtype).itemsize
-    row = itemsize * int(np.prod([sizes[dim] for dim in entry.dims[1:]]))
-    return max(1, min(VARIANTS_PER_CHUNK, CHUNK_BYTES // max(1, row)))
+    return min(VARIANTS_PER_CHUNK, _chunk_rows(entry, [sizes[dim] for dim in entry.dims[1:]]))
+
+
+def _chunk_rows(entry: ArraySpec, row: Sequence[int]) -> int:
+    """Rows of shape ``row`` that ``CHUNK_BYTES`` hold, at least one."""
+    return max(1, CHUNK_BYTES // max(1, entry.itemsize * math.prod(row)))
+
+
+def shape_of(entry: ArraySpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Lengths of an array's dimensions."""
+    return tuple(sizes[name] for name in entry.lengths or entry.dims)
 
 
 def create(
@@ -402,22 +395,24 @@ def create(
     """Create ``entry`` in ``group``; ``sizes`` gives the length of each dimension."""
     shape = shape_of(entry, sizes)
     limits = dict(entry.chunks or {})
+    if entry.sharded:
+        limits = {"gene": 1, "window": WINDOWS_PER_CHUNK}
     if entry.weights:
-        limits[entry.dims[0]] = max(1, CHUNK_BYTES // max(1, 4 * int(np.prod(shape[1:]))))
+        limits = {entry.dims[0]: _chunk_rows(entry, shape[1:])}
     chunks = tuple(
-        min(length or limits.get(dim, 1), limits.get(dim, length or 1))
+        min(length, limits.get(dim, length)) or limits.get(dim, 1)
         for dim, length in zip(entry.dims, shape, strict=True)
     )
-    shards = None
-    if entry.sharded:
-        grid = [-(-length // chunk) * chunk for length, chunk in zip(shape, chunks, strict=True)]
-        shards = (min(genes_per_shard, max(1, shape[0])), *grid[1:])
+    shards = shards_of(shape, chunks, genes_per_shard) if entry.sharded else None
     return create_array(group, entry, shape, chunks, shards)
 
 
-def shape_of(entry: ArraySpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """Lengths of an array's dimensions."""
-    return tuple(sizes[name] for name in entry.lengths or entry.dims)
+def shards_of(
+    shape: tuple[int, ...], chunks: tuple[int, ...], genes_per_shard: int
+) -> tuple[int, ...]:
+    """Shape of the shards of an array: some genes, and all chunks of these."""
+    whole = [-(-length // chunk) * chunk for length, chunk in zip(shape, chunks, strict=True)]
+    return (min(genes_per_shard, max(1, shape[0])), *whole[1:])
 
 
 def create_array(
@@ -431,7 +426,6 @@ def create_array(
 ) -> zarr.Array[Any]:
     """Create an array with this package's codecs, fill value and attributes."""
     dtype = np.dtype(entry.dtype) if entry.dtype != "str" else None
-    about = {"long_name": entry.meaning, "units": entry.unit, "coordinates": entry.coordinates}
     compressor = (
         BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=dtype.itemsize)
         if dtype is not None and dtype.itemsize > 1
@@ -446,5 +440,5 @@ def create_array(
         compressors=[compressor] * (not entry.weights) + [Crc32cCodec()] * checksum,
         fill_value=np.nan if dtype is not None and dtype.kind == "f" else None,
         dimension_names=entry.dims,
-        attributes={key: value for key, value in about.items() if value},
+        attributes=entry.attributes,
     )

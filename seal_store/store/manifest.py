@@ -1,4 +1,4 @@
-"""What makes a directory whole: a list of its files with size and SHA-256, written last.
+"""The manifest: size and SHA-256 of every file of a finished folder, written last.
 
 Everything is written to ``NAME.partial``; publishing writes the manifest there and renames the
 folder to ``NAME``. A folder under its own name without a manifest, or whose files do not have the
@@ -111,9 +111,8 @@ def load(path: Path, what: str, command: str) -> dict[str, Entry]:
             str(name): {"sha256": str(item["sha256"]), "size": _size(item["size"])}
             for name, item in found["files"].items()
         }
-        if found.get("sha256", _digest(found["files"])) != _digest(found["files"]):
-            raise ValueError("not as it was written")
-        if "sha256" in found and text != json_text(found):
+        changed = found.get("sha256") != _digest(found["files"]) or text != json_text(found)
+        if "sha256" in found and changed:
             raise ValueError("not as it was written")
     except (FileNotFoundError, NotADirectoryError):
         if path.is_dir() and (path / "zarr.json").exists():
@@ -152,16 +151,13 @@ def misplaced(path: Path, files: Mapping[str, Entry]) -> dict[str, str]:
     for name, listed in files.items():
         try:
             found = os.lstat(path / name)
-            if name.rpartition("/")[0] in outside:
+            leads_out = name.rpartition("/")[0] in outside
+            if stat.S_ISLNK(found.st_mode) and not leads_out:
+                leads_out = not _below(os.path.realpath(path / name), root)
+                found = found if leads_out else os.stat(path / name)
+            if leads_out:
                 faults[name] = "leads outside by a link"
-            elif stat.S_ISLNK(found.st_mode):
-                if not _below(os.path.realpath(path / name), root):
-                    faults[name] = "leads outside by a link"
-                    continue
-                found = os.stat(path / name)
-            if name in faults:
-                continue
-            if not stat.S_ISREG(found.st_mode):
+            elif not stat.S_ISREG(found.st_mode):
                 faults[name] = "is not a plain file"
             elif found.st_size != listed["size"]:
                 faults[name] = f"is {found.st_size} bytes, not {listed['size']}"
@@ -196,16 +192,16 @@ def link(path: Path, partial: Path, leave: Collection[str]) -> dict[str, Entry]:
     own ``zarr.json`` is copied, first of all: it tells what an interrupted copy is of. Returns
     the entries of the files linked, which must be replaced whole and never written into.
     """
-    try:
-        files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
-        names = [PurePosixPath(name) for name in files]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path}: no readable manifest", "make it again") from error
+    files = load(path, "store or results", "make it again")
     partial.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path / GROUP, partial / f"{GROUP}.tmp")
     os.replace(partial / f"{GROUP}.tmp", partial / GROUP)
-    left = {PurePosixPath(name) for name in (*leave, GROUP)}
-    kept = {str(n): files[str(n)] for n in names if left.isdisjoint((n, *n.parents))}
+    left = {*leave, GROUP}
+    kept = {
+        name: own
+        for name, own in files.items()
+        if left.isdisjoint((name, *map(str, PurePosixPath(name).parents)))
+    }
     for name in kept:
         target = partial / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
-"""Which shards of an unfinished store are done: what each one leaves in ``OUT.partial/journal``.
+"""The journal of a build: which shards of an unfinished store are done.
 
-``shard-NNNNN.json`` lists a shard's files with size and SHA-256, and whether TF32 was allowed; it
-is there only while the files are as it says. A finished store that is being added to has its
-manifest there instead, so that nothing takes the folder for a whole store meanwhile.
+``shard-NNNNN.json`` in ``OUT.partial/journal`` lists a shard's files with size and SHA-256, and
+whether TF32 was allowed; it is there only while the files are as it says. A finished store that
+is being added to has its manifest there instead, so that nothing takes the folder for a whole
+store meanwhile.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def finished(
             fault = f"{bad} is not as its journal lists it" if bad else "is not done"
             raise UnfinishedError(
                 f"{partial}: shard {shard} of {shards}{': ' if bad else ' '}{fault}",
-                f"run `seal-store build --shard {shard} --out ...`, or build with --resume",
+                f"run `seal-store build --shard {shard} --out ...`, or build with `resume=True`",
             )
         files |= entry[0]
         tf32 |= entry[1]

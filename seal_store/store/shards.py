@@ -27,8 +27,8 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, Zstd
 from zarr.storage import LocalStore
 
 from seal_store.errors import FormatError
-from seal_store.store.checked import CRC, Checked, decoded_size
 from seal_store.store.layout import read
+from seal_store.store.untrusted import CRC, CheckedStore, decoded_size
 
 _NONE = np.iinfo(np.uint64).max
 """Offset and length of a chunk that is not there."""
@@ -44,15 +44,17 @@ class ShardFiles:
 
     def __init__(self, array: zarr.Array[Any], threads: int | None = None) -> None:
         self._array = array
-        codecs = array.metadata.codecs  # type: ignore[union-attr]
-        sharding = codecs[0] if len(codecs) == 1 else None
+        sharding = array.metadata.codecs[0]  # type: ignore[union-attr]
         inner = sharding.codecs if isinstance(sharding, ShardingCodec) else ()
-        kinds = [type(codec) for codec in inner]
-        if len(kinds) != 3 or (kinds[0], kinds[2]) != (BytesCodec, Crc32cCodec):
+        kinds: list[Any] = [type(codec) for codec in inner]
+        if kinds not in (
+            [BytesCodec, BloscCodec, Crc32cCodec],
+            [BytesCodec, ZstdCodec, Crc32cCodec],
+        ):
             raise FormatError(
                 f"{_folder(array)}: not stored as this version reads it", "build it again"
             )
-        self._kind, self._codec = inner[1], _numcodec(inner[1])
+        self._codec = _numcodec(inner[1])
         self.dtype = np.dtype(array.dtype)
         self.fill = array.fill_value
         self.chunk = array.chunks
@@ -129,7 +131,7 @@ class ShardFiles:
                     offset, length = index[inner].tolist()
                     data = _checked(os.pread(file.fileno(), length, offset), length)
                     target = out[i].reshape(-1).view(np.uint8)
-                    size = decoded_size(memoryview(data), self._kind)
+                    size = decoded_size(memoryview(data), self._codec.codec_id)
                     if size != target.nbytes:
                         raise ValueError(f"a chunk of {size} bytes, not {target.nbytes}")
                     self._codec.decode(data, target)
@@ -206,7 +208,7 @@ def _opened(array: zarr.Array[Any], place: tuple[int, ...]) -> io.FileIO:
     """A chunk's or shard's file; of a finished folder one of the manifest, as that lists it."""
     # not blocking: what is a pipe by now is told below
     file = io.FileIO(_path(array, place), opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))
-    if isinstance(array.store, Checked):
+    if isinstance(array.store, CheckedStore):
         entry = array.store.listed.get("/".join([array.path, "c", *map(str, place)]))
         found = os.fstat(file.fileno())
         if entry is None or not stat.S_ISREG(found.st_mode) or found.st_size != entry["size"]:
@@ -222,9 +224,7 @@ def _numcodec(codec: Any) -> Blosc | Zstd:
         return Blosc(
             codec.cname.value, codec.clevel, shuffle, codec.blocksize, typesize=codec.typesize
         )
-    if isinstance(codec, ZstdCodec):
-        return Zstd(codec.level, codec.checksum)
-    raise FormatError(f"codec {type(codec).__name__} is not one of this package")
+    return Zstd(codec.level, codec.checksum)
 
 
 def _with_crc(data: bytes) -> bytes:

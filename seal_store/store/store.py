@@ -1,4 +1,4 @@
-"""The store: one self-contained Zarr group. Opening, reading, fingerprint.
+"""An open store, one self-contained Zarr group: its arrays, labels, weights and fingerprint.
 
 The format is in :mod:`seal_store.store.layout`; :mod:`seal_store.building.build` writes it.
 """
@@ -119,6 +119,20 @@ def expected_arrays(attributes: StoreAttributes) -> dict[str, Expected]:
     return found
 
 
+def open_listed(
+    path: Path, listed: Mapping[str, manifest.Entry]
+) -> tuple[zarr.Group, StoreAttributes]:
+    """Group and attributes of a store, of the files ``listed``. Raises :class:`FormatError`."""
+    metadata = guard.read_metadata(path, listed)
+    attributes = store_attributes(metadata["attributes"], path)
+    expected = expected_arrays(attributes)
+    group = guard.open_group(path, metadata, expected, listed)
+    for name in expected:
+        if name not in metadata["consolidated_metadata"]["metadata"]:
+            raise FormatError(f"{path}: array {name} is missing", "build it again")
+    return group, attributes
+
+
 def consolidate(path: Path) -> None:
     """Write consolidated metadata, so that opening reads one file."""
     with warnings.catch_warnings():
@@ -159,14 +173,7 @@ class Store:
         self.listed = manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
         """Size and SHA-256 of every file, as the manifest has them."""
         self.sha256  # noqa: B018 - as it was opened
-        metadata = guard.read_metadata(self.path, self.listed)
-        attributes = store_attributes(metadata["attributes"], self.path)
-        expected = expected_arrays(attributes)
-        group = guard.open_group(self.path, metadata, expected, self.listed)
-        for name in expected:
-            if name not in group:
-                raise FormatError(f"{self.path}: array {name} is missing", "build it again")
-        return group, attributes
+        return open_listed(self.path, self.listed)
 
     def __len__(self) -> int:
         return len(self.gene_id)

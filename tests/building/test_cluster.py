@@ -209,7 +209,7 @@ def test_hidden_of_imported_features_is_repaired(
     add_hidden(path, "cpu")
     before = files(path)
     flip(path / "hidden/c/0/0/0/0")
-    assert repair(path, "cpu", profiles=tmp_path).same
+    assert repair(path, "cpu", from_profiles=tmp_path).same
     assert files(path) == before
 
 

@@ -465,8 +465,8 @@ def test_imported_features_are_repaired_from_their_folder(
     flip(path / "features/c/0/0/0", rng)
     with pytest.raises(StoreError, match="were imported") as caught:
         repair(path, "cpu")
-    assert "--from-profiles" in caught.value.hint
-    assert repair(path, "cpu", profiles=profiles).same
+    assert "`from_profiles`" in caught.value.hint
+    assert repair(path, "cpu", from_profiles=profiles).same
     assert files(path) == before
 
 
