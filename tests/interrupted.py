@@ -58,7 +58,10 @@ def kill_after(work: Callable[[], None], seconds: float) -> bool:
     going = process.exitcode is None
     if going:
         assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
+        try:
+            os.kill(process.pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has just ended
+            going = False
     process.join()
     assert going or process.exitcode == 0
     return going
