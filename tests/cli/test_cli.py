@@ -28,7 +28,6 @@ from seal_store.exporting.tsv import TsvWriter
 from seal_store.model.config import CnnConfig
 from seal_store.results.group import Results
 from seal_store.results.view import TSV_COLUMNS
-from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.layout import RESULTS, VARIANTS_PER_CHUNK
 from seal_store.store.store import Store
@@ -629,7 +628,7 @@ def test_ctrl_c_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Scorer, "_launched", interrupt)
+    monkeypatch.setattr("seal_store.scoring.engine.Engine.launched", interrupt)
     refused(cli(*small.score(tmp_path / out)), "interrupted", code=130)
     assert list(tmp_path.iterdir()) == []
 
