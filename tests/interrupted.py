@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from seal_store.common.output import remove
 from seal_store.run.scores import write_scores
 from seal_store.scoring import reading
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
-from seal_store.store import layout, manifest
+from seal_store.store import layout
 from seal_store.store.store import Store
 from seal_store.variants.source import read_variants
 
@@ -72,13 +73,13 @@ def kill_often(work: Callable[[], None], out: Path, kills: int, rng: np.random.G
     whole, code = finish(work)
     assert code == 0
     expected = files(out)
-    manifest.remove(out)
+    remove(out)
     done = 0
     while done < kills:
         done += kill_after(work, rng.uniform(0.0, whole))
         if out.exists():
             assert files(out) == expected
-            manifest.remove(out)
+            remove(out)
     assert finish(work)[1] == 0
     assert files(out) == expected
     assert sorted(p.name for p in out.parent.iterdir()) == [out.name]

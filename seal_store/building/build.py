@@ -24,7 +24,7 @@ from seal_store.building.options import BuildOptions
 from seal_store.building.plan import Planned, plan, store_at
 from seal_store.common.device import inference, resolve_device
 from seal_store.common.lock import hold
-from seal_store.common.output import Output, unpartial_path
+from seal_store.common.output import JOURNAL, Output, unpartial_path
 from seal_store.common.prefetch import ahead
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError, UnfinishedError
@@ -277,6 +277,6 @@ def write_predictions(
 
 
 def _open_planned(partial: Path) -> zarr.Group:
-    if not (partial / manifest.JOURNAL).exists() and not (partial / manifest.MANIFEST).exists():
+    if not (partial / JOURNAL).exists() and not (partial / manifest.MANIFEST).exists():
         raise UnfinishedError(f"{partial}: no planned store here", "run `seal-store build --plan`")
     return zarr.open_group(str(partial), mode="r+", use_consolidated=False)

@@ -16,6 +16,7 @@ import numpy as np
 import zarr
 
 from seal_store.common.files import file_sha256
+from seal_store.common.output import GROUP
 from seal_store.common.progress import Progress
 from seal_store.errors import FormatError, StoreError
 from seal_store.results.group import expected_arrays as results_arrays
@@ -118,7 +119,7 @@ class Folder:
 
     def open(self) -> None:
         """Check the metadata; without fault, ``group`` is set."""
-        report, results, file = self.report, self.report.kind == "results", manifest.GROUP
+        report, results, file = self.report, self.report.kind == "results", GROUP
         own = {name: entry for name, entry in report.listed.items() if name == file}
         if manifest.misplaced(self.path, own):
             return  # noted with the other files

@@ -22,7 +22,7 @@ from seal_store.check.integrity import Fault, Report
 from seal_store.check.verify import verify
 from seal_store.common.device import resolve_device
 from seal_store.common.files import sync
-from seal_store.common.output import Output, remove
+from seal_store.common.output import GROUP, Output, remove
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, StoreError
 from seal_store.model.labels import context_labels, feature_labels
@@ -33,7 +33,7 @@ from seal_store.store.manifest import Entry
 from seal_store.store.shards import ShardFiles
 from seal_store.store.store import Store, open_listed
 
-GIVEN = ("sequence", "cnn", "heads", "table", "calibration", manifest.GROUP, manifest.MANIFEST)
+GIVEN = ("sequence", "cnn", "heads", "table", "calibration", GROUP, manifest.MANIFEST)
 """What cannot be computed again: arrays and groups, by the first part of their names."""
 
 
@@ -100,7 +100,7 @@ class _Repair:
         """Raise :class:`StoreError` if something cannot be computed again."""
         for fault in self.report.faults:
             top, last = fault.file.split("/")[0], fault.file.rpartition("/")[2]
-            metadata = last == manifest.GROUP and "/" in fault.file
+            metadata = last == GROUP and "/" in fault.file
             if metadata and fault.check in ("sha256", "files"):
                 continue  # the group's own metadata have them too
             if fault.check == "stray" and fault.file.endswith(".partial"):
@@ -132,8 +132,8 @@ class _Repair:
         self.folder = folder
         metadata = guard.read_metadata(self.path, self.report.listed)
         listed = self.report.listed
-        whole = {manifest.GROUP: metadata} | {
-            f"{name}/{manifest.GROUP}": declared
+        whole = {GROUP: metadata} | {
+            f"{name}/{GROUP}": declared
             for name, declared in metadata["consolidated_metadata"]["metadata"].items()
         }
         for name, declared in whole.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seal_store.check.integrity import EPS, Folder, Report
-from seal_store.common.output import attribute_names
+from seal_store.common.output import GROUP, JOURNAL, attribute_names
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import StoreError, UnfinishedError
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
@@ -36,7 +36,7 @@ def verify(
     :class:`FormatError` or :class:`UnfinishedError` if there is nothing finished at ``path``.
     """
     path = Path(path)
-    metadata_there = (path / manifest.GROUP).exists()
+    metadata_there = (path / GROUP).exists()
     if not path.exists() or not ((path / manifest.MANIFEST).exists() or metadata_there):
         manifest.load(path, "store or results", FINISH)  # says what is wrong
     if not (path / manifest.MANIFEST).exists() and _is_work(path):
@@ -63,7 +63,7 @@ def verify(
 
 
 def _is_work(path: Path) -> bool:
-    return path.name.endswith(".partial") or (path / manifest.JOURNAL).exists()
+    return path.name.endswith(".partial") or (path / JOURNAL).exists()
 
 
 class _Results:
@@ -84,7 +84,7 @@ class _Results:
         counts = self.attributes.counts
         if counts.alleles != counts.alleles_scored + sum(counts.not_scored.values()):
             message = "counts: alleles are not alleles_scored plus not_scored"
-            self.report.add("counts", manifest.GROUP, message)
+            self.report.add("counts", GROUP, message)
         if "ref_match" in self.group and not self.report.faulty("files", "chunk"):
             mismatches = counts.rows - int(read(self.group["ref_match"]).sum())
             if mismatches != counts.ref_mismatches:

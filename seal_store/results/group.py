@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 
 from seal_store.common.files import replace_synced, sync
-from seal_store.common.output import Output
+from seal_store.common.output import JOURNAL, Output, partial_path
 from seal_store.errors import FormatError, OutputError
 from seal_store.results.attributes import ResultsAttributes
 from seal_store.scoring.rows import Rows
@@ -129,7 +129,7 @@ class Appender:
         }
         lengths = {name: array.shape[0] for name, array in self._arrays.items()}
         total = max(lengths[name] + len(held) for name, held in rows.items())
-        tail = self.partial / manifest.JOURNAL / f"tail-{total}.npz"
+        tail = self.partial / JOURNAL / f"tail-{total}.npz"
         tail.parent.mkdir(exist_ok=True)
         aside = tail.with_suffix(".tmp")
         with aside.open("wb") as handle:
@@ -280,7 +280,7 @@ class Results:
         self.group, self.attributes = opened or self._open()
 
     def _open(self) -> tuple[zarr.Group, ResultsAttributes]:
-        partial = manifest.partial_path(self.path)
+        partial = partial_path(self.path)
         whole = (partial / manifest.MANIFEST).exists()
         hint = f"all of it is there: rename {partial.name} to {self.path.name}"
         self.listed = manifest.check(

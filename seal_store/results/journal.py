@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from seal_store.common.files import check_fingerprint, write_json
+from seal_store.common.output import JOURNAL
 from seal_store.errors import OutputError
-from seal_store.store import manifest
 
 PROGRESS = "progress.json"
-CHECKPOINT = f"{manifest.JOURNAL}/{PROGRESS}"
+CHECKPOINT = f"{JOURNAL}/{PROGRESS}"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Checkpoint:
 
 def save(partial: Path, fingerprint: dict[str, Any], command: str, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint in ``partial``, and remove the files that only the last one needed."""
-    folder = partial / manifest.JOURNAL
+    folder = partial / JOURNAL
     folder.mkdir(exist_ok=True)
     write_json(
         folder / PROGRESS,

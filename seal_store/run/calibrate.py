@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from seal_store.common.output import Output, remove
+from seal_store.common.output import GROUP, JOURNAL, Output, remove
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, InputError, OutputError, StoreError, VariantError
 from seal_store.results.group import Results
@@ -232,10 +232,8 @@ def _clear(out: Output, store: Store) -> None:
     if not partial.exists():
         return
     names = {file.name for file in partial.iterdir()}
-    ours = manifest.JOURNAL not in names and _without(partial) == replace(
-        store.attributes, calibration={}
-    )
-    if not (ours or names <= {f"{manifest.GROUP}.tmp"}):
+    ours = JOURNAL not in names and _without(partial) == replace(store.attributes, calibration={})
+    if not (ours or names <= {f"{GROUP}.tmp"}):
         raise OutputError(
             f"{partial} holds another store that is not finished",
             f"finish it with `seal-store build ... --resume --out {out.path}`, or remove it",

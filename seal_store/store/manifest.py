@@ -18,13 +18,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from seal_store.common.files import file_sha256, json_text, local_path, sync, write_json
-from seal_store.common.output import GROUP as GROUP
-from seal_store.common.output import JOURNAL as JOURNAL
-from seal_store.common.output import METADATA_BYTES as METADATA_BYTES
-from seal_store.common.output import Output, attribute_names
-from seal_store.common.output import partial_path as partial_path
-from seal_store.common.output import remove as remove
-from seal_store.common.output import replace as replace
+from seal_store.common.output import (
+    GROUP,
+    JOURNAL,
+    Output,
+    attribute_names,
+    partial_path,
+    remove,
+    replace,
+)
 from seal_store.errors import FormatError, OutputError, UnfinishedError
 
 MANIFEST = "manifest.json"

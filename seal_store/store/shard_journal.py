@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from seal_store.common.files import sync, write_json
+from seal_store.common.output import GROUP, JOURNAL, remove
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import OutputError, StoreError, UnfinishedError
 from seal_store.store import manifest
@@ -23,7 +24,7 @@ from seal_store.store.manifest import Entry
 
 def entry_path(partial: Path, shard: int) -> Path:
     """Where the journal entry of a shard is."""
-    return partial / manifest.JOURNAL / f"shard-{shard:05d}.json"
+    return partial / JOURNAL / f"shard-{shard:05d}.json"
 
 
 def write(partial: Path, shard: int, names: list[str], *, tf32: bool) -> None:
@@ -97,14 +98,14 @@ def finished(
 
 def earlier(partial: Path) -> Path | None:
     """The manifest of a store that was finished before; None if it never was."""
-    kept = partial / manifest.JOURNAL / manifest.MANIFEST
+    kept = partial / JOURNAL / manifest.MANIFEST
     return next((path for path in (partial / manifest.MANIFEST, kept) if path.exists()), None)
 
 
 def set_aside(partial: Path) -> None:
     """Move the manifest of a store that was finished before into the journal."""
     if (partial / manifest.MANIFEST).exists():
-        journal = partial / manifest.JOURNAL
+        journal = partial / JOURNAL
         journal.mkdir(exist_ok=True)
         os.replace(partial / manifest.MANIFEST, journal / manifest.MANIFEST)
         sync(journal)
@@ -114,19 +115,19 @@ def set_aside(partial: Path) -> None:
 def remove_unlisted(partial: Path, attributes: StoreAttributes) -> None:
     """Remove head sets and ``hidden`` of which the attributes do not say that they are whole."""
     if not attributes.hidden:
-        manifest.remove(partial / "hidden")
+        remove(partial / "hidden")
     heads, known = partial / "heads", {entry.name for entry in attributes.heads}
     if not known:
-        manifest.remove(heads)
+        remove(heads)
     for folder in heads.glob("*/"):
         if folder.name not in known:
-            manifest.remove(folder)
+            remove(folder)
 
 
 def check_plan(partial: Path, begun: StoreAttributes) -> None:
     """Raise :class:`OutputError` if the plan is another one than a shard ``begun`` with."""
     try:
-        text = (partial / manifest.GROUP).read_text(encoding="utf-8")
+        text = (partial / GROUP).read_text(encoding="utf-8")
         now = StoreAttributes.parse(json.loads(text)["attributes"][ATTRIBUTE])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         now = None

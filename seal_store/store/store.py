@@ -19,6 +19,7 @@ import numpy as np
 import zarr
 
 from seal_store.common.files import file_sha256
+from seal_store.common.output import partial_path
 from seal_store.errors import FormatError, GeneTableError, HeadsError, StoreError
 from seal_store.model.config import CnnConfig
 from seal_store.model.grid import Grid
@@ -168,7 +169,7 @@ class Store:
         return {**vars(self), "kept": {}}
 
     def _open(self) -> tuple[zarr.Group, StoreAttributes]:
-        computed = earlier(manifest.partial_path(self.path)) is not None
+        computed = earlier(partial_path(self.path)) is not None
         finish = f"finish it with `seal-store build --finalize --out {self.path}`"
         self.listed = manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
         """Size and SHA-256 of every file, as the manifest has them."""

@@ -28,9 +28,10 @@ from zarr.buffer import default_buffer_prototype
 from zarr.storage import LocalStore, MemoryStore
 
 from seal_store.common.files import file_sha256
+from seal_store.common.output import GROUP, METADATA_BYTES
 from seal_store.errors import FormatError
 from seal_store.store.layout import ArraySpec, create_array, shards_of
-from seal_store.store.manifest import GROUP, METADATA_BYTES, Entry
+from seal_store.store.manifest import Entry
 
 HINT = "it is damaged or not one of ours: copy it again, or make it again"
 

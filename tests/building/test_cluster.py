@@ -23,11 +23,11 @@ from seal_store.check.repair import repair
 from seal_store.check.verify import verify
 from seal_store.common import lock
 from seal_store.common.lock import hold, lock_path
-from seal_store.common.output import JOURNAL, Output
+from seal_store.common.output import JOURNAL, Output, partial_path
 from seal_store.errors import HeadsError, OutputError, StoreError, UnfinishedError
 from seal_store.run.calibrate import calibrate
 from seal_store.scoring.options import ScoreOptions
-from seal_store.store import manifest, shard_journal
+from seal_store.store import shard_journal
 from seal_store.store.attributes import StoreAttributes
 from seal_store.store.store import ATTRIBUTE, Store
 from seal_store.synthetic import DECAYS, TINY, World, write_head_set
@@ -154,7 +154,7 @@ def test_a_shard_that_is_written_anew_is_not_done_meanwhile(
 
 
 def test_resume_keeps_a_foreign_folder(two: BuildOptions) -> None:
-    kept = manifest.partial_path(two.out) / "precious" / "file"
+    kept = partial_path(two.out) / "precious" / "file"
     kept.parent.mkdir(parents=True)
     kept.write_text("mine")
     with pytest.raises(OutputError, match="is a folder with other content"):
@@ -171,7 +171,7 @@ def test_heads_cut_off_while_they_are_added_leave_the_store_as_it_was(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(building, "describe_heads", interrupted)
         add_heads(store.path, heads)
-    folder = manifest.partial_path(store.path)
+    folder = partial_path(store.path)
     with pytest.raises(UnfinishedError, match="no manifest"):
         Store(folder)
     with pytest.raises(OutputError, match="its shards are done"):

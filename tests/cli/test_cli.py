@@ -24,6 +24,7 @@ from hostile import bgzf_of
 from seal_store.building import build as library
 from seal_store.building.options import BuildOptions
 from seal_store.cli import COMMANDS
+from seal_store.common.output import JOURNAL, partial_path
 from seal_store.exporting.tsv import TsvWriter
 from seal_store.model.config import CnnConfig
 from seal_store.results.group import Results
@@ -314,7 +315,7 @@ def test_build_refuses_an_input(
     result = cli(*small.build(out, **instead(small, tmp_path)))
     refused(result, says.replace("model.0.0 ", "model.0.0.weight "))
     assert not out.exists()
-    assert not manifest.partial_path(out).exists()
+    assert not partial_path(out).exists()
 
 
 @pytest.mark.parametrize(
@@ -463,7 +464,7 @@ def test_an_unfinished_store_is_refused_by_every_command(
     else:
         succeeded(cli(*small.build(store, "--plan")))
         if state == "planned, by its own name":
-            store = manifest.partial_path(store)
+            store = partial_path(store)
     for result in (
         cli(*small.score(tmp_path / "x.tsv", store=store)),
         cli("inspect", store),
@@ -478,7 +479,7 @@ def test_what_an_unfinished_run_left_is_not_used_or_lost_unasked(
     cli: Cli, small: Small, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.zarr"
-    left = manifest.partial_path(out)
+    left = partial_path(out)
     left.mkdir()
     refused(cli(*small.score(out)), "did not finish", "--overwrite")
     refused(cli("export", out, tmp_path / "x.tsv"), "unfinished results")
@@ -924,7 +925,7 @@ def test_heads_that_cannot_be_added_leave_the_store_as_it_was(
     before = Store(copied).sha256
     refused(cli("heads", "add", copied, added(small, tmp_path), "-q"), says)
     assert Store(copied).sha256 == before
-    assert not manifest.partial_path(copied).exists()
+    assert not partial_path(copied).exists()
 
 
 @pytest.fixture
@@ -950,7 +951,7 @@ def test_interrupted_heads_add_is_completed_by_finalize(cli: Cli, interrupted: P
 def test_resume_after_interrupted_heads_add_keeps_the_features(
     cli: Cli, small: Small, interrupted: Path, tmp_path: Path
 ) -> None:
-    shard = manifest.partial_path(interrupted) / "features/c/0/0/0"
+    shard = partial_path(interrupted) / "features/c/0/0/0"
     kept = linked(shard, tmp_path)
     cli(*small.build(interrupted, "--resume"))
     assert kept.samefile(shard if shard.exists() else interrupted / "features/c/0/0/0")
@@ -993,7 +994,7 @@ def test_resume_keeps_finished_shards(
     succeeded(cli(*small.build(out, *imported, "--plan")))
     succeeded(cli("build", "--out", out, *imported, "--shard", 0, "-q"))
     refused(cli(*small.build(out, *imported)), "did not finish", "--resume")
-    kept = linked(manifest.partial_path(out) / "features/c/0/0/0", tmp_path)
+    kept = linked(partial_path(out) / "features/c/0/0/0", tmp_path)
     written = kept.stat().st_mtime_ns
     succeeded(cli(*small.build(out, *imported, "--resume")))
     assert kept.samefile(out / "features/c/0/0/0")
@@ -1006,7 +1007,7 @@ def test_resume_of_a_build_killed_while_publishing_keeps_the_features(
     cli: Cli, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     out = tmp_path / "out.zarr"
-    partial = manifest.partial_path(out)
+    partial = partial_path(out)
     imported = ["--from-profiles", small.profiles]
     original = getattr(manifest, step)
 
@@ -1043,7 +1044,7 @@ def test_resume_with_another_option_is_refused_and_named(
     ]:
         refused(cli(*args, "--resume"), f"another {named}", "--overwrite")
     assert not out.exists()
-    assert (manifest.partial_path(out) / manifest.JOURNAL).is_dir()
+    assert (partial_path(out) / JOURNAL).is_dir()
 
 
 def test_resume_of_an_overwriting_build_gives_the_new_store(

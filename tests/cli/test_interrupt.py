@@ -111,6 +111,7 @@ def commands(cli: Cli, store: Store, world: World, tmp_path: Path) -> dict[str, 
 def to_bcf(vcf: Path, path: Path) -> Path:
     pysam = pytest.importorskip("pysam")
     rows = [line.split("\t") for line in vcf.read_text().splitlines() if line[0] != "#"]
+    rows = [row for row in rows if "<" not in row[4]]  # pysam writes an END of 0 for these
     header = pysam.VariantHeader()
     for contig in dict.fromkeys(row[0] for row in rows):
         header.contigs.add(contig)

@@ -160,7 +160,7 @@ def test_a_gene_table_of_another_assembly_is_refused(options: BuildOptions, tmp_
         plan(replace(changed, genome=genome))
     assert "its positions fit hg19 (GRCh37)" in caught.value.hint
     genes.write_text(GTF.format(5_000))
-    with pytest.raises(VariantError, match=r"--near-vcf: .* hg38 .*, .*hg19\.fa is of hg19"):
+    with pytest.raises(VariantError, match=r"`near_vcf`: .* hg38 .*, .*hg19\.fa is of hg19"):
         plan(replace(changed, near=[("chr1", 5_000)], near_lengths=LENGTHS))
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "genes.gtf",

@@ -24,6 +24,7 @@ from click.testing import Result
 from seal_store.building.build import add_heads, build
 from seal_store.building.options import BuildOptions
 from seal_store.common.files import file_sha256
+from seal_store.common.output import JOURNAL, partial_path
 from seal_store.errors import FormatError, HeadsError, OutputError, StoreError, UnfinishedError
 from seal_store.model.heads import load_heads
 from seal_store.reference.gene_table import read_genes
@@ -608,7 +609,7 @@ def test_an_interrupted_background_goes_on_where_it_stopped(
     small = ScoreOptions(device="cpu", batch=16)
     with pytest.raises(KeyboardInterrupt):
         calibrate(Store(copied), background, small, progress=stop)
-    partial_results = manifest.partial_path(background_path(copied))
+    partial_results = partial_path(background_path(copied))
     assert partial_results.exists()
     assert not Store(copied).attributes.calibration
     seen: list[int] = []
@@ -646,12 +647,12 @@ def test_another_background_does_not_go_on_with_this_one(
 def test_an_unfinished_build_of_the_same_name_is_not_removed(
     copied: Path, background: Path
 ) -> None:
-    other = manifest.partial_path(copied)
-    (other / manifest.JOURNAL).mkdir(parents=True)
+    other = partial_path(copied)
+    (other / JOURNAL).mkdir(parents=True)
     shutil.copy(copied / "zarr.json", other)
     with pytest.raises(OutputError, match="another store that is not finished"):
         calibrate(Store(copied), background, CPU)
-    assert (other / manifest.JOURNAL).exists()
+    assert (other / JOURNAL).exists()
 
 
 def test_verify_knows_what_calibrating_adds(

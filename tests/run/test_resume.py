@@ -25,6 +25,7 @@ from seal_store.building import plan as plan_module
 from seal_store.building.build import build
 from seal_store.building.options import BuildOptions
 from seal_store.common.lock import hold, lock_path
+from seal_store.common.output import Output, partial_path, remove
 from seal_store.errors import FormatError, OutputError, StoreError, UnfinishedError
 from seal_store.results import journal
 from seal_store.results.group import Results
@@ -75,13 +76,13 @@ def test_a_removal_that_was_cut_off_can_be_ended(
         unlink(*args, **more)
 
     for stop in {0, 1, *range(2, count, 7), count - 2, count - 1}:
-        shutil.copytree(store.path, manifest.partial_path(out))
+        shutil.copytree(store.path, partial_path(out))
         left = stop
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(os, "unlink", dying)
-            manifest.remove(manifest.partial_path(out))
-        assert manifest.claim(out, overwrite=True) == manifest.partial_path(out)
-        assert not manifest.partial_path(out).exists()
+            remove(partial_path(out))
+        Output(out).claim(overwrite=True)
+        assert not partial_path(out).exists()
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_a_full_disk_loses_nothing(
     assert finish(work)[1] == 0
     expected = files(out)
     largest = max(map(len, expected.values()))
-    manifest.remove(out)
+    remove(out)
     stopped = 0
     for limit in sorted(rng.integers(500, largest, limits).tolist()):
         code = finish(partial(work, limit=limit))[1]
@@ -143,7 +144,7 @@ def test_a_full_disk_loses_nothing(
         assert code == (0 if out.exists() else 1)
         assert finish(work)[1] == 0
         assert files(out) == expected
-        manifest.remove(out)
+        remove(out)
     assert stopped >= limits // 2
 
 
@@ -154,7 +155,7 @@ def test_a_full_disk_loses_nothing(
 def test_a_run_killed_before_its_first_checkpoint_is_begun_again(
     name: str, inside: str, store: Store, vcf: Path, tmp_path: Path
 ) -> None:
-    left = manifest.partial_path(tmp_path / name)
+    left = partial_path(tmp_path / name)
     left.mkdir()
     (left / inside).touch()
     scored(store, vcf, tmp_path / name)
@@ -168,7 +169,7 @@ def test_ctrl_c_keeps_what_was_done(
     out = tmp_path / "out.zarr"
     with pytest.raises(KeyboardInterrupt):
         scored(store, vcf, out, stop_after=60)
-    left = manifest.partial_path(out)
+    left = partial_path(out)
     kept = json.loads((left / "journal" / journal.PROGRESS).read_text())["checkpoint"]["counts"]
     assert 50 <= kept["alleles"] < 60
     scored(store, vcf, out)
@@ -185,14 +186,14 @@ def test_a_run_with_other_inputs_or_options_is_not_gone_on_with(
     out = tmp_path / "out.tsv"
     with pytest.raises(KeyboardInterrupt):
         scored(store, vcf, out, stop_after=60)
-    before = files(manifest.partial_path(out))
+    before = files(partial_path(out))
     with pytest.raises(OutputError, match="begun with scheme 'grid', not 'centered'"):
         scored(store, vcf, out, scheme="centered")
     with vcf.open("a") as handle:
         handle.write("chr1\t20000\t.\tA\tC\n")
     with pytest.raises(OutputError, match="begun with variants_sha256 '[0-9a-f]{64}', not"):
         scored(store, vcf, out)
-    assert files(manifest.partial_path(out)) == before
+    assert files(partial_path(out)) == before
 
 
 def test_what_the_journal_does_not_list_is_not_trusted(
@@ -204,7 +205,7 @@ def test_what_the_journal_does_not_list_is_not_trusted(
         out = tmp_path / name
         with pytest.raises(KeyboardInterrupt):
             scored(store, vcf, out, stop_after=60)
-        damaged = manifest.partial_path(out) / inside
+        damaged = partial_path(out) / inside
         data = bytearray(damaged.read_bytes())
         data[len(data) // 2] ^= 1
         damaged.write_bytes(data)
@@ -288,7 +289,7 @@ def test_a_table_killed_before_its_first_checkpoint_is_begun_again(
     store: Store, vcf: Path, tmp_path: Path, overwrite: bool
 ) -> None:
     out = tmp_path / "out.tsv"
-    left = manifest.partial_path(out)
+    left = partial_path(out)
     left.mkdir()
     (left / "table").write_text("chrom\tpos")
     scorer = Scorer(store, ScoreOptions(device="cpu"))
@@ -306,7 +307,7 @@ def test_a_manifest_that_was_being_written_is_not_listed(
     scorer = Scorer(store, ScoreOptions(device="cpu"))
 
     def progress(what: str, done: int, total: int | None) -> None:
-        (manifest.partial_path(out) / f"{manifest.MANIFEST}.tmp").write_text("{")
+        (partial_path(out) / f"{manifest.MANIFEST}.tmp").write_text("{")
 
     write_scores(scorer, read_variants(vcf), out, progress=progress)
     assert len(Results(out)) == scorer.counts.rows
@@ -416,7 +417,7 @@ def test_results_cut_off_between_two_renames_say_where_they_are(
 ) -> None:
     out = tmp_path / "out.zarr"
     scored(store, vcf, out)
-    out.rename(manifest.partial_path(out))
+    out.rename(partial_path(out))
     with pytest.raises(UnfinishedError) as caught:
         Results(out)
     assert caught.value.hint == "all of it is there: rename out.zarr.partial to out.zarr"
@@ -433,3 +434,23 @@ def test_an_earlier_store_that_somebody_kept_is_not_removed(
     (kept / "note").touch()
     build(replace(options, out=store.path, overwrite=True), "cpu")
     assert [p.name for p in kept.iterdir()] == ["note"]
+
+
+@pytest.mark.parametrize("name", ["out.zarr", "out.tsv"])
+def test_ctrl_c_while_it_is_published_loses_nothing(
+    store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whole and not yet under its name: the next run gives it that."""
+    out, real = tmp_path / name, os.replace
+
+    def dying(source: Path, target: Path) -> None:
+        if Path(target) == out:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(os, "replace", dying)
+        scored(store, vcf, out)
+    assert is_finished(out)
+    scored(store, vcf, tmp_path / f"whole{out.suffix}")
+    assert files(out) == files(tmp_path / f"whole{out.suffix}")

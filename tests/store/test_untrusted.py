@@ -21,6 +21,7 @@ from interrupted import SERVER, scored
 from numcodecs import Blosc, Zstd
 
 from seal_store.check.verify import verify
+from seal_store.common.output import partial_path
 from seal_store.errors import FormatError, OutputError, SealStoreError
 from seal_store.results.group import Results
 from seal_store.scoring import reading
@@ -508,7 +509,7 @@ def test_code_in_the_rows_of_a_journal_does_not_run(
     out, executed = tmp_path / "out.zarr", tmp_path / "executed"
     with pytest.raises(KeyboardInterrupt):
         scored(store, world.variants, out, stop_after=20)
-    folder = manifest.partial_path(out)
+    folder = partial_path(out)
     journal = folder / "journal" / "progress.json"
     found = json.loads(journal.read_text())
     writer = found["checkpoint"]["writer"]
