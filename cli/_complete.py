@@ -36,10 +36,10 @@ def _items(names: list[str], incomplete: str) -> list[CompletionItem]:
 
 def _head_sets(ctx: click.Context) -> list[tuple[str, list[str]]]:
     """(head set, its contexts) of the store, or else as published."""
-    from seal_store.model.labels import table
+    from seal_store.common.files import resource_table
 
     found: dict[str, list[str]] = {}
-    for row in table("contexts"):
+    for row in resource_table("contexts"):
         found.setdefault(row["head_set"], []).append(row["name"])
     store = ctx.params.get("store")
     try:

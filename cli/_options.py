@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,28 +108,13 @@ device = click.option(
     shell_complete=_complete.devices,
     help="auto, cpu, cuda or cuda:N.",
 )
-tf32 = click.option(
-    "--tf32/--no-tf32", default=False, help="Allow TF32 products on CUDA: faster, less exact."
-)
+tf32 = click.option("--tf32/--no-tf32", default=False, help="TF32 on CUDA: faster, less exact.")
 engine = stack(number("--batch", 128, "Variants at once: speed and memory only."), device, tf32)
-resume = click.option(
-    "--resume", is_flag=True, help="Go on with an interrupted run of the same command."
-)
+resume = click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
-quiet = click.option(
-    *("--quiet", "-q"),
-    is_flag=True,
-    expose_value=False,
-    callback=_keep,
-    help="No progress on stderr.",
-)
-as_json = click.option(
-    *("--json", "as_json"),
-    is_flag=True,
-    expose_value=False,
-    callback=_keep,
-    help="Print a JSON summary on stdout.",
-)
+kept = partial(click.option, is_flag=True, expose_value=False, callback=_keep)
+quiet = kept("--quiet", "-q", help="No progress on stderr.")
+as_json = kept("--json", "as_json", help="Print a JSON summary on stdout.")
 reporting = stack(overwrite, quiet, as_json)
 
 scheme = choice(

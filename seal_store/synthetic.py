@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seal_store.common.files import resource_table
 from seal_store.model.config import CnnConfig
 from seal_store.model.head_set import SYNTHETIC, WEIGHTS
 from seal_store.model.heads import SUMMARY_SUFFIX
-from seal_store.model.labels import table
 
 TINY = CnnConfig(channels=(8, 8, 12, 12, 16, 16), hidden=24, features=16)
 """The same topology as Beluga with few channels and features."""
@@ -106,7 +106,7 @@ def write_models(
     cnn = root / "deepsea.beluga.pth"
     torch.save(random_weights(config, seed), cnn)
     for i, (name, units) in enumerate(latent.items()):
-        contexts = [row["name"] for row in table("contexts") if row["head_set"] == name]
+        contexts = [row["name"] for row in resource_table("contexts") if row["head_set"] == name]
         write_head_set(root, name, contexts, DECAYS * config.features, units, seed + 1 + i)
     return cnn, root / "model"
 

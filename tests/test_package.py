@@ -8,7 +8,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import seal_store
-from seal_store.model.labels import context_labels, feature_labels, table
+from seal_store.common.files import resource_table
+from seal_store.model.labels import context_labels, feature_labels
 
 ROOT = Path(seal_store.__file__).parent
 
@@ -75,7 +76,7 @@ def test_modules_stay_short() -> None:
 
 
 def test_contexts_table_has_the_published_counts() -> None:
-    rows = table("contexts")
+    rows = resource_table("contexts")
     sets = [row["head_set"] for row in rows]
     assert len(rows) == 802
     assert sets.count("tissue_state_early_fetal_to_adult") == 122
@@ -99,11 +100,11 @@ def test_contexts_table_has_the_published_counts() -> None:
 
 
 def test_features_table_has_the_published_counts() -> None:
-    kinds = [row["assay_type"] for row in table("features")]
+    kinds = [row["assay_type"] for row in resource_table("features")]
     assert len(kinds) == 2_002
     assert (kinds.count("TF"), kinds.count("Histone"), kinds.count("DNase")) == (690, 978, 334)
-    assert [int(row["index"]) for row in table("features")] == list(range(2_002))
-    assert len({row["name"] for row in table("features")}) == 2_002
+    assert [int(row["index"]) for row in resource_table("features")] == list(range(2_002))
+    assert len({row["name"] for row in resource_table("features")}) == 2_002
 
 
 def test_labels_of_other_models_are_numbers_and_blanks() -> None:

@@ -11,9 +11,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from seal_store.common.files import resource_table
 from seal_store.errors import HeadsError, InputError
 from seal_store.model.heads import SUMMARY_SUFFIX, model_file
-from seal_store.model.labels import table
 
 DEPTH = 5
 """How many folders deep is looked."""
@@ -45,7 +45,7 @@ class SealFolder:
 
 def head_set_names() -> tuple[str, ...]:
     """The published head sets, in the order of their contexts in ``resources/contexts.tsv``."""
-    return tuple(dict.fromkeys(row["head_set"] for row in table("contexts")))
+    return tuple(dict.fromkeys(row["head_set"] for row in resource_table("contexts")))
 
 
 def locate(folder: Path, given: Collection[str] = ()) -> SealFolder:

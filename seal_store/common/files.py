@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import re
 from contextlib import suppress
+from functools import lru_cache
+from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,13 @@ def replace_synced(aside: Path, path: Path) -> None:
 def json_text(value: Any) -> str:
     """JSON as this package writes it: sorted, indented, one newline at the end."""
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+@lru_cache
+def resource_table(name: str) -> tuple[dict[str, str], ...]:
+    """Rows of the package's own table ``resources/<name>.tsv``."""
+    text = resources("seal_store.resources").joinpath(f"{name}.tsv").read_text(encoding="utf-8")
+    return tuple(csv.DictReader(text.splitlines(), delimiter="\t"))
 
 
 def check_fingerprint(path: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:

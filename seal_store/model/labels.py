@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Collection, Sequence
-from functools import lru_cache
-from importlib.resources import files
 
 import numpy as np
+
+from seal_store.common.files import resource_table
 
 FEATURE_COLUMNS = ("name", "assay_type", "factor", "cell_type", "treatment")
 CONTEXT_COLUMNS = ("kind", "stage", "region", "cell_type")
 
 
-@lru_cache
-def table(name: str) -> tuple[dict[str, str], ...]:
-    """Rows of ``resources/<name>.tsv``."""
-    text = files("seal_store.resources").joinpath(f"{name}.tsv").read_text(encoding="utf-8")
-    return tuple(csv.DictReader(text.splitlines(), delimiter="\t"))
-
-
 def feature_labels(count: int) -> dict[str, np.ndarray]:
     """Columns ``feature_*`` of a store: the published labels for 2,002 features, else numbers."""
-    rows = table("features")
+    rows = resource_table("features")
     if count != len(rows):
         rows = tuple(
             dict.fromkeys(FEATURE_COLUMNS, "") | {"name": f"feature_{i}"} for i in range(count)
@@ -33,7 +25,7 @@ def feature_labels(count: int) -> dict[str, np.ndarray]:
 
 def context_labels(sets: Sequence[tuple[str, Sequence[str]]]) -> dict[str, np.ndarray]:
     """Columns ``context_*`` of a store for (set name, context names); unknown ones stay empty."""
-    known = {(row["head_set"], row["name"]): row for row in table("contexts")}
+    known = {(row["head_set"], row["name"]): row for row in resource_table("contexts")}
     keys = [(head_set, name) for head_set, names in sets for name in names]
     columns = {
         "context_name": np.array([name for _, name in keys]),

@@ -7,12 +7,12 @@ NCBI's assembly reports.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from importlib.resources import files
+
+from seal_store.common.files import resource_table
 
 UNKNOWN = "unknown"
 
@@ -71,7 +71,7 @@ def assembly_of_lengths(lengths: Mapping[str, int]) -> str:
 
 def assemblies_that_hold(positions: Mapping[str, int]) -> list[str]:
     """Assemblies whose chromosomes all reach the largest 1-based position given for them."""
-    table = {(row["assembly"], row["name"]): int(row["length"]) for row in _table()}
+    table = {(assembly, name): length for (name, length), assembly in _lengths().items()}
     largest = {chromosome(name): position for name, position in positions.items()}
     return [
         assembly
@@ -98,16 +98,10 @@ def differ(one: str, other: str) -> bool:
 
 
 @lru_cache
-def _table() -> tuple[dict[str, str], ...]:
-    text = files("seal_store.resources").joinpath("assemblies.tsv").read_text(encoding="utf-8")
-    return tuple(csv.DictReader(text.splitlines(), delimiter="\t"))
-
-
-@lru_cache
 def _accessions() -> dict[str, list[tuple[str, str]]]:
     """(assembly, chromosome) of each accession; that of the mitochondrion is shared."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for row in _table():
+    for row in resource_table("assemblies"):
         for accession in filter(None, (row["refseq"], row["genbank"])):
             found.setdefault(accession, []).append((row["assembly"], row["name"]))
     return found
@@ -116,7 +110,8 @@ def _accessions() -> dict[str, list[tuple[str, str]]]:
 @lru_cache
 def _lengths() -> dict[tuple[str, int], str]:
     """Assembly by chromosome and length; no two have a chromosome of the same length but MT."""
-    return {(row["name"], int(row["length"])): row["assembly"] for row in _table()}
+    rows = resource_table("assemblies")
+    return {(row["name"], int(row["length"])): row["assembly"] for row in rows}
 
 
 @lru_cache

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from seal_store.common.files import compression
+from seal_store.common.files import compression, local_path
 from seal_store.errors import VariantError
 
 _HEAD = 18
@@ -34,7 +34,8 @@ class Input:
 
     def __init__(self, path: str | Path) -> None:
         self.is_stdin = str(path) == "-"
-        self.path, self.name = Path(path), "stdin" if self.is_stdin else str(path)
+        self.path = local_path(path)
+        self.name = "stdin" if self.is_stdin else str(path)
 
     @property
     def is_file(self) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seal_store.model.labels import table
+from seal_store.common.files import resource_table
 from seal_store.store.store import Store
 
 COMMAND = Path(sys.executable).with_name("seal-store")
@@ -67,7 +67,7 @@ def test_names_come_from_the_store_or_else_as_published(store: Store, tmp_path: 
     mine = f"seal-store score vcf x.vcf --store {other}"
     assert ask(f"{mine} --contexts l") == ["plain,liver", "plain,lung"]
     assert ask(f"{mine} --heads ") == ["plain,mine"]
-    published = sorted({f"plain,{row['head_set']}" for row in table("contexts")})
+    published = sorted({f"plain,{row['head_set']}" for row in resource_table("contexts")})
     for damage in ("{", "[]", '{"attributes": {"seal_store": {"heads": [3]}}}'):
         (other / "zarr.json").write_text(damage)
         assert ask(f"{mine} --heads ") == published

@@ -346,6 +346,7 @@ def test_an_address_is_refused_from_python(
     for work in (
         lambda: seal_store.open("s3://bucket/x.zarr"),
         lambda: seal_store.open_results(address),
+        lambda: seal_store.read_variants("s3://bucket/x.zarr"),
         lambda: build(replace(options, out=address), "cpu"),
         lambda: build(replace(options, genome=address), "cpu"),
         lambda: write_scores(scorer, [], address),

@@ -20,11 +20,12 @@ import pytest
 from click.testing import Result
 from interrupted import kill_often, small_chunks
 
+from seal_store.common.files import resource_table
 from seal_store.common.output import Output
 from seal_store.errors import HeadsError, InputError, MissingExtraError, OutputError
 from seal_store.exporting import parquet
 from seal_store.exporting.render import PLAIN, Form, export
-from seal_store.model.labels import context_columns, table
+from seal_store.model.labels import context_columns
 from seal_store.results.group import Results
 from seal_store.results.view import EVERYTHING, TSV_COLUMNS, Selection, View, strongest
 from seal_store.run.scores import write_scores
@@ -39,7 +40,7 @@ from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
 CHOSEN = ("Mid.Neuron.584", "adulthood.MD", "Early.Neuron.383")
-CONTEXTS = tuple(sorted({*CHOSEN, *(row["name"] for row in table("contexts")[::20])}))
+CONTEXTS = tuple(sorted({*CHOSEN, *(row["name"] for row in resource_table("contexts")[::20])}))
 
 
 @pytest.fixture(scope="module")

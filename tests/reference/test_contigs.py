@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seal_store.model.labels import table
+from seal_store.common.files import resource_table
 from seal_store.reference.contigs import (
     assembly_of_lengths,
     assembly_of_name,
@@ -117,7 +117,7 @@ def test_two_assemblies_differ_only_if_both_are_known() -> None:
 
 
 def test_the_table_has_25_chromosomes_of_three_assemblies() -> None:
-    rows = table("assemblies")
+    rows = resource_table("assemblies")
     chromosomes = [*map(str, range(1, 23)), "X", "Y", "MT"]
     for assembly in ("hg19", "hg38", "T2T-CHM13"):
         own = [row for row in rows if row["assembly"] == assembly]
