@@ -136,7 +136,7 @@ class Output:
             if not file.name.endswith(".partial")
             and not any(file.name == name or file.name.startswith(f"{name}.") for name in own)
         ]
-        return not others or bool(attribute_names(self.partial))
+        return not others or bool(attribute_names(self.partial)) or _is_debris(self.partial)
 
     def __getitem__(self, name: str) -> Path:
         """Where to write one of ``names``: not under its name, by which it might be found."""
@@ -218,6 +218,20 @@ def attribute_names(folder: Path) -> set[str]:
         return {*metadata, *metadata["attributes"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
+
+
+def _is_debris(folder: Path) -> bool:
+    """Whether nothing is in a folder but pieces of Zarr arrays.
+
+    Zarr writes in a thread: what it was writing when Ctrl-C came may appear after the removal.
+    """
+    files = [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()]
+    return all(
+        file.name == GROUP
+        or file.suffix == ".partial"
+        or ("c" in file.parts and file.stem.isdigit())
+        for file in files
+    )
 
 
 def replace(partial: Path, path: Path) -> None:

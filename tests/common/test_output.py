@@ -104,3 +104,18 @@ def test_a_scratch_folder_is_gone_however_its_block_ends(tmp_path: Path) -> None
         (folder / "file").touch()
         raise KeyboardInterrupt
     assert names(tmp_path) == []
+
+
+def test_what_zarr_wrote_after_an_interrupt_is_ours(tmp_path: Path) -> None:
+    out = Output(tmp_path / "out.zarr", kind="ours")
+    for name in ("effect/zarr.json", "effect/c/0/1", "effect/c/0/2.0f.partial", "zarr.1e.partial"):
+        (out.partial / name).parent.mkdir(parents=True, exist_ok=True)
+        (out.partial / name).touch()
+    (out.partial / "effect" / "note").touch()
+    with pytest.raises(OutputError, match="other content"):
+        out.claim(overwrite=True)
+    (out.partial / "effect" / "note").unlink()
+    with pytest.raises(OutputError, match="did not finish"):
+        out.claim()
+    out.claim(overwrite=True)
+    assert not out.partial.exists()
