@@ -33,7 +33,8 @@ from seal_store.model.labels import feature_labels
 from seal_store.reference.assembly import check_variants
 from seal_store.reference.contigs import assemblies_that_hold, called, differ
 from seal_store.reference.fasta import Genome
-from seal_store.reference.gene_table import GeneTable, read_genes
+from seal_store.reference.gene_files import read_genes
+from seal_store.reference.gene_table import GeneTable
 from seal_store.store import manifest
 from seal_store.store.layout import (
     FORMAT_VERSION,
@@ -56,7 +57,7 @@ class BuildOptions:
     ``near`` holds (contig, 1-based position) pairs: only genes with a TSS within
     ``max_distance`` bp of one are computed. ``near_lengths`` has the lengths of the contigs that
     these positions are on, if they are known. ``tss`` and ``gene_type`` are those of
-    :func:`seal_store.reference.gene_table.read_genes`.
+    :func:`seal_store.reference.gene_files.read_genes`.
     """
 
     genome: Path

@@ -14,7 +14,7 @@ import pyfaidx
 from seal_store.common.extras import require
 from seal_store.errors import GenomeError
 from seal_store.reference.contigs import assembly_of_lengths, resolve_contig
-from seal_store.reference.fai import check_fai
+from seal_store.reference.fai import check_fai, check_line_ends
 
 BASES = b"AGCT"
 """Row order of the one-hot encoding: the complement is a row flip, the reverse a column flip."""
@@ -79,6 +79,8 @@ class Genome:
             else:
                 self._aside = _writable_near(self.path)
                 made = [Path(self._aside.name) / p.name for p in beside]
+                if not compressed:
+                    check_line_ends(self.path)
                 self._fasta = opened(self.path, made)
                 self._keep(made, beside)
         except (pyfaidx.FastaIndexingError, ValueError) as error:

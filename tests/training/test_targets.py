@@ -10,7 +10,7 @@ from planted import gene_ids, write_expression, write_genes
 from sklearn.model_selection import train_test_split
 
 from seal_store.errors import TrainingError
-from seal_store.reference.gene_table import read_genes
+from seal_store.reference.gene_files import read_genes
 from seal_store.training.expression import Matrix, read_matrix
 from seal_store.training.targets import (
     Group,
