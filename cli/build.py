@@ -176,8 +176,14 @@ def build(
         if plan:
             _planned(out, plan_store(inputs.options, progress), inputs.found)
             return
-        store = library.build(inputs.options, device, tf32=tf32, progress=progress, planned=_report)
-    _summary(store, inputs.found)
+        odd_lines: dict[str, Any] = {}
+
+        def tell(planned: Planned) -> None:
+            _report(planned)
+            odd_lines.update(planned.odd_lines.to_dict())
+
+        store = library.build(inputs.options, device, tf32=tf32, progress=progress, planned=tell)
+    _summary(store, inputs.found, odd_lines)
 
 
 def _tell(found: SealFolder | None) -> None:
@@ -205,11 +211,14 @@ def _repaired(out: Path, done: Repaired) -> None:
 def _planned(out: Path, planned: Planned, found: SealFolder | None) -> None:
     _report(planned)
     facts = {"out": str(out), "genes": planned.genes, "shards": planned.shards, **_where(found)}
+    facts["odd_lines"] = planned.odd_lines.to_dict()
     text = f"planned {planned.genes} genes in {planned.shards} shards: run --shard 0 to "
     _options.say(facts, f"{text}--shard {planned.shards - 1}, then --finalize")
 
 
 def _report(planned: Planned) -> None:
+    for note in planned.odd_lines:
+        click.echo(note, err=True)
     for status, count in planned.status.items():
         if status != "computed":
             click.echo(f"{count} genes {status.replace('_', ' ')}", err=True)
@@ -221,7 +230,9 @@ def _report(planned: Planned) -> None:
         click.echo(f"  ... and {len(planned.without_profile) - 20} more", err=True)
 
 
-def _summary(store: Store, found: SealFolder | None = None) -> None:
+def _summary(
+    store: Store, found: SealFolder | None = None, odd_lines: dict[str, Any] | None = None
+) -> None:
     contexts = sum(entry.contexts for entry in store.attributes.heads)
     facts = {
         "out": str(store.path),
@@ -229,6 +240,7 @@ def _summary(store: Store, found: SealFolder | None = None) -> None:
         "genes": len(store),
         "contexts": contexts,
         "gene_table": store.attributes.gene_table.status,
+        "odd_lines": odd_lines or {},
         **_where(found),
     }
     _options.say(facts, f"{store.path}: {len(store)} genes, {contexts} contexts")

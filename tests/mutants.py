@@ -42,7 +42,11 @@ TESTS = {
     "model.grid": ("model/test_grid",),
     "model.cone": ("model/test_delta",),
     "model.delta": ("model/test_delta",),
-    "variants.alleles": ("variants/test_alleles", "variants/test_regions"),
+    "variants.alleles": (
+        "variants/test_alleles",
+        "variants/test_regions",
+        "variants/test_liftover",
+    ),
 }
 WARM = (
     "click google_crc32c hypothesis jsonschema ncls numcodecs numpy pyfaidx pysam pysam.bcftools "

@@ -21,7 +21,7 @@ class BuildOptions:
     ``near`` holds (contig, 1-based position) pairs: only genes with a TSS within
     ``max_distance`` bp of one are computed. ``near_lengths`` has the lengths of the contigs that
     these positions are on, if they are known. ``tss`` and ``gene_type`` are those of
-    :func:`seal_store.reference.gene_table.read_genes`. ``genes_per_shard`` genes (1 to 4096) lie
+    :func:`seal_store.reference.gene_files.read_genes`. ``genes_per_shard`` genes (1 to 4096) lie
     in one file of each large array, which one process writes.
     """
 

@@ -19,6 +19,7 @@ from seal_store.building.genes import check_assembly, counts, select
 from seal_store.building.head_sets import check_heads, describe_heads, write_head_set
 from seal_store.building.options import BuildOptions
 from seal_store.common.files import difference, file_sha256, local_path
+from seal_store.common.odd_lines import OddLines
 from seal_store.common.output import JOURNAL, Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError
@@ -28,7 +29,8 @@ from seal_store.model.head_set import HeadSet
 from seal_store.model.heads import load_heads
 from seal_store.model.labels import feature_labels
 from seal_store.reference.fasta import Genome
-from seal_store.reference.gene_table import GeneTable, read_genes
+from seal_store.reference.gene_files import read_genes
+from seal_store.reference.gene_table import GeneTable
 from seal_store.store import manifest
 from seal_store.store.attributes import (
     ATTRIBUTE,
@@ -53,7 +55,10 @@ from seal_store.store.store import grid_slice, sequence_start, software
 
 @dataclass(frozen=True)
 class Planned:
-    """An unfinished store: its folder, number of genes and of shards, genes by status."""
+    """An unfinished store: its folder, number of genes and of shards, genes by status.
+
+    ``odd_lines`` are those of the gene table that were not used as they stand.
+    """
 
     path: Path
     genes: int
@@ -61,6 +66,7 @@ class Planned:
     status: dict[str, int]
     contigs_not_in_fasta: dict[str, int]
     without_profile: list[str]
+    odd_lines: OddLines
 
 
 def store_at(out: Path | Output) -> AbstractContextManager[Output]:
@@ -113,6 +119,7 @@ def plan(
             attributes.gene_table.status,
             counts(absent),
             [str(gene) for gene in genes.gene_id[status == "no_profile"]],
+            genes.odd,
         )
         unfinished = held.begun or (partial / manifest.MANIFEST).exists()
         if options.resume and (unfinished or held.path.exists()):

@@ -6,12 +6,17 @@ line. A wrong number would shift or cut a sequence without an error.
 
 from __future__ import annotations
 
+import re
+from mmap import ACCESS_READ, mmap
 from os import SEEK_END
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 GAP = 1 << 16
 """Most bytes between two contigs: the end of a line and a header."""
+
+
+_BLANK_END = re.compile(rb"[ \t\v\f]\r?\n")
 
 
 class _Contig(NamedTuple):
@@ -71,10 +76,23 @@ def _begins(handle: BinaryIO, row: _Contig, before: int) -> bool:
         return False
     if headers[-1][1:].split()[:1] != [row.name]:
         return False
+    last = _between(handle, row.offset, row.offset + min(row.length, row.bases))[-1:]
+    if last.isspace():  # counted as a base, as not every tool that makes an index leaves it out
+        return False
     if row.length <= row.bases:
         return True
     ending = _between(handle, row.offset + row.bases, row.offset + row.width)
-    return ending.endswith(b"\n") and not ending.strip()
+    return ending in (b"\n", b"\r\n")
+
+
+def check_line_ends(fasta: Path) -> None:
+    """Raise :class:`ValueError` at a line of bases that ends in a blank: it would be a base."""
+    with fasta.open("rb") as handle, mmap(handle.fileno(), 0, access=ACCESS_READ) as text:
+        for found in _BLANK_END.finditer(text):
+            start = text.rfind(b"\n", 0, found.start()) + 1
+            if text[start : start + 1] != b">":
+                number = text[:start].count(b"\n") + 1
+                raise ValueError(f"line {number} ends in a blank (sed 's/[ \\t]*$//' removes them)")
 
 
 def _between(handle: BinaryIO, start: int, end: int | None) -> bytes:

@@ -15,7 +15,7 @@ from seal_store.common.extras import require
 from seal_store.common.files import compression
 from seal_store.errors import GenomeError
 from seal_store.reference.contigs import assembly_of_lengths, resolve_contig
-from seal_store.reference.fai import check_fai
+from seal_store.reference.fai import check_fai, check_line_ends
 
 BASES = b"AGCT"
 """Row order of the one-hot encoding: the complement is a row flip, the reverse a column flip."""
@@ -55,7 +55,7 @@ class Genome:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise GenomeError(f"genome FASTA not found: {path}", "check --genome")
+            raise GenomeError(f"genome FASTA not found: {path}", "check `genome`")
         self._aside: TemporaryDirectory[str] | None = None
         try:
             self._open()
@@ -64,7 +64,7 @@ class Genome:
             raise
         if not self.lengths:
             self.close()
-            raise GenomeError(f"{path}: no sequence in this FASTA", "check --genome")
+            raise GenomeError(f"{path}: no sequence in this FASTA", "check `genome`")
 
     def _open(self) -> None:
         compressed = _is_bgzf(self.path)
@@ -80,6 +80,8 @@ class Genome:
             else:
                 self._aside = _writable_near(self.path)
                 made = [Path(self._aside.name) / p.name for p in beside]
+                if not compressed:
+                    check_line_ends(self.path)
                 self._fasta = opened(self.path, made)
                 self._keep(made, beside)
         except (pyfaidx.FastaIndexingError, ValueError) as error:
@@ -210,7 +212,7 @@ def _is_bgzf(path: Path) -> bool:
         with path.open("rb") as handle:
             kind = compression(handle.read(18))
     except OSError as error:
-        raise GenomeError(f"{path}: cannot be read: {error.strerror}", "check --genome") from error
+        raise GenomeError(f"{path}: cannot be read: {error.strerror}", "check `genome`") from error
     if kind == "gzip":
         raise GenomeError(
             f"{path}: compressed with gzip, which has no random access",

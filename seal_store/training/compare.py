@@ -21,7 +21,8 @@ from seal_store.common.progress import Progress, silent
 from seal_store.errors import TrainingError
 from seal_store.model.head_set import HeadSet
 from seal_store.model.heads import Heads, check_cnn, find_summaries, load_head_set
-from seal_store.reference.gene_table import GeneTable, read_genes
+from seal_store.reference.gene_files import read_genes
+from seal_store.reference.gene_table import GeneTable
 from seal_store.store.store import Store
 from seal_store.training.expression import Matrix, read_matrix
 from seal_store.training.fit import ROWS_AT_ONCE

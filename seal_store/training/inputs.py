@@ -16,7 +16,8 @@ from torch import Tensor
 
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import TrainingError
-from seal_store.reference.gene_table import GeneTable, read_genes
+from seal_store.reference.gene_files import read_genes
+from seal_store.reference.gene_table import GeneTable
 from seal_store.store.store import Store
 
 GENES_AT_ONCE = 64

@@ -32,7 +32,7 @@ from seal_store.results.view import TSV_COLUMNS
 from seal_store.store import manifest
 from seal_store.store.layout import RESULTS, VARIANTS_PER_CHUNK
 from seal_store.store.store import Store
-from seal_store.synthetic import random_bases, random_weights, write_fasta, write_head_set
+from seal_store.synthetic import World, random_bases, random_weights, write_fasta, write_head_set
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = CnnConfig(channels=(4,) * 6, hidden=8, features=3)
@@ -782,7 +782,7 @@ def test_json_summaries_parse(cli: Cli, small: Small, tmp_path: Path) -> None:
     out, scores = tmp_path / "out.zarr", tmp_path / "scores.zarr"
     imported = ["--from-profiles", small.profiles, "--json"]
     planned = json.loads(succeeded(cli(*small.build(out, "--plan", *imported))))
-    assert planned == {"out": str(out), "genes": 2, "shards": 1}
+    assert planned == {"out": str(out), "genes": 2, "shards": 1, "odd_lines": {}}
     shard = json.loads(succeeded(cli("build", "--out", out, "--shard", 0, "-q", *imported)))
     assert shard == {"out": str(out), "shards": [0]}
     built = json.loads(succeeded(cli("build", "--out", out, "--finalize", "--json", "-q")))
@@ -1098,3 +1098,18 @@ def test_demo_writes_a_world_its_store_and_scores(cli: Cli, tmp_path: Path) -> N
     effects = np.sort(np.abs(results.rows().effect).max(1))[::-1][:5]
     np.testing.assert_allclose([abs(float(s[5])) for s in strongest], effects, rtol=1e-3)
     refused(cli("demo", folder), "exists already")
+
+
+def test_odd_lines_of_the_gene_table_are_told(
+    cli: Callable[..., Result], world: World, tmp_path: Path
+) -> None:
+    genes = tmp_path / "genes.bed"
+    genes.write_text(world.genes.read_text() + "chr1\t7\t8\t.\tX\n")
+    inputs = ["--genome", world.genome, "--genes", genes, "--cnn", world.cnn, "--near-vcf"]
+    inputs += [world.variants, "--heads", world.heads, "--device", "cpu", "--json"]
+    result = cli("build", "--out", tmp_path / "a.zarr", *inputs, "-q")
+    assert result.exit_code == 0, result.output
+    assert "1 line skipped: not as its format asks (first: " in result.stderr
+    (counted,) = json.loads(result.stdout)["odd_lines"].values()
+    assert counted["lines"] == 1
+    assert "strand '.' is not + or -" in counted["first"]

@@ -406,3 +406,16 @@ def test_file_sha256(write: Write, rng: np.random.Generator) -> None:
     content = rng.bytes(3_000_000)
     assert file_sha256(write(content)) == hashlib.sha256(content).hexdigest()
     assert file_sha256(write(b"")) == hashlib.sha256().hexdigest()
+
+
+@pytest.mark.parametrize("end", [" \n", "\t\r\n"])
+@pytest.mark.parametrize("index", ["", "chr1\t{bases}\t12\t61\t62\n", "chr1\t200\t12\t60\t62\n"])
+def test_blanks_at_the_ends_of_lines_are_no_bases(tmp_path: Path, end: str, index: str) -> None:
+    """Some tools count them, some leave them out: every base after them would be another one."""
+    path = tmp_path / "x.fa"
+    lines = ["ACGT" * 15, "ACGT" * 15, "ACGT" * 15, "ACGT" * 5]
+    path.write_text(">chr1 desc \n" + "".join(line + end for line in lines), newline="")
+    if index:
+        Path(f"{path}.fai").write_text(index.format(bases=203))
+    with pytest.raises(GenomeError, match=r"line 2 ends in a blank|its index is wrong"):
+        Genome(path)

@@ -12,7 +12,8 @@ import pytest
 import reference
 
 from seal_store.errors import GeneTableError
-from seal_store.reference.gene_table import GeneTable, read_genes
+from seal_store.reference.gene_files import read_genes
+from seal_store.reference.gene_table import GeneTable
 from seal_store.variants.source import read_variants
 
 CSV = "id,symbol,seqnames,strand,TSS,CAGE_representative_TSS,type\n"
@@ -97,9 +98,8 @@ def test_what_surrounds_the_rows_does_not_matter(read: Read, content: str) -> No
 
 
 MALFORMED = [
-    ("chr1\t7\t8\t+\tA\nchr1\t7\n", 2, "2 tab-separated columns"),
+    ("chr1\t7\n", 1, "2 tab-separated columns"),
     ("chr1 7 8 + A\n", 1, "1 tab-separated columns"),
-    ("chrom\tstart\tend\tstrand\tgene\n", 1, "strand 'strand'"),
     ("chr1\t7\t8\t.\tA\n", 1, r"strand '\.' is not"),
     ("chr1\t7\t8\tA\t0\t1\n", 1, "strand '1' is not"),
     ("#c\n\nchr1\tx\t8\t+\tA\n", 3, "'x' is not a position"),
@@ -113,17 +113,18 @@ MALFORMED = [
     (CSV.replace("strand,", ""), 1, "no column 'strand'"),
     (CSV.replace("CAGE_representative_TSS", "CAGE"), 1, "no column 'CAGE_representative_TSS'"),
     (CSV + "A,S,chr1,+,1\n", 2, "7 columns expected"),
-    (CSV + "A,S,chr1,+,1,2,t\nB,S,chr1,*,1,2,t\n", 3, r"strand '\*' is not"),
+    (CSV + "B,S,chr1,*,1,2,t\n", 2, r"strand '\*' is not"),
     (CSV + "A,S,chr1,+,1,NA,t\n", 2, "'NA' is not a position"),
     (CSV + "A,S,chr1,+,1,,t\n", 2, "'' is not a position"),
     (CSV + "A,S,chr1,+,1,0,t\n", 2, r"\b0\b"),
     (CSV + "A,S,chr1,+,1,2,t\nA,S,chr1,+,1,2,t\n", 3, "'A' stands on line 2"),
     (CSV + ",S,chr1,+,1,2,t\n", 2, "empty gene id"),
-    (CSV + "A,S,chr1,+,1,2,t\n\n\nB,S,chr1,*,1,2,t\n", 5, r"strand '\*' is not"),
+    (CSV + "\n\nB,S,chr1,*,1,2,t\n", 4, r"strand '\*' is not"),
     (CSV + 'A,"' + "S" * 200_000 + "\n", 2, "."),
     ("id," + "x" * 200_000 + "\n", 1, "not CSV"),
     ("chr1\t7\t8\t+\tA\nchr1\t7\t8\t+\t" + "z" * 257 + "\n", 2, "a gene's id of 257 characters"),
-    ("chr1\t7\t8\t+\tA\0B\n", 1, "a gene's id has a control or invisible character"),
+    ("chr1\t7\t8\t+\tA\x1bB\n", 1, "a gene's id has a control or invisible character"),
+    ("chr1\t7\t8\t+\tA\0B\n", 1, "NUL byte: not a text file"),
     ("c" * 257 + "\t7\t8\t+\tA\n", 1, "a gene's contig of 257 characters"),
     (CSV + f"A,{'S' * 257},chr1,+,1,2,t\n", 2, "a gene's symbol of 257 characters"),
     (CSV + f"A,S,chr1,+,1,2,{'t' * 257}\n", 2, "a gene's type of 257 characters"),
@@ -144,10 +145,66 @@ def test_a_table_without_genes_is_refused(read: Read, content: str) -> None:
         read(content)
 
 
-@pytest.mark.parametrize("content", [b"\0\xff\xfe", b"chr1\t7\t8\t+\t\xe9\n"])
-def test_a_file_that_is_not_text_is_refused(read: Read, content: bytes) -> None:
-    with pytest.raises(GeneTableError, match=r"genes\.txt: not a text file"):
-        read(content)
+SOUND = "chr1\t7\t8\t+\tA\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (SOUND + "chr1\t7\n", "genes.txt:2: 2 tab-separated columns"),
+        (SOUND + "chr1\t7\t8\t.\tB\n", "genes.txt:2: strand '.' is not + or -"),
+        (CSV + "A,S,chr1,+,1,8,t\n\n\nB,S,chr1,*,1,2,t\n", "genes.txt:5: strand '*'"),
+        (CSV + "A,S,chr1,+,1,8,t\nB,S,chr1,+,1,NA,t\n", "genes.txt:3: 'NA' is not a position"),
+    ],
+)
+def test_an_odd_row_is_skipped_and_counted(read: Read, content: str, what: str) -> None:
+    table = read(content)
+    assert table.gene_id.tolist() == ["A"]
+    assert table.odd.skipped == 1
+    (note,) = table.odd
+    assert "1 line skipped: not as its format asks" in note
+    assert what in note
+    assert list(table.odd.to_dict()) == ["skipped: not as its format asks"]
+
+
+def test_names_of_columns_are_no_row(read: Read) -> None:
+    for header in ("chrom\tstart\tend\tname\tscore\tstrand\n", "chrom\tstart\tend\tstrand\tid\n"):
+        table = read(header + "chr1\t7\t8\tA\t0\t+\n")
+        assert (rows(table), table.odd.skipped) == ([("chr1", 8, 1, "A")], 0)
+    with pytest.raises(GeneTableError, match="no gene in this table"):
+        read("chrom\tstart\tend\tstrand\tgene\n")
+
+
+def test_a_csv_with_an_index_column(read: Read) -> None:
+    assert rows(read("," + CSV + "0,A,S,chr1,+,1,8,t\n")) == [("chr1", 8, 1, "A")]
+    with pytest.raises(GeneTableError, match="no column 'seqnames'"):
+        read("," + CSV.replace("seqnames", "chrom") + "0,A,S,chr1,+,1,8,t\n")
+
+
+GENE_PRED = "NR_1\tchr1\t{}\t{}\t{}\t100\t200\t1\t100,\t200,"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [GENE_PRED, "585\t" + GENE_PRED + "\t0\tG\tunk\tunk\t-1,", "G\t" + GENE_PRED],
+    ids=["genePred", "refGene", "refFlat"],
+)
+def test_gene_pred_gives_the_most_5_prime_end(read: Read, line: str) -> None:
+    gene = "NR_1" if line is GENE_PRED else "G"
+    for strand, tss in (("+", 101), ("-", 400)):
+        text = line.format(strand, 100, 300) + "\n" + line.format(strand, 150, 400) + "\n"
+        assert rows(read(text)) == [("chr1", tss, 1 if strand == "+" else -1, gene)]
+
+
+def test_latin_1_is_read_and_said(read: Read) -> None:
+    table = read(b"chr1\t7\t8\t+\t\xe9\n")
+    assert table.gene_id.tolist() == ["\xe9"]
+    assert "genes.txt:1: byte 0xe9 is not UTF-8" in next(iter(table.odd))
+
+
+def test_a_file_that_is_not_text_is_refused(read: Read) -> None:
+    with pytest.raises(GeneTableError, match=r"genes\.txt:1: NUL byte: not a text file"):
+        read(b"\0\xff\xfe")
 
 
 def test_every_format_may_be_gzipped_and_a_damaged_one_is_refused(read: Read) -> None:

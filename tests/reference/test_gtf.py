@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import re
 import sys
 import time
 from pathlib import Path
+from random import Random
 
+import annotations
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seal_store.errors import GeneTableError
-from seal_store.reference.gene_table import GeneTable, read_genes
-from seal_store.reference.gtf import without_version
+from seal_store.reference.gene_files import read_genes
+from seal_store.reference.gene_table import GeneTable
+from seal_store.reference.gtf import TSS_CHOICES, without_version
 
 GENCODE = """\
 ##description: evidence-based annotation of the human genome (GRCh38), version 44 (Ensembl 110)
@@ -286,36 +292,219 @@ def test_a_gtf_and_the_bed_of_the_same_genes_give_the_same_tss(
 
 
 GENE = 'chr1\t.\tgene\t5\t9\t.\t+\t.\tgene_id "G";\n'
+OTHER = GENE.replace('"G"', '"H"')
+
+ODD = [
+    (OTHER.replace("+", "."), "no strand"),
+    (OTHER.replace("+", "?"), "no strand"),
+    (OTHER.replace("\t+\t", "\t*\t"), r"strand '\*' is not"),
+    (OTHER.replace("\t5\t", "\tx\t"), "'x' is not a position"),
+    (OTHER.replace("\t5\t", "\t0\t"), "interval 0-9"),
+    (OTHER.replace("\t9\t", "\t4\t"), "interval 5-4"),
+    (OTHER.replace("\t.\tgene_id", "\tgene_id"), "8 tab-separated columns"),
+    (OTHER.replace("gene_id", "other"), "neither gene_id nor ID"),
+    (OTHER.replace('"H"', '""'), "neither gene_id nor ID"),
+]
 
 
-@pytest.mark.parametrize(
-    ("text", "line", "problem"),
-    [
-        (GENE + GENE, 2, "'G' stands on line 1"),
-        (GENE + GENE.replace("+", "."), 2, r"strand '\.' is not"),
-        (GENE + GENE.replace("\t5\t", "\tx\t"), 2, "'x' is not a position"),
-        (GENE + GENE.replace("\t5\t", "\t0\t"), 2, "interval 0-9"),
-        (GENE + GENE.replace("\t9\t", "\t4\t"), 2, "interval 5-4"),
-        (GENE + GENE.replace("\t.\tgene_id", "\tgene_id"), 2, "8 tab-separated columns"),
-        ("# a\n" + GENE + GENE.replace("gene_id", "other"), 3, "a gene without gene_id"),
-        (GENE + GENE.replace('"G"', '""'), 2, "a gene without gene_id"),
-    ],
-)
-def test_a_malformed_gene_is_named_with_file_and_line(
-    tmp_path: Path, text: str, line: int, problem: str
+@pytest.mark.parametrize(("line", "problem"), ODD, ids=[text for _, text in ODD])
+def test_an_odd_line_is_skipped_and_counted_or_all_there_is(
+    tmp_path: Path, line: str, problem: str
 ) -> None:
-    with pytest.raises(GeneTableError, match=rf"genes\.gtf:{line}: .*{problem}"):
+    table = read_genes(write(tmp_path, "# comment\n" + GENE + line))
+    assert facts(table) == [("G", 1, 5)]
+    (note,) = table.odd
+    assert re.match(rf"1 line skipped: .*genes\.gtf:3: .*({problem}|gene H)", note)
+    with pytest.raises(GeneTableError, match=rf"genes\.gtf:2: .*({problem}|gene H)"):
+        read_genes(write(tmp_path, "# comment\n" + line))
+
+
+def test_more_odd_lines_than_genes_are_refused(tmp_path: Path) -> None:
+    text = GENE + OTHER.replace("\t5\t", "\tx\t") + OTHER.replace("\t9\t", "\t4\t")
+    with pytest.raises(GeneTableError, match=r"genes\.gtf:2: 'x' is .*and 1 lines like it"):
         read_genes(write(tmp_path, text))
 
 
 def test_a_gtf_without_what_is_asked_for_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, GENE.replace("\tgene\t", "\texon\t"))
+    path = write(tmp_path, GENE.replace("\tgene\t", "\tstart_codon\t"))
     with pytest.raises(GeneTableError, match="no genes in it"):
         read_genes(path)
     with pytest.raises(GeneTableError, match="no transcripts"):
         read_genes(write(tmp_path, GENE), tss="transcript")
     bed = write(tmp_path, "chr1\t7\t8\t+\tA\n", "genes.bed")
-    with pytest.raises(GeneTableError, match="--tss canonical needs GTF or GFF3"):
+    with pytest.raises(GeneTableError, match="`tss=canonical` needs GTF or GFF3"):
         read_genes(bed, tss="canonical")
-    with pytest.raises(GeneTableError, match="--tss 'x': not one of"):
+    with pytest.raises(GeneTableError, match="`tss` 'x': not one of"):
         read_genes(path, tss="x")
+
+
+def gff3(*lines: str) -> str:
+    return "##gff-version 3\n" + "".join(line + "\n" for line in lines)
+
+
+def one(kind: str, attributes: str, start: int = 100, end: int = 900, strand: str = "-") -> str:
+    return f"chr1\tsource\t{kind}\t{start}\t{end}\t.\t{strand}\t.\t{attributes}"
+
+
+KINDS: dict[str, tuple[str, str, list[tuple[str, int, int]]]] = {
+    "a regulatory region is no transcript": (
+        gff3(
+            one("gene", "ID=gene-A;gene=A"),
+            one("mRNA", "ID=rna-1;Parent=gene-A;tag=MANE Select", 100, 300),
+            one("transcriptional_cis_regulatory_region", "ID=id-1", 2000, 2100, "."),
+            one("RNAi_reagent", "ID=id-2", 2000, 2100, "+"),
+        ),
+        "canonical",
+        [("A", -1, 300)],
+    ),
+    "a pseudogene within a pseudogene is its transcript": (
+        gff3(
+            one("pseudogene", "ID=gene:ENSG01;gene_id=ENSG01"),
+            one("pseudogene", "ID=transcript:ENST01;Parent=gene:ENSG01", 100, 700),
+        ),
+        "gene",
+        [("ENSG01", -1, 900)],
+    ),
+    "so is a processed_pseudogene": (
+        gff3(
+            one("gene", "ID=gene:ENSG01;gene_id=ENSG01"),
+            one("processed_pseudogene", "ID=transcript:ENST01;Parent=gene:ENSG01", 100, 800),
+        ),
+        "transcript",
+        [("ENST01", -1, 800)],
+    ),
+    "prefixes are cut at the start only": (
+        gff3(one("gene", "ID=maker-chr1-snap-gene-0.7"), one("gene", "ID=gene-gene-1")),
+        "gene",
+        [("maker-chr1-snap-gene-0.7", -1, 900), ("gene-1", -1, 900)],
+    ),
+    "the sequences at the end of a GFF3": (
+        gff3(one("gene", "ID=g1"), "##FASTA", ">my_gene", "ACGT", one("gene", "ID=g2")),
+        "gene",
+        [("g1", -1, 900)],
+    ),
+    "quotes within a GFF3": (
+        gff3(one("gene", 'ID="g1";Note=like gene "abc" of yeast')),
+        "gene",
+        [("g1", -1, 900)],
+    ),
+    "a tab at the end": (gff3(one("gene", "ID=g1") + "\t"), "gene", [("g1", -1, 900)]),
+    "a chromosome that begins below zero": (
+        one("chromosome", "ID=chromosome:4", -699, 1000, ".") + "\n" + gff3(one("gene", "ID=g1")),
+        "gene",
+        [("g1", -1, 900)],
+    ),
+    "a gene in two parts on two strands": (
+        gff3(
+            one("gene", "ID=gene-r;part=2/2", 500, 600, "+"),
+            one("gene", "ID=gene-r;part=1/2", 100, 300, "-"),
+        ),
+        "gene",
+        [("r", -1, 300)],
+    ),
+    "exons alone": (
+        one("exon", 'gene_id "G"; transcript_id "T";', 100, 200)
+        + "\n"
+        + one("exon", 'gene_id "G"; transcript_id "T";', 300, 900),
+        "canonical",
+        [("G", -1, 900)],
+    ),
+    "exons of a gene beside genes that have lines": (
+        one("exon", 'gene_id "H"; transcript_id "T";', 100, 200) + "\n" + GENE,
+        "gene",
+        [("H", -1, 200), ("G", 1, 5)],
+    ),
+    "transcripts alone": (
+        one("transcript", 'gene_id "G"; transcript_id "T1";', 100, 700)
+        + "\n"
+        + one("transcript", 'gene_id "G"; transcript_id "T2";', 100, 800),
+        "gene",
+        [("G", -1, 800)],
+    ),
+    "AUGUSTUS's bare ids": (
+        one("gene", "g1") + "\n" + one("transcript", "g1.t1", 100, 800),
+        "transcript",
+        [("g1.t1", -1, 800)],
+    ),
+    "values without quotes": (one("gene", "gene_id G1; gene_name N;"), "gene", [("G1", -1, 900)]),
+    "a lone tRNA": (gff3(one("tRNA", "ID=rna-T")), "transcript", [("T", -1, 900)]),
+    "the same gene on a chromosome and a scaffold": (
+        GENE + GENE.replace("chr1", "chr1_gl000191_random"),
+        "gene",
+        [("G", 1, 5)],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_a_gene(tmp_path: Path, kind: str) -> None:
+    text, tss, expected = KINDS[kind]
+    assert facts(read_genes(write(tmp_path, text), tss=tss)) == expected
+
+
+def test_a_transcript_may_come_before_its_gene(tmp_path: Path) -> None:
+    gene = one("gene", 'gene_id "G"; gene_name "N"; gene_type "lncRNA";')
+    tagged = one("transcript", 'gene_id "G"; transcript_id "T"; tag "MANE_Select";', 100, 500)
+    for lines in ((gene, tagged), (tagged, gene)):
+        table = read_genes(write(tmp_path, "\n".join(lines)), tss="canonical")
+        assert facts(table) == [("G", -1, 500)]
+        assert (table.symbol[0], table.gene_type[0]) == ("N", "lncRNA")
+
+
+def test_types_are_chosen_before_strands_matter(tmp_path: Path) -> None:
+    text = GENE.replace('"G";', '"G"; gene_type "a";')
+    text += OTHER.replace("+", ".").replace('"H";', '"H"; gene_type "b";')
+    table = read_genes(write(tmp_path, text), gene_types=("a",))
+    assert (facts(table), list(table.odd)) == ([("G", 1, 5)], [])
+    assert table.odd.skipped == 0
+
+
+def test_latin_1_is_read_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "genes.gff3"
+    path.write_bytes(gff3(one("gene", "ID=g1;Note=caf\xe9")).encode("latin-1"))
+    table = read_genes(path)
+    assert facts(table) == [("g1", -1, 900)]
+    (note,) = table.odd
+    assert note.startswith("1 line read as Latin-1")
+    assert "genes.gff3:2: byte 0xe9 is not UTF-8" in note
+
+
+def test_accessions_name_the_assembly(tmp_path: Path) -> None:
+    line = one("gene", "ID=gene-A").replace("chr1", "NC_000021.9")
+    assert read_genes(write(tmp_path, gff3(line))).assembly == "hg38"
+    with pytest.raises(GeneTableError, match="hg19 and hg38"):
+        read_genes(write(tmp_path, gff3("#!genome-build GRCh37.p13", line)))
+
+
+@pytest.mark.parametrize(
+    "name", ["ENSG00000228572.7", "ENSG00000228572.9", "ENSG00000228572", "LL0", "ENSG01.4"]
+)
+def test_a_gene_goes_by_its_id_with_and_without_version_and_by_its_symbol(
+    tmp_path: Path, name: str
+) -> None:
+    text = one("gene", 'gene_id "ENSG00000228572.7"; gene_name "LL0";') + "\r\n"
+    table = read_genes(write(tmp_path, text + one("gene", 'gene_id "ENSG01.4";')))
+    assert table.row(name) == (1 if name == "ENSG01.4" else 0)
+    twice = GENE.replace('"G";', '"G"; gene_name "N";') + OTHER.replace(
+        '"H";', '"H"; gene_name "N";'
+    )
+    with pytest.raises(GeneTableError, match="several genes are called 'N': G, H"):
+        read_genes(write(tmp_path, twice)).row("N")
+
+
+@settings(max_examples=500, deadline=None, derandomize=False)
+@given(
+    rng=st.randoms(use_true_random=False), tss=st.sampled_from(("gene", "canonical", "transcript"))
+)
+def test_annotations_as_others_write_them(
+    tmp_path_factory: pytest.TempPathFactory, rng: Random, tss: str
+) -> None:
+    annotations.check(rng, tss, tmp_path_factory.getbasetemp())
+
+
+@pytest.mark.soak
+def test_ten_thousand_annotations(tmp_path: Path, rng: np.random.Generator) -> None:
+    seed = int(rng.integers(1 << 40))
+    for i in range(10_000):
+        drawn = Random(seed + i)
+        annotations.check(drawn, drawn.choice(TSS_CHOICES), tmp_path)

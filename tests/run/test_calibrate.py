@@ -27,7 +27,7 @@ from seal_store.common.files import file_sha256
 from seal_store.common.output import JOURNAL, partial_path
 from seal_store.errors import FormatError, HeadsError, OutputError, StoreError, UnfinishedError
 from seal_store.model.heads import load_heads
-from seal_store.reference.gene_table import read_genes
+from seal_store.reference.gene_files import read_genes
 from seal_store.results.group import Results
 from seal_store.run import calibrate as module
 from seal_store.run.calibrate import background_path, calibrate, distribution

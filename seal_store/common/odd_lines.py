@@ -1,0 +1,44 @@
+"""Odd lines of a text that is read: how many of each kind, and the first of each.
+
+One rule for all text: an odd line is skipped and counted where the rest is sound; the input is
+refused where its meaning is in doubt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+
+class OddLines:
+    """Counts lines by what became of them and why: ``skipped: no strand``.
+
+    ``first`` has the place (``FILE:LINE: what``) of each kind's first.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+        self.skipped = 0
+
+    def skip(self, reason: str, where: str) -> None:
+        """Count a line that is not used."""
+        self.skipped += 1
+        self.note(f"skipped: {reason}", where)
+
+    def note(self, what: str, where: str) -> None:
+        """Count a line that is used, but not as it stands."""
+        self.counts[what] += 1
+        self.first.setdefault(what, where)
+
+    def __iter__(self) -> Iterator[str]:
+        """A line for people for each kind."""
+        for what, count in sorted(self.counts.items()):
+            lines = "1 line" if count == 1 else f"{count} lines"
+            yield f"{lines} {what} (first: {self.first[what]})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready values: ``{what: {"lines": count, "first": place}}``."""
+        counts = sorted(self.counts.items())
+        return {what: {"lines": n, "first": self.first[what]} for what, n in counts}
