@@ -136,7 +136,8 @@ class Output:
             if not file.name.endswith(".partial")
             and not any(file.name == name or file.name.startswith(f"{name}.") for name in own)
         ]
-        return not others or bool(attribute_names(self.partial)) or _is_debris(self.partial)
+        is_group = bool(attribute_names(self.partial))
+        return not others or is_group or (bool(self.kind) and _is_debris(self.partial))
 
     def __getitem__(self, name: str) -> Path:
         """Where to write one of ``names``: not under its name, by which it might be found."""

@@ -245,6 +245,7 @@ def test_ignored_in_the_background_as_the_shell_asks() -> None:
 def test_everything_is_as_before_where_nothing_came() -> None:
     code = (
         "import signal, sys, threading\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a script's job ignores it
         "from seal_store.cli._interrupt import Interrupts\n"
         "for _ in range(3):\n"
         "    with Interrupts(str) as found: assert found.active\n"
