@@ -6,9 +6,12 @@ reference activations of a *cone* of about 640 bp, the change of the positions t
 by layer, and one slice of the linear layer's weights per changed position. Exact: a convolution
 is linear, so before its ReLU it is applied to the change alone; what is left out is zero.
 
-Coordinates are those of a *frame*: consecutive windows a step apart, read on either strand; its
-windows start at multiples of the step. One position of the last convolution spans 16 bp
-(a *block*). With bases changed only in blocks ``b .. b + m``, these positions can change::
+Changes of many blocks, of insertions and deletions above all, are evaluated in another way:
+:mod:`seal_store.model.moved`. The first linear layer is the same for both.
+
+Coordinates are those of a *frame* (:mod:`seal_store.model.edits`), read on either strand. One
+position of the last convolution spans 16 bp (a *block*). With bases changed only in blocks
+``b .. b + m``, these positions can change::
 
     conv 1   [16 b - 7,  16 (b + m) + 15]        conv 3   [4 b - 11, 4 (b + m) + 3]
     conv 2   [16 b - 14, 16 (b + m) + 15]        conv 4   [4 b - 18, 4 (b + m) + 3]
@@ -24,14 +27,13 @@ the sizes of the convolutions and pools: :mod:`seal_store.model.cone`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seal_store.common.device import to_device
+from seal_store.common.device import full_precision, to_device
 from seal_store.model.beluga import Beluga
 from seal_store.model.cone import (
     BASES_AT_ONCE,
@@ -48,11 +50,11 @@ from seal_store.model.cone import (
     POOL1,
     POOL2,
     SHIFT,
-    STEP,
-    WINDOW,
 )
+from seal_store.model.edits import Edit, Job, Tails, bases_of, jobs_of, window_begins, with_alt
+from seal_store.model.moved import bases_needed, tiles_of
+from seal_store.model.moved import changes as long_changes
 from seal_store.model.trunk import Trunk
-from seal_store.reference.fasta import reverse_complement
 
 BYTES_PER_BASE = 13 * 4 * 320
 """On CUDA: of 320 float32 channels, about five activations are alive at a base of the first layers
@@ -64,38 +66,16 @@ GAP = (CONE - BLOCK) // BLOCK
 LONGEST = 256
 """Blocks of the longest shared reference stretch."""
 
-
-@dataclass(frozen=True)
-class Edit:
-    """Windows ``first .. first + count`` of frame ``frame`` with other bases.
-
-    ``alt`` holds ``200 * (count - 1) + 2000`` ASCII bases in the place of the frame's.
-    """
-
-    frame: int
-    first: int
-    count: int
-    alt: bytes
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One edit on one strand: changed blocks ``block .. block + extra``."""
-
-    edit: int
-    frame: int
-    strand: int
-    first: int
-    block: int
-    extra: int
-    alt: bytes
+LONG = 32
+"""Blocks beyond its first up to which a change is evaluated as one, layer by layer; from there on
+both haplotypes are (:mod:`seal_store.model.moved`)."""
 
 
 class Delta:
     """Evaluates edits of frames with ``model``, on its device.
 
     ``shared`` and ``alone`` count the reference stretches evaluated for several edits and for
-    one position each.
+    one position, or one long change, each.
     """
 
     def __init__(self, model: Beluga) -> None:
@@ -113,22 +93,43 @@ class Delta:
         All ``edits`` have the same number of windows, in the order of the frame. A frame is
         ``200 * (n - 1) + 2000`` ASCII bases.
         """
-        config = self.model.config
-        count = edits[0].count
-        change = torch.zeros((len(edits), count, 2, config.hidden), device=self.device)
-        by_extra: dict[int, list[_Job]] = defaultdict(list)
-        for job in _jobs(frames, edits):
-            by_extra[job.extra].append(job)
-        for extra, jobs in by_extra.items():
+        count, weight = edits[0].count, self.model.get_buffer("linear1_weight")
+        change = weight.new_zeros((len(edits), count, 2, weight.shape[2]))
+        short: dict[int, list[Job]] = defaultdict(list)
+        long: list[Job] = []
+        for job in jobs_of(frames, edits):
+            if job.extra > LONG:
+                long.append(job)
+            else:
+                short[_rounded(job.extra)].append(job)
+        for extra, jobs in short.items():
             at_once = max(1, self._bases_at_once // (CONE + BLOCK * extra))
             for begin in range(0, len(jobs), at_once):
                 part = jobs[begin : begin + at_once]
-                tails = self._tails(frames, part, extra)
-                self._add_linear(tails, part, count, extra, change)
+                self._add_linear(self._tails(frames, part, extra), part, change)
+        for part in self._parts(long):
+            tiles = tiles_of(part, self.model.config.positions)
+            alone = sum(len(tile.jobs) == 1 for tile in tiles)
+            self.alone, self.shared = self.alone + alone, self.shared + len(tiles) - alone
+            self._add_linear(long_changes(self.trunk, frames, part, tiles), part, change)
         return change
 
-    def _tails(self, frames: Sequence[bytes], jobs: Sequence[_Job], m: int) -> Tensor:
-        """Change of conv 6, ``(phase, 20 + m, job, channel)``."""
+    def _parts(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+        """Long changes, in the order of the frames, as many as are evaluated at once."""
+        part: list[Job] = []
+        bases = 0
+        for job in sorted(jobs, key=lambda job: (job.frame, job.strand, job.block)):
+            needed = bases_needed(job)
+            if part and bases + needed > self._bases_at_once:
+                yield part
+                part, bases = [], 0
+            part.append(job)
+            bases += needed
+        if part:
+            yield part
+
+    def _tails(self, frames: Sequence[bytes], jobs: Sequence[Job], m: int) -> Tails:
+        """Change of conv 6 by changes of at most ``m + 1`` blocks."""
         starts, spans = _tiles(jobs)
         order: list[int] = []
         outputs = []
@@ -140,14 +141,20 @@ class Delta:
                 self.shared += len(tiles)
             size = CONE + BLOCK * (m + span - 1)
             bases = [
-                _window(frames[frame], strand, BLOCK * start - CONE_BEFORE, size)
+                bases_of(frames[frame], strand, BLOCK * start - CONE_BEFORE, size)
                 for frame, strand, start in tiles
             ]
             inside = [i for tile in tiles for i in members[tile]]
             tile_of = [t for t, tile in enumerate(tiles) for _ in members[tile]]
             shift = [jobs[i].block - starts[i] for i in inside]
-            old = [_block_bases(frames, jobs[i], m) for i in inside]
-            alt = [_with_alt(bases, jobs[i]) for bases, i in zip(old, inside, strict=True)]
+            inner = [(jobs[i], BLOCK * jobs[i].block) for i in inside]
+            old = [
+                bases_of(frames[job.frame], job.strand, start, BLOCK * (m + 1))
+                for job, start in inner
+            ]
+            alt = [
+                with_alt(bases, start, job) for bases, (job, start) in zip(old, inner, strict=True)
+            ]
             outputs.append(
                 self._change(
                     self.trunk.encode(bases),
@@ -159,7 +166,10 @@ class Delta:
             )
             order += inside
         back = to_device(np.argsort(order), self.device)
-        return torch.cat(outputs, 2)[:, :, back]
+        rows = torch.cat(outputs, 2)[:, :, back].flatten(0, 2)
+        count, low = CONV6 + 1 + m, np.array([job.block for job in jobs]) - CONV6
+        each = len(jobs)
+        return Tails(rows, low, np.full(each, count), np.arange(each), each, count * each)
 
     def _change(self, ref: Tensor, bases: Tensor, tile: Tensor, shift: Tensor, m: int) -> Tensor:
         """Change of conv 6, ``(phase, 20 + m, job, channel)``.
@@ -174,19 +184,19 @@ class Delta:
             positions = torch.arange(-before, blocks * per_block + after, device=x.device)
             return x[tile, per_block * (CONV6 + shift) + positions[:, None]]
 
-        x = trunk.before_relu(1, ref)
+        x = self._reference(1, ref)
         old = take(x, BLOCK, CONV1)  # from 297 = 304 - 7 of the cone
         change = _relu_change(old, trunk.spread(1, bases))
-        x = trunk.before_relu(2, x.relu_())
+        x = self._reference(2, x.relu_())
         old = take(x, BLOCK, POOL * POOL1)  # from 288 = 304 - 16 of the cone
         # unchanged positions before the changed ones complete the first pool of each
         margin = POOL * POOL1 - CONV2
         new = old + trunk.spread(2, change, margin)[: len(old)]
         change = trunk.pool(new.relu_(), 0) - trunk.pool(old.relu_(), 0)
-        x = trunk.before_relu(3, trunk.pool(x.relu_()))
+        x = self._reference(3, trunk.pool(x.relu_()))
         old = take(x, POOL, CONV3)  # from 65 = 76 - 11 of the cone
         change = _relu_change(old, trunk.spread(3, change))
-        x = trunk.before_relu(4, x.relu_())
+        x = self._reference(4, x.relu_())
         old = take(x, POOL, POOL * POOL2, SHIFT)  # from 56 = 76 - 20 of the cone
         margin = POOL * POOL2 - CONV4
         new = (old + trunk.spread(4, change, margin)).relu_()
@@ -195,73 +205,52 @@ class Delta:
         for start in (0, SHIFT):
             part = slice(start, start + POOL * (POOL2 + blocks))
             change = trunk.pool(new[part], 0) - trunk.pool(old[part], 0)
-            tail = trunk.before_relu(5, trunk.pool(x[:, start:]))
+            tail = self._reference(5, trunk.pool(x[:, start:]))
             change = _relu_change(take(tail, 1, CONV5), trunk.spread(5, change))
-            tail = trunk.before_relu(6, tail.relu_())
+            tail = self._reference(6, tail.relu_())
             phases.append(_relu_change(take(tail, 1, CONV6), trunk.spread(6, change)))
         return torch.stack(phases)
 
-    def _add_linear(
-        self, tails: Tensor, jobs: Sequence[_Job], count: int, m: int, change: Tensor
-    ) -> None:
+    @full_precision()
+    def _reference(self, layer: int, x: Tensor) -> Tensor:
+        """Convolution ``layer`` of reference stretches, without its ReLU."""
+        return self.trunk.before_relu(layer, x)
+
+    def _add_linear(self, tails: Tails, jobs: Sequence[Job], change: Tensor) -> None:
         """Add the first linear layer's share of ``tails`` to ``change``.
 
-        Pairs (job, window) are sorted by where the change begins in the window, so that the
-        pairs which have a change at one position are neighbours: one product per position.
+        Pairs (job, window) are sorted so that those which have a change at one position are
+        neighbours: one product per position. At first come the changes that are in a window from
+        its beginning on, by where they end; then the others, by where they begin.
         """
-        positions, length = self.model.config.positions, CONV6 + 1 + m
-        window = np.arange(count)
-        job = np.repeat(np.arange(len(jobs)), count)
-        first = np.array([j.first for j in jobs])
-        place = first[:, None] + window
-        phase = place % 2
-        # a window begins 12 blocks after the one before it, and 25 after the one before that
-        window_begins = 2 * STEP // BLOCK * (place // 2) + STEP // BLOCK * phase
-        begin = np.array([j.block for j in jobs])[:, None] - CONV6 - window_begins
-        begin, phase = begin.ravel(), phase.ravel()
+        positions, count = self.model.config.positions, change.shape[1]
+        job, slot = (x.ravel() for x in np.indices((len(jobs), count)))
+        place = np.array([j.first for j in jobs])[job] + slot
+        begin = tails.low[job] - window_begins(place)
+        end = np.minimum(begin + tails.count[job], positions)
         strand = np.array([j.strand for j in jobs])[job]
-        slot = np.tile(window, len(jobs))
         slot = np.where(strand == 0, slot, count - 1 - slot)
-        keep = np.flatnonzero((begin < positions) & (begin + length > 0))
-        keep = keep[np.argsort(begin[keep], kind="stable")]
-        begin = begin[keep]
-        rows = to_device((phase[keep] * length - begin) * len(jobs) + job[keep], self.device)
-        flat = tails.flatten(0, 2)
-        out = tails.new_zeros((len(keep), self.model.config.hidden))
+        row = tails.begin[job] - begin * tails.step + place % 2 * tails.per_phase
+        target = (np.array([j.edit for j in jobs])[job] * count + slot) * 2 + strand
+        keep = np.flatnonzero((begin < positions) & (end > 0))
+        order = np.where(begin <= 0, end - 2 * positions, begin)[keep]
+        keep = keep[np.argsort(order, kind="stable")]
+        changed = begin[keep] <= np.arange(positions)[:, None]
+        changed &= np.arange(positions)[:, None] < end[keep]
+        rows = to_device(row[keep], self.device)
+        out = tails.rows.new_zeros((len(keep), self.model.config.hidden))
         weight = self.model.get_buffer("linear1_weight")
-        low = np.searchsorted(begin, np.arange(positions) - length, side="right")
-        high = np.searchsorted(begin, np.arange(positions), side="right")
-        for position in range(positions):
-            a, b = int(low[position]), int(high[position])
-            if a < b:
-                out[a:b].addmm_(flat[rows[a:b] + position * len(jobs)], weight[position])
-        edit = np.array([j.edit for j in jobs])[job[keep]]
-        target = (edit * count + slot[keep]) * 2 + strand[keep]
-        change.view(-1, out.shape[1])[to_device(target, self.device)] = out
-
-
-def _jobs(frames: Sequence[bytes], edits: Sequence[Edit]) -> list[_Job]:
-    """Both strands of every edit that changes something."""
-    jobs = []
-    for i, edit in enumerate(edits):
-        frame = frames[edit.frame]
-        start = STEP * edit.first
-        ref = np.frombuffer(frame, np.uint8, len(edit.alt), start)
-        differs = np.flatnonzero(ref != np.frombuffer(edit.alt, np.uint8))
-        if not len(differs):
-            continue
-        low, high = start + int(differs[0]), start + int(differs[-1])
-        windows = (len(frame) - WINDOW) // STEP + 1
-        last = len(frame) - 1
-        for strand, first, near, far in (
-            (0, edit.first, low, high),
-            (1, windows - edit.first - edit.count, last - high, last - low),
-        ):
-            block = near // BLOCK
-            extra = _rounded(far // BLOCK - block)
-            alt = edit.alt if strand == 0 else reverse_complement(edit.alt)
-            jobs.append(_Job(i, edit.frame, strand, first, block, extra, alt))
-    return jobs
+        for position in np.flatnonzero(changed.any(1)):
+            here = changed[position]
+            a, b = int(here.argmax()), len(here) - int(here[::-1].argmax())
+            at = rows[a:b] + int(position) * tails.step
+            if here[a:b].all():
+                x = tails.rows[at]
+            else:  # changes that neither begin nor end with their windows
+                inside = to_device(here[a:b], self.device)[:, None]
+                x = tails.rows[at.clamp(0, len(tails.rows) - 1)] * inside
+            out[a:b].addmm_(x, weight[position])
+        change.view(-1, out.shape[1])[to_device(target[keep], self.device)] = out
 
 
 def _rounded(blocks: int) -> int:
@@ -273,7 +262,7 @@ _Tile = tuple[int, int, int]
 """Frame, strand and first block of a reference stretch."""
 
 
-def _tiles(jobs: Sequence[_Job]) -> tuple[list[int], dict[int, dict[_Tile, list[int]]]]:
+def _tiles(jobs: Sequence[Job]) -> tuple[list[int], dict[int, dict[_Tile, list[int]]]]:
     """First block of each job's reference stretch; the stretches by their span in blocks.
 
     Neighbouring blocks share a stretch where that is cheaper than a cone for each.
@@ -298,29 +287,6 @@ def _tiles(jobs: Sequence[_Job]) -> tuple[list[int], dict[int, dict[_Tile, list[
             if block is not None:
                 chain.append(block)
     return starts, spans
-
-
-def _window(frame: bytes, strand: int, start: int, length: int) -> bytes:
-    """Bases ``[start, start + length)`` of a strand of a frame; N outside it."""
-    if strand:
-        start = len(frame) - start - length
-    inner = frame[max(start, 0) : max(start + length, 0)]
-    bases = b"N" * min(max(-start, 0), length) + inner
-    bases += b"N" * (length - len(bases))
-    return reverse_complement(bases) if strand else bases
-
-
-def _block_bases(frames: Sequence[bytes], job: _Job, m: int) -> bytes:
-    """The frame's bases of a job's blocks."""
-    return _window(frames[job.frame], job.strand, BLOCK * job.block, BLOCK * (m + 1))
-
-
-def _with_alt(bases: bytes, job: _Job) -> bytes:
-    """The same with the edit's bases in their place."""
-    start, length = BLOCK * job.block, len(bases)
-    offset = STEP * job.first - start
-    low, high = max(offset, 0), min(offset + len(job.alt), length)
-    return bases[:low] + job.alt[low - offset : high - offset] + bases[high:]
 
 
 def _relu_change(old: Tensor, change: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seal_store.common.device import full_precision
 from seal_store.errors import HeadsError
 from seal_store.model.head_set import ARRAYS, CNN, HeadSet
 from seal_store.model.weights import dense_tensor, load_tensors
@@ -75,6 +76,7 @@ class Heads:
             )
             unit, context, kept = unit + len(s.w1), context + len(s.contexts), kept + len(local)
 
+    @full_precision()
     def first(self, aggregated: Tensor) -> Tensor:
         """Hidden units before ReLU, with bias: ``(n, inputs)`` to ``(n, units)``."""
         return F.linear(aggregated, self.w1, self.b1)
