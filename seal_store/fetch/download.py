@@ -11,8 +11,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -21,17 +20,20 @@ from seal_store.common.files import replace_synced, write_json, write_text
 from seal_store.common.lock import hold
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import DownloadError, OutputError, SealStoreError
-from seal_store.fetch.transfer import MIRROR, Again, Answer, Changed, Version, check_url, get
+from seal_store.fetch.transfer import MIRROR, Again, Version, check_url, get
 
 Note = Callable[[str], None]
+BLOCK, RECORD_BYTES = 1 << 20, 4 << 20
+"""Bytes that are read at once, and most of a record that are."""
+LARGEST_FILE = 200 << 30
+"""Most bytes of a file whose size is not known."""
+ROOM_LEFT = 256 << 20
+"""Bytes of the disk that a file of unknown size leaves free."""
 GIVEN_UP = (
-    "check the network and run the same command again, it goes on; or give a mirror with "
-    "`base_urls`; `seal-store fetch --offline` says how to do it by hand"
+    "check the network and run the same command again{}; or give a mirror with `base_urls`; "
+    "`seal-store fetch --offline` says how to do it by hand"
 )
-RECORD_BYTES = 4 << 20
-"""Most bytes of a record that are read."""
-BLOCK = 1 << 20
-"""Bytes that are read at once."""
+ROOM = "make room and run the same command again"
 
 
 @dataclass(frozen=True)
@@ -135,108 +137,56 @@ def fetch(
     Raises :class:`DownloadError` if no address gives the file or it has another size or
     checksum than is known, :class:`OutputError` if the folder cannot be written or has no room.
     """
-    patience = patience or Patience()
+    patience, target = patience or Patience(), folder / download.file
     urls = download.urls(base_urls)
-    target = folder / download.file
-    with hold(target), _disk(target):
-        if target.exists():
-            return _present(download, target, progress)
-        if download.record is not None:
-            download = _as_recorded(download, download.record, patience, note)
-        part = _Part(target, download.size)
-        for url, following in zip(urls, [*urls[1:], ""], strict=True):
-            try:
-                _download(url, part, patience, progress, note)
-                found = part.verified(download, progress)
-                break
-            except DownloadError as error:
-                if not following:
-                    raise
-                note(f"{error}; trying {following}")
-        part.publish()
-        _write_sum(found)
-        return found
+    with hold(target):
+        try:
+            if target.exists():
+                part = _Part(download, target, progress)
+                found = part.checked(target)
+            else:
+                part = _Part(_as_recorded(download, patience, note), target, progress)
+                found = part.fetched(urls, patience, note)
+                part.publish()
+            if found.new or not part.sums.is_file():  # as ``sha256sum --check`` reads it
+                write_text(part.sums, f"{found.sha256}  {target.name}\n")
+            return found
+        except SealStoreError:
+            raise
+        except OSError as error:
+            why = f"{error.filename or target}: {error.strerror or error}"
+            raise OutputError(why, f"{ROOM}: what is there is kept") from error
 
 
-@contextmanager
-def _disk(target: Path) -> Iterator[None]:
-    """What the disk does, as :class:`OutputError`."""
-    try:
-        yield
-    except SealStoreError:
-        raise
-    except OSError as error:
-        raise OutputError(
-            f"{error.filename or target}: {error.strerror or error}",
-            "what is there is kept: make room and run the same command again, it goes on",
-        ) from error
-
-
-def _as_recorded(download: Download, record: str, patience: Patience, note: Note) -> Download:
+def _as_recorded(download: Download, patience: Patience, note: Note) -> Download:
     """With the size and MD5 that Zenodo's record gives, where they are not known already."""
-    check_url(record)
+    if download.record is None:
+        return download
+    check_url(download.record)
     try:
-        with get(record, None, 0, min(patience.timeout, 10.0)) as answer:
-            text = answer.body.read(RECORD_BYTES)
+        with get(download.record, None, 0, min(patience.timeout, 10.0)) as (_, body):
+            text = body.read(RECORD_BYTES)
         listed = {file["key"]: file for file in json.loads(text)["files"]}[download.file]
         size, (kind, _, value) = listed["size"], listed["checksum"].partition(":")
         if type(size) is not int or size < 0 or kind != "md5" or len(bytes.fromhex(value)) != 16:
             raise ValueError(f"size {size!r:.40}, checksum {listed['checksum']!r:.80}")
+        return replace(download, size=download.size or size, md5=download.md5 or value)
     except (Again, DownloadError) as error:
         why = str(error)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         why = f"no answer that can be read ({type(error).__name__}: {str(error)[:100]})"
-    else:
-        return replace(download, size=download.size or size, md5=download.md5 or value)
-    note(f"{record}: {why}; going on without the size and checksum that it may give")
+    note(f"{download.record}: {why}; going on without the size and checksum that it may give")
     return download
-
-
-def _download(url: str, part: _Part, patience: Patience, progress: Progress, note: Note) -> None:
-    """Make ``part`` complete from ``url``; failures with progress in between are forgiven."""
-    failures, farthest = 0, part.begun(url)[1]
-    while True:
-        try:
-            return _request(url, part, patience.timeout, progress)
-        except Again as error:
-            if isinstance(error, Changed):
-                part.drop()
-            have = part.begun(url)[1]
-            failures = 1 if have > farthest else failures + 1
-            farthest = max(farthest, have)
-            if failures > patience.retries:
-                raise DownloadError(f"{url}: {error}", GIVEN_UP) from error
-            due = max(error.wait, patience.backoff * 2 ** (failures - 1))
-            pause = min(due, patience.longest)
-            note(f"{url}: {error}; trying again in {pause:.3g} s")
-        time.sleep(pause)
-
-
-def _request(url: str, part: _Part, timeout: float, progress: Progress) -> None:
-    begun, have = part.begun(url)
-    if begun is not None and begun.size == have > 0:
-        return  # all of it was there when an earlier run ended
-    unit = f"bytes of {part.target.name}"
-    with get(url, begun, have, timeout) as answer:
-        part.go_on(answer)
-        done, size = answer.start, answer.version.size
-        progress(unit, done, size)
-        with part.path.open("ab") as out:
-            while block := answer.body.read1(BLOCK):
-                out.write(block)
-                done += len(block)
-                progress(unit, done, size)
-    if size not in (None, done):
-        raise Again(f"only {done:,} of {size:,} bytes were given")
 
 
 class _Part:
     """The beginning of a file on disk, and the version that it is of."""
 
-    def __init__(self, target: Path, expected: int | None) -> None:
-        self.target, self.expected = target, expected
-        self.path = target.with_name(target.name + ".part")
-        self.sidecar = target.with_name(target.name + ".part.json")
+    def __init__(self, download: Download, target: Path, progress: Progress) -> None:
+        self.download, self.target, self.progress = download, target, progress
+        self.path, self.sidecar, self.sums = (
+            target.with_name(target.name + ending) for ending in (".part", ".part.json", ".sha256")
+        )
 
     def begun(self, url: str) -> tuple[Version | None, int]:
         """Which version the part is of, if it came from ``url``, and the bytes there are of it."""
@@ -253,81 +203,108 @@ class _Part:
         self.path.unlink(missing_ok=True)
         self.sidecar.unlink(missing_ok=True)
 
-    def go_on(self, answer: Answer) -> None:
-        """Get ready for the bytes of ``answer``; afresh if it starts at 0.
-
-        Raises :class:`OutputError` if they do not fit on the disk, :class:`DownloadError` if
-        the file has another size than is known.
-        """
-        size, start = answer.version.size, answer.start
-        if None not in (size, self.expected) and size != self.expected:
-            url = answer.version.url
-            raise DownloadError(f"{url}: {size:,} bytes, expected {self.expected:,}", MIRROR)
-        if start == 0:
-            self.drop()
-        free = shutil.disk_usage(self.path.parent).free
-        if size is not None and size - start > free:
-            needs = f"{self.target.name} needs {size - start:,} bytes"
-            hint = "make room or choose another `folder`"
-            raise OutputError(f"{needs}, {self.path.parent} has {free:,} left", hint)
-        if start == 0:
-            write_json(self.sidecar, asdict(answer.version))
-
-    def verified(self, download: Download, progress: Progress) -> Fetched:
-        """What the complete part is; forgotten if that is not what is known of it."""
-        try:
-            return _verified(download, self.path, progress, new=True)
-        except DownloadError:
-            self.drop()
-            raise
-
     def publish(self) -> None:
         """Sync it and give it its name."""
         replace_synced(self.path, self.target)
         self.sidecar.unlink(missing_ok=True)
 
+    def fetched(self, urls: list[str], patience: Patience, note: Note) -> Fetched:
+        """Make it complete from the first of ``urls`` that gives all of the file, and check it."""
+        try:
+            self._complete(urls[0], patience, note)
+            return self.checked(self.path)
+        except DownloadError as error:
+            if len(urls) == 1:
+                raise
+            note(f"{error}; trying {urls[1]}")
+        return self.fetched(urls[1:], patience, note)
 
-def _verified(download: Download, path: Path, progress: Progress, *, new: bool) -> Fetched:
-    """Read a complete file; raises :class:`DownloadError` unless it is as known."""
-    kind, value = download.checksum or ("sha256", "")
-    digests = {k: hashlib.new(k, usedforsecurity=False) for k in ("sha256", kind)}
-    target, size, done = path.with_name(download.file), path.stat().st_size, 0
-    with path.open("rb") as handle:
-        while block := handle.read(BLOCK):
-            for digest in digests.values():
-                digest.update(block)
-            done += len(block)
-            progress(f"bytes of {target.name} checked", done, size)
-    sha256, found = digests["sha256"].hexdigest(), digests[kind].hexdigest()
-    hint = "remove it if it is there, and fetch it again"
-    if download.size not in (None, size):
-        raise DownloadError(f"{target}: {size:,} bytes, expected {download.size:,}", hint)
-    if value and found != value.lower():
-        raise DownloadError(f"{target}: {kind} {found}, expected {value}", hint)
-    return Fetched(target, size, sha256, kind if value else "", new=new)
+    def _complete(self, url: str, patience: Patience, note: Note) -> None:
+        """Fetch the rest; failures with progress in between are forgiven."""
+        failures, farthest = 0, self.begun(url)[1]
+        while True:
+            try:
+                return self._request(url, patience.timeout)
+            except Again as error:
+                version, have = self.begun(url)
+                failures = 1 if have > farthest else failures + 1
+                farthest = max(farthest, have)
+                if failures > patience.retries:
+                    goes_on = ", it goes on" * bool(version and version.validator and have)
+                    raise DownloadError(f"{url}: {error}", GIVEN_UP.format(goes_on)) from error
+                due = max(error.wait, patience.backoff * 2 ** (failures - 1))
+                pause = min(due, patience.longest)
+                note(f"{url}: {error}; trying again in {pause:.3g} s")
+            time.sleep(pause)
 
+    def _request(self, url: str, timeout: float) -> None:
+        begun, have = self.begun(url)
+        if begun is not None and begun.size == have > 0:
+            return  # all of it was there when an earlier run ended
+        with get(url, begun, have, timeout) as (version, body):
+            size, expected = version.size, self.download.size
+            done = have if version is begun else 0
+            if None not in (size, expected) and size != expected:
+                raise DownloadError(f"{url}: {size:,} bytes, expected {expected:,}", MIRROR)
+            if done == 0:
+                self.drop()
+            self._check_room(version, done)
+            if done == 0:
+                write_json(self.sidecar, asdict(version))
+            with self.path.open("ab") as out:
+                self.progress(f"bytes of {self.target.name}", done, size)
+                while block := body.read1(BLOCK):
+                    done += len(block)
+                    if size is None:
+                        self._check_room(version, done)
+                    out.write(block)
+                    self.progress(f"bytes of {self.target.name}", done, size)
+        if size not in (None, done):
+            raise Again(f"only {done:,} of {size:,} bytes were given")
 
-def _present(download: Download, path: Path, progress: Progress) -> Fetched:
-    """A file that is there: compared with what is known and with what was recorded."""
-    found = _verified(download, path, progress, new=False)
-    record = _sum_path(path)
-    if not record.is_file():
-        _write_sum(found)
-        return found
-    recorded = record.read_text(encoding="utf-8", errors="replace").partition(" ")[0]
-    if recorded != found.sha256:
-        raise DownloadError(
-            f"{path}: sha256 {found.sha256}, but {recorded} when it was downloaded",
-            f"it is damaged or another file: remove it and fetch it again, or remove "
-            f"{record.name} if it is as it should be",
-        )
-    return found
+    def _check_room(self, version: Version, done: int) -> None:
+        """Raise :class:`OutputError` if what comes after ``done`` bytes does not fit on the disk.
 
+        What has no end is forgotten then, and for a :class:`DownloadError` when it goes too far.
+        """
+        size, free = version.size, shutil.disk_usage(self.path.parent).free
+        most, need = self.download.size or LARGEST_FILE, ROOM_LEFT if size is None else size - done
+        if size is None and (done > most or need > free):
+            self.drop()
+        if size is None and done > most:
+            why = f"{version.url}: gives more than {most:,} bytes, and no end"
+            raise DownloadError(why, MIRROR)
+        if need > free:
+            text = f"{self.target.name} fills the disk: it needs {need:,} bytes"
+            raise OutputError(f"{text}, {self.path.parent} has {free:,} left", ROOM)
 
-def _sum_path(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
+    def checked(self, path: Path) -> Fetched:
+        """Read a complete file, the part or the target.
 
-
-def _write_sum(found: Fetched) -> None:
-    """Write the SHA-256 beside a file, as ``sha256sum --check`` reads it."""
-    write_text(_sum_path(found.path), f"{found.sha256}  {found.path.name}\n")
+        Raises :class:`DownloadError` unless it is as known; the part is then forgotten.
+        """
+        kind, value = self.download.checksum or ("sha256", "")
+        digests = {k: hashlib.new(k, usedforsecurity=False) for k in ("sha256", kind)}
+        size, done, wrong = path.stat().st_size, 0, ""
+        with path.open("rb") as handle:
+            while block := handle.read(BLOCK):
+                for digest in digests.values():
+                    digest.update(block)
+                done += len(block)
+                self.progress(f"bytes of {self.target.name} checked", done, size)
+        sha256, found = digests["sha256"].hexdigest(), digests[kind].hexdigest()
+        hint, recorded = "remove it if it is there, and fetch it again", sha256
+        if path == self.target and self.sums.is_file():
+            recorded = self.sums.read_text(encoding="utf-8", errors="replace").partition(" ")[0]
+        if self.download.size not in (None, size):
+            wrong = f"{size:,} bytes, expected {self.download.size:,}"
+        elif value and found != value.lower():
+            wrong = f"{kind} {found}, expected {value}"
+        elif recorded != sha256:
+            wrong = f"sha256 {sha256}, but {recorded} when it was downloaded"
+            hint += f"; or remove {self.sums.name} if it is as it should be"
+        if wrong:
+            if path == self.path:
+                self.drop()
+            raise DownloadError(f"{self.target}: {wrong}", hint)
+        return Fetched(self.target, size, sha256, kind if value else "", new=path == self.path)

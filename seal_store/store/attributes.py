@@ -44,12 +44,24 @@ class GeneTableAttributes(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileAttributes(Record):
+    """A file: its name and the SHA-256 of its bytes."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CnnAttributes(Record):
-    """The CNN: its file, SHA-256 over the tensors' names, shapes and values, and sizes."""
+    """The CNN: its file, SHA-256 over the tensors' names, shapes and values, and sizes.
+
+    ``features`` is the table that the features' labels are from, None for the published ones.
+    """
 
     file: str
     sha256: str
     config: CnnConfig
+    features: FileAttributes | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +92,8 @@ class CalibrationAttributes(Record):
     rows: int
     genes: str
     max_distance: int
+    ref_mismatch: str = "flag"
+    normalize: bool = False
     tf32: bool
     heads: dict[str, str]
     counts: dict[str, Any]
@@ -141,7 +155,6 @@ class StoreAttributes(Record):
             "context": sum(entry.contexts for entry in self.heads),
             "tap": config.kernel,
             "position": config.positions,
-            "channel": config.channels[-1],
             **{f"conv{n}": width for n, width in enumerate((4, *config.channels))},
         }
 

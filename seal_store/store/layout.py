@@ -33,9 +33,6 @@ SEQUENCE_LENGTH = 45_000
 
 CHUNK_BYTES = 8 << 20
 
-TEXTS_BYTES = 256 << 20
-"""Bytes of an array of strings in memory, as wide as the longest."""
-
 
 @dataclass(frozen=True)
 class ArraySpec:
@@ -46,8 +43,6 @@ class ArraySpec:
     genes of a shard in one file. ``written`` in a build by the ``plan``, each of the ``shards``
     or ``finalize``, which writes those that need head sets. ``weights`` are not compressed, as
     they hardly shrink, and have chunks of ``CHUNK_BYTES`` along their first dimension.
-    ``lengths`` names the lengths of the dimensions where several arrays have a dimension of the
-    same name and other lengths.
     """
 
     name: str
@@ -60,7 +55,6 @@ class ArraySpec:
     sharded: bool = False
     written: str = "plan"
     weights: bool = False
-    lengths: tuple[str, ...] = ()
 
     @property
     def itemsize(self) -> int:
@@ -170,8 +164,8 @@ STORE = (
 SHARD_ARRAYS = tuple(entry.name for entry in STORE if entry.written == "shards")
 
 
-def _weight(name: str, dims: tuple[str, ...], *lengths: str) -> ArraySpec:
-    return ArraySpec(name, "float32", dims, "weights", weights=True, lengths=lengths)
+def _weight(name: str, dims: tuple[str, ...]) -> ArraySpec:
+    return ArraySpec(name, "float32", dims, "weights", weights=True)
 
 
 CNN = (
@@ -179,15 +173,11 @@ CNN = (
         entry
         for n in range(1, 7)
         for entry in (
-            _weight(
-                f"cnn/conv{n}_weight",
-                ("channel_out", "channel_in", "tap"),
-                *(f"conv{n}", f"conv{n - 1}", "tap"),
-            ),
-            _weight(f"cnn/conv{n}_bias", ("channel_out",), f"conv{n}"),
+            _weight(f"cnn/conv{n}_weight", (f"conv{n}", f"conv{n - 1}", "tap")),
+            _weight(f"cnn/conv{n}_bias", (f"conv{n}",)),
         )
     ),
-    _weight("cnn/linear1_weight", ("position", "channel", "unit")),
+    _weight("cnn/linear1_weight", ("position", "conv6", "unit")),
     _weight("cnn/linear1_bias", ("unit",)),
     _weight("cnn/linear2_weight", ("feature", "unit")),
     _weight("cnn/linear2_bias", ("feature",)),
@@ -220,10 +210,16 @@ RESULTS = (
     ArraySpec("strand", "int8", ("variant",), "strand of the gene, +1 or -1"),
     ArraySpec("dist_to_tss", "int64", ("variant",), "pos - TSS", "bp"),
     ArraySpec("ref_match", "bool", ("variant",), "the input's REF equals the genome"),
-    ArraySpec("status", "str", ("variant",), "scored, or outside_grid (touches no window)"),
+    ArraySpec("status", "str", ("variant",), "scored, swapped, alt_is_reference or outside_grid"),
     ArraySpec("context_name", "str", ("context",), "context"),
     ArraySpec("context_set", "str", ("context",), "head set"),
 )
+
+NAMED = (
+    ArraySpec("input_chrom", "str", ("variant",), "contig, as the input spells it"),
+    ArraySpec("gene_symbol", "str", ("variant",), "symbol of the gene; empty if not known"),
+)
+"""In results of this version of the package, beside :data:`RESULTS`; older ones lack them."""
 
 LIFTED = (
     ArraySpec("source_contig", "str", ("variant",), "contig in the input"),
@@ -238,6 +234,12 @@ LIFTED = (
     ),
 )
 """In results of lifted variants: ``contig``, ``pos``, ``ref`` and ``alt`` are the store's."""
+
+PLACES = (
+    ArraySpec("line", "int64", ("variant",), "line in the file, 0 where not known", "1-based"),
+    ArraySpec("row", "int64", ("variant",), "row of the table or list given in Python", "0-based"),
+)
+"""One of them in results: where in the input each row's variant stands."""
 
 CALIBRATED = (
     _by_context(
@@ -357,20 +359,6 @@ def read(array: zarr.Array[Any], key: Any = ..., *, orthogonal: bool = False) ->
         ) from error
 
 
-def texts(values: np.ndarray, where: str) -> np.ndarray:
-    """Strings as numpy ``U``, all as wide as the longest.
-
-    Raises :class:`FormatError` where that would take more than :data:`TEXTS_BYTES`.
-    """
-    found = values.tolist()
-    longest = max(map(len, found), default=0)
-    if 4 * longest * len(found) > TEXTS_BYTES:
-        raise FormatError(
-            f"{where}: a text of {longest} characters among {len(found)}", "is it one of ours?"
-        )
-    return np.array(found, dtype=np.str_)
-
-
 def rows_per_chunk(entry: ArraySpec, sizes: Mapping[str, int]) -> int:
     """Variants in a chunk of an array of a results group: about ``CHUNK_BYTES``, bounded."""
     return min(VARIANTS_PER_CHUNK, _chunk_rows(entry, [sizes[dim] for dim in entry.dims[1:]]))
@@ -383,7 +371,7 @@ def _chunk_rows(entry: ArraySpec, row: Sequence[int]) -> int:
 
 def shape_of(entry: ArraySpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
     """Lengths of an array's dimensions."""
-    return tuple(sizes[name] for name in entry.lengths or entry.dims)
+    return tuple(sizes[name] for name in entry.dims)
 
 
 def create(

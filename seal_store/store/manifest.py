@@ -12,47 +12,56 @@ import hashlib
 import json
 import os
 import shutil
-import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seal_store.common.files import file_sha256, json_text, local_path, sync, write_json
-from seal_store.common.output import (
+from seal_store.common.beside import (
     GROUP,
-    JOURNAL,
-    Output,
+    METADATA_BYTES,
+    WHOLE,
     attribute_names,
     partial_path,
     remove,
-    replace,
 )
-from seal_store.errors import FormatError, OutputError, UnfinishedError
+from seal_store.common.files import json_text, sync, write_text
+from seal_store.common.output import JOURNAL, Output
+from seal_store.common.plain import open_plain
+from seal_store.errors import FormatError, OutputError, SealStoreError, StoreError, UnfinishedError
+from seal_store.store.address import Entry
+from seal_store.store.place import Place, files_at
 
-MANIFEST = "manifest.json"
+MANIFEST = WHOLE
 MANIFEST_BYTES = 256 << 20
 """Largest manifest that is read."""
 
-Entry = dict[str, Any]
-"""``{"sha256": hex, "size": bytes}``"""
+Hint = str | Callable[[], str]
+"""What finishes a folder, or what finds that out."""
 
 
 def entry(path: Path) -> Entry:
-    """Size and SHA-256 of a file."""
-    return {"sha256": file_sha256(path), "size": path.stat().st_size}
+    """Size and SHA-256 of a plain file. Raises :class:`OSError` for any other."""
+    with open_plain(path) as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return {"sha256": digest.hexdigest(), "size": os.fstat(file.fileno()).st_size}
 
 
 def changed(folder: Path, files: Mapping[str, Entry]) -> str | None:
     """The first of ``files`` that is not there with its size and SHA-256; None if all are."""
     for name, listed in files.items():
-        path = folder / name
-        if not path.is_file() or entry(path) != listed:
+        try:
+            if entry(folder / name) != listed:
+                return name
+        except OSError:
             return name
     return None
 
 
 def publish(out: Output, known: Mapping[str, Entry]) -> None:
-    """Write the manifest of what is in ``out.partial`` and rename it to ``out.path``.
+    """Write the manifest of what is in ``out.partial`` and let that take its place.
 
     Files are on the disk before the manifest is; ``known`` ones are so already, and are not read
     again.
@@ -79,50 +88,42 @@ def publish(out: Output, known: Mapping[str, Entry]) -> None:
     write(partial, listed)
     out.keep()
     shutil.rmtree(partial / JOURNAL, ignore_errors=True)
-    replace(partial, out.path)
+    out.take_place()
 
 
 def complete(out: Output) -> None:
     """End what a run killed in the middle of publishing had begun."""
     if out.kind in attribute_names(out.partial) and (out.partial / MANIFEST).exists():
         remove(out.partial / JOURNAL)
-        replace(out.partial, out.path)
+        out.take_place()
     else:
         out.complete()
 
 
-def load(path: Path, what: str, command: str) -> dict[str, Entry]:
+def load(path: Place, what: str, command: Hint, text: bytes | None = None) -> dict[str, Entry]:
     """Entries of the manifest of a published folder, whole and of files below it only.
 
-    Raises :class:`UnfinishedError` if the folder was never published, :class:`FormatError` if it
-    is not a seal-store folder or its manifest is damaged, :class:`InputError` for an address.
+    ``text`` is the manifest, if it was read already. Raises :class:`UnfinishedError` if the
+    folder was never published, :class:`FormatError` if it is not a seal-store folder or its
+    manifest is damaged.
     """
-    if not path.exists():
-        local_path(path)
-        partial = partial_path(path)
-        if partial.exists():
-            raise UnfinishedError(f"{path}: unfinished {what} (see {partial.name})", command)
-        raise FormatError(f"{what} not found: {path}", "check the path")
     file = path / MANIFEST
     try:
-        if file.stat().st_size > MANIFEST_BYTES:
-            raise FormatError(f"{file}: more than {MANIFEST_BYTES >> 20} MiB")
-        text = file.read_text(encoding="utf-8")
+        text = files_at(path).read(MANIFEST, MANIFEST_BYTES) if text is None else text
         found = json.loads(text)
         files = {
             str(name): {"sha256": str(item["sha256"]), "size": _size(item["size"])}
             for name, item in found["files"].items()
         }
-        changed = found.get("sha256") != _digest(found["files"]) or text != json_text(found)
-        if "sha256" in found and changed:
+        sealed = found.get("sha256") == _digest(found["files"])
+        if "sha256" in found and not (sealed and text == json_text(found).encode()):
             raise ValueError("not as it was written")
     except (FileNotFoundError, NotADirectoryError):
-        if path.is_dir() and (path / "zarr.json").exists():
-            raise UnfinishedError(f"{path}: no manifest, an unfinished {what}", command) from None
-        raise FormatError(f"{path}: not a seal-store {what}", "check the path") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _absent(path, what, command) from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        why = str(error.strerror if isinstance(error, OSError) else error)[:100]
         raise FormatError(
-            f"{file}: damaged ({str(error)[:100]})", f"copy the {what} again or make it again"
+            f"{file}: damaged ({why})", f"copy the {what} again or make it again"
         ) from None
     for name in files:
         if "\0" in name or {"", ".", ".."}.intersection(name.split("/")):
@@ -130,46 +131,94 @@ def load(path: Path, what: str, command: str) -> dict[str, Entry]:
     return files
 
 
-def check(path: Path, what: str, command: str) -> dict[str, Entry]:
-    """Check that a published folder has every file of its manifest, with its size; its entries.
+def _absent(path: Place, what: str, command: Hint) -> StoreError:
+    """What there is where no manifest is."""
+    files, partial = files_at(path), partial_path(path)
+    finish = command if isinstance(command, str) else command()
+    if files.has(GROUP):
+        return UnfinishedError(f"{path}: no manifest, an unfinished {what}", finish)
+    if files.exists():
+        return FormatError(f"{path}: not a seal-store {what}", "check the path")
+    if files_at(partial).exists():
+        return UnfinishedError(f"{path}: unfinished {what} (see {partial.name})", finish)
+    return FormatError(f"{what} not found: {path}", "check the path")
 
-    Raises :class:`UnfinishedError` or :class:`FormatError` as :func:`load`, and the latter if a
-    file is missing, of another size, not a plain file, or lies elsewhere by a link.
+
+def read(path: Place) -> bytes:
+    """The manifest of a folder. Raises :class:`OSError` without a plain one."""
+    return files_at(path).read(MANIFEST, MANIFEST_BYTES)
+
+
+def fingerprint(path: Place) -> str:
+    """SHA-256 of the manifest of a folder. Raises as :func:`read`."""
+    return hashlib.sha256(read(path)).hexdigest()
+
+
+class Finished:
+    """A finished folder that was opened at ``path``, a store or results."""
+
+    path: Place
+    total_bytes: int
+    """Of all files of the folder, the manifest included."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the manifest, the fingerprint of the whole folder as it was opened."""
+        return fingerprint(self.path)
+
+    def _loaded(self, what: str, command: Hint) -> dict[str, Entry]:
+        """Entries of the manifest, read once: before anything else is. Raises as :func:`load`."""
+        text = None
+        with suppress(OSError):  # what is wrong is told next
+            text = read(self.path)
+            self.sha256 = hashlib.sha256(text).hexdigest()
+        return load(self.path, what, command, text)
+
+    def _listed(self, what: str, command: Hint) -> dict[str, Entry]:
+        """Entries of the manifest, and that the files are there. Raises as :func:`check`."""
+        listed = check(self.path, what, self._loaded(what, command))
+        self.total_bytes = len(text_of(listed)) + sum(own["size"] for own in listed.values())
+        return listed
+
+    def check_unchanged(self) -> None:
+        """Raise :class:`StoreError` if another folder stands in its place by now.
+
+        What was opened otherwise, before it was finished, has no fingerprint to compare with.
+        """
+        if "sha256" not in vars(self):
+            return
+        try:
+            same = fingerprint(self.path) == self.sha256
+        except OSError:
+            same = False
+        if not same:
+            raise StoreError(f"{self.path} was replaced since it was opened", "open it again")
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """Whatever is read in the block is of one and the same folder.
+
+        Else it ends as :meth:`check_unchanged` does, whatever was found wrong with what was read.
+        """
+        try:
+            yield
+        except SealStoreError:
+            self.check_unchanged()
+            raise
+        self.check_unchanged()
+
+
+def check(path: Place, what: str, files: dict[str, Entry]) -> dict[str, Entry]:
+    """Check that a published folder has the ``files`` of its manifest, with their sizes; these.
+
+    Raises :class:`FormatError` if a file is missing, of another size, not a plain file, or lies
+    elsewhere by a link. Where that takes a request for each, it is told when they are read.
     """
-    files = load(path, what, command)
-    for name, fault in misplaced(path, files).items():
+    for name, fault in files_at(path).misplaced(files).items():
         raise FormatError(
             f"{path}: {name} {fault}", f"the {what} is damaged: copy or make it again"
         )
     return files
-
-
-def misplaced(path: Path, files: Mapping[str, Entry]) -> dict[str, str]:
-    """Files that are missing, of another size, not plain, or outside ``path`` by a link."""
-    root = os.path.realpath(path)
-    folders = {name.rpartition("/")[0] for name in files}
-    outside = {f for f in folders if not _below(os.path.realpath(path / f), root)}
-    faults = {}
-    for name, listed in files.items():
-        try:
-            found = os.lstat(path / name)
-            leads_out = name.rpartition("/")[0] in outside
-            if stat.S_ISLNK(found.st_mode) and not leads_out:
-                leads_out = not _below(os.path.realpath(path / name), root)
-                found = found if leads_out else os.stat(path / name)
-            if leads_out:
-                faults[name] = "leads outside by a link"
-            elif not stat.S_ISREG(found.st_mode):
-                faults[name] = "is not a plain file"
-            elif found.st_size != listed["size"]:
-                faults[name] = f"is {found.st_size} bytes, not {listed['size']}"
-        except OSError:
-            faults[name] = "is missing"
-    return faults
-
-
-def _below(real: str, root: str) -> bool:
-    return real == root or real.startswith(root.rstrip("/") + "/")
 
 
 def _size(value: Any) -> int:
@@ -184,19 +233,25 @@ def _digest(files: Any) -> str:
 
 def write(folder: Path, files: Mapping[str, Entry]) -> None:
     """Write the manifest of ``folder``; it ends with a SHA-256 of its own entries."""
-    write_json(folder / MANIFEST, {"files": files, "sha256": _digest(files)})
+    write_text(folder / MANIFEST, text_of(files))
 
 
-def link(path: Path, partial: Path, leave: Collection[str]) -> dict[str, Entry]:
-    """Make ``partial`` a copy of a published group that shares its files, as hard links.
+def text_of(files: Mapping[str, Entry]) -> str:
+    """A manifest as it is written."""
+    return json_text({"files": files, "sha256": _digest(files)})
+
+
+def link(path: Place, partial: Path, leave: Collection[str]) -> dict[str, Entry]:
+    """Make ``partial`` a copy of a published group that shares its files, where it can.
 
     Left out are files that are, or stand below, a name of ``leave``, and the manifest. The group's
     own ``zarr.json`` is copied, first of all: it tells what an interrupted copy is of. Returns
-    the entries of the files linked, which must be replaced whole and never written into.
+    the entries of the files shared, which must be replaced whole and never written into.
     """
     files = load(path, "store or results", "make it again")
     partial.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path / GROUP, partial / f"{GROUP}.tmp")
+    theirs = files_at(path)
+    (partial / f"{GROUP}.tmp").write_bytes(theirs.read(GROUP, METADATA_BYTES))
     os.replace(partial / f"{GROUP}.tmp", partial / GROUP)
     left = {*leave, GROUP}
     kept = {
@@ -204,12 +259,11 @@ def link(path: Path, partial: Path, leave: Collection[str]) -> dict[str, Entry]:
         for name, own in files.items()
         if left.isdisjoint((name, *map(str, PurePosixPath(name).parents)))
     }
-    for name in kept:
-        target = partial / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path / name, target)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(path / name, target)
-            sync(target)
+
+    def share(name: str) -> None:
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        theirs.share(name, kept[name], partial / name)
+
+    with ThreadPoolExecutor(theirs.threads or 1) as pool:
+        list(pool.map(share, kept))
     return kept

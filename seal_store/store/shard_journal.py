@@ -12,14 +12,20 @@ import json
 import os
 from pathlib import Path
 
+from seal_store.common.beside import GROUP, METADATA_BYTES, remove
 from seal_store.common.files import sync, write_json
-from seal_store.common.output import GROUP, JOURNAL, remove
+from seal_store.common.output import JOURNAL
+from seal_store.common.plain import read_plain
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import OutputError, StoreError, UnfinishedError
 from seal_store.store import manifest
+from seal_store.store.address import Entry
 from seal_store.store.attributes import ATTRIBUTE, StoreAttributes
 from seal_store.store.layout import SHARD_ARRAYS
-from seal_store.store.manifest import Entry
+from seal_store.store.place import Folder
+
+FINISHED = (manifest.MANIFEST, f"{JOURNAL}/{manifest.MANIFEST}")
+"""Where the manifest of a store that was finished before is, in its ``.partial``."""
 
 
 def entry_path(partial: Path, shard: int) -> Path:
@@ -46,9 +52,9 @@ def drop(partial: Path, shard: int) -> None:
 def _read(partial: Path, shard: int) -> tuple[dict[str, Entry], bool] | None:
     """Files of a shard and whether TF32 was allowed; None without a readable entry."""
     try:
-        found = json.loads(entry_path(partial, shard).read_text(encoding="utf-8"))
+        found = json.loads(read_plain(entry_path(partial, shard), METADATA_BYTES))
         return dict(found["files"]), bool(found.get("tf32", False))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -74,9 +80,9 @@ def finished(
     """
     listed = earlier(partial)
     if listed is not None:
-        entries = json.loads(listed.read_text(encoding="utf-8"))["files"]
+        entries = json.loads(read_plain(listed, manifest.MANIFEST_BYTES))["files"]
         own = {n: item for n, item in entries.items() if n.split("/")[0] in SHARD_ARRAYS}
-        for name, fault in manifest.misplaced(partial, own).items():
+        for name, fault in Folder(partial).misplaced(own).items():
             raise StoreError(f"{partial}: {name} {fault}", "copy the store again or build it again")
         return own, None
     files: dict[str, Entry] = {}
@@ -98,8 +104,7 @@ def finished(
 
 def earlier(partial: Path) -> Path | None:
     """The manifest of a store that was finished before; None if it never was."""
-    kept = partial / JOURNAL / manifest.MANIFEST
-    return next((path for path in (partial / manifest.MANIFEST, kept) if path.exists()), None)
+    return next((partial / name for name in FINISHED if (partial / name).exists()), None)
 
 
 def set_aside(partial: Path) -> None:
@@ -127,9 +132,9 @@ def remove_unlisted(partial: Path, attributes: StoreAttributes) -> None:
 def check_plan(partial: Path, begun: StoreAttributes) -> None:
     """Raise :class:`OutputError` if the plan is another one than a shard ``begun`` with."""
     try:
-        text = (partial / GROUP).read_text(encoding="utf-8")
+        text = read_plain(partial / GROUP, METADATA_BYTES)
         now = StoreAttributes.parse(json.loads(text)["attributes"][ATTRIBUTE])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         now = None
     if now != begun:
         raise OutputError(f"{partial}: was planned anew meanwhile", "compute the shard again")

@@ -9,13 +9,12 @@ and length of each chunk and their CRC-32C; a chunk is Blosc or Zstandard data a
 
 from __future__ import annotations
 
-import io
 import os
-import stat
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,8 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, Zstd
 from zarr.storage import LocalStore
 
 from seal_store.errors import FormatError
-from seal_store.store.layout import read
+from seal_store.store.layout import get, read
+from seal_store.store.place import File, Files, Folder
 from seal_store.store.untrusted import CRC, CheckedStore, decoded_size
 
 _NONE = np.iinfo(np.uint64).max
@@ -52,7 +52,7 @@ class ShardFiles:
             [BytesCodec, ZstdCodec, Crc32cCodec],
         ):
             raise FormatError(
-                f"{_folder(array)}: not stored as this version reads it", "build it again"
+                f"{_name(array)}: not stored as this version reads it", "build it again"
             )
         self._codec = _numcodec(inner[1])
         self.dtype = np.dtype(array.dtype)
@@ -61,7 +61,7 @@ class ShardFiles:
         self._grid = tuple(
             shard // chunk for shard, chunk in zip(array.shards or (), self.chunk, strict=True)
         )
-        self._threads = threads or min(8, os.cpu_count() or 1)
+        self._threads = threads or _threads(array)
         self._index: dict[tuple[int, ...], np.ndarray] = {}
 
     def read(self, wanted: Sequence[tuple[int, ...]]) -> np.ndarray:
@@ -86,7 +86,8 @@ class ShardFiles:
     def write(self, shard: tuple[int, ...], values: np.ndarray) -> None:
         """Write a whole shard; ``values`` may end before it does (the last one of an array).
 
-        The file appears under its name when it is complete; it is not synced.
+        The file appears under its name when it is complete, whoever else writes the same one; it
+        is not synced.
         """
         count = [-(-n // size) for n, size in zip(values.shape, self.chunk, strict=True)]
         places = list(np.ndindex(*count))
@@ -97,9 +98,9 @@ class ShardFiles:
         for place, data in zip(places, chunks, strict=True):
             index[place] = offset, len(data)
             offset += len(data)
-        path = _path(self._array, shard)
+        path = Path(_name(self._array, shard))
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(path.name + ".partial")
+        aside = path.with_name(f"{path.name}.{os.urandom(8).hex()}.partial")
         with aside.open("wb") as file:
             file.writelines([*chunks, _with_crc(index.tobytes())])
         os.replace(aside, path)
@@ -125,27 +126,29 @@ class ShardFiles:
             with _opened(self._array, shard) as file:
                 index = self._index.get(shard)
                 if index is None:
-                    index = self._index[shard] = self._read_index(file.fileno())
-                for i, place in members:
-                    inner = tuple(at % size for at, size in zip(place, self._grid, strict=True))
-                    offset, length = index[inner].tolist()
-                    data = _checked(os.pread(file.fileno(), length, offset), length)
+                    index = self._index[shard] = self._read_index(file)
+                places = np.array([place for _, place in members]) % self._grid
+                parts = [(at, length) for at, length in index[tuple(places.T)].tolist()]
+                for (i, _), (_, length), stored in zip(
+                    members, parts, file.ranges(parts), strict=True
+                ):
+                    data = _checked(stored, length)
                     target = out[i].reshape(-1).view(np.uint8)
                     size = decoded_size(memoryview(data), self._codec.codec_id)
                     if size != target.nbytes:
                         raise ValueError(f"a chunk of {size} bytes, not {target.nbytes}")
                     self._codec.decode(data, target)
         except (OSError, ValueError, RuntimeError, OverflowError) as error:
-            raise _damaged(_path(self._array, shard), error) from error
+            raise _damaged(_name(self._array, shard), error) from error
 
-    def _read_index(self, file: int) -> np.ndarray:
+    def _read_index(self, file: File) -> np.ndarray:
         """Offset and length of each chunk of a shard: uint64 ``(*chunks, 2)``."""
         length = 16 * int(np.prod(self._grid)) + CRC
-        start = os.fstat(file).st_size - length
+        start = file.size - length
         if start < 0:
             raise ValueError("too short for its index")
-        data = _checked(os.pread(file, length, start), length)
-        index = np.frombuffer(data, "<u8").reshape(*self._grid, 2)
+        (stored,) = file.ranges([(start, length)])
+        index = np.frombuffer(_checked(stored, length), "<u8").reshape(*self._grid, 2)
         inside = (index[..., 1] <= start) & (
             index[..., 0] <= start - np.minimum(index[..., 1], start)
         )
@@ -164,7 +167,7 @@ def read_whole(array: zarr.Array[Any], threads: int | None = None) -> np.ndarray
     kinds = [type(codec) for codec in array.metadata.codecs]  # type: ignore[union-attr]
     in_rows = array.ndim > 0 and array.chunks[1:] == array.shape[1:]
     plain = kinds == [BytesCodec, Crc32cCodec] and in_rows and sys.byteorder == "little"
-    if not plain or not isinstance(array.store, LocalStore):
+    if not plain or not isinstance(array.store, LocalStore | CheckedStore):
         return read(array)
     # np.empty would ask for huge pages, which can take longer to make than the file to read
     out = np.frombuffer(bytearray(array.nbytes), array.dtype).reshape(array.shape)
@@ -176,45 +179,66 @@ def read_whole(array: zarr.Array[Any], threads: int | None = None) -> np.ndarray
         key = (place, *(0,) * (array.ndim - 1))
         try:
             with _opened(array, key) as file:
-                if os.fstat(file.fileno()).st_size != size:
+                if file.size != size:
                     raise ValueError("not of its size")
-                file.readinto(part.data)
-                tail = file.read(size - part.nbytes)  # rows beyond the last one, and the checksum
+                tail = file.into(part.data)  # rows beyond the last one, and the checksum
             checksum = google_crc32c.extend(google_crc32c.value(part), tail[:-CRC])
             if checksum != int.from_bytes(tail[-CRC:], "little"):
                 raise ValueError("wrong checksum")
         except (OSError, ValueError) as error:
-            raise _damaged(_path(array, key), error) from error
+            raise _damaged(_name(array, key), error) from error
 
-    with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(threads or _threads(array)) as pool:
         list(pool.map(fill, range(-(-len(out) // rows))))
     return out
 
 
-def _folder(array: zarr.Array[Any]) -> Path:
-    return Path(str(array.store_path).removeprefix("file://"))
+def of_each(
+    group: zarr.Group, names: Iterable[str], values: Callable[[zarr.Array[Any]], np.ndarray]
+) -> list[np.ndarray]:
+    """``values`` of every array of ``names``; several at once where each takes a request."""
+    store = group.store
+    at_once = (store.files.threads if isinstance(store, CheckedStore) else None) or 1
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda name: values(get(group, name)), names))
 
 
-def _path(array: zarr.Array[Any], place: tuple[int, ...]) -> Path:
-    return _folder(array) / "c" / Path(*map(str, place))
+def _threads(array: zarr.Array[Any]) -> int:
+    """As many as what holds the array takes, or zarr was told to use, else one a core, up to 8."""
+    own = _files(array).threads
+    return own or zarr.config.get("threading.max_workers") or min(8, os.cpu_count() or 1)
 
 
-def _damaged(path: Path, error: Exception) -> FormatError:
-    hint = "copy it again or build it again"
-    return FormatError(f"{path}: damaged data ({str(error)[:120]})", hint)
-
-
-def _opened(array: zarr.Array[Any], place: tuple[int, ...]) -> io.FileIO:
-    """A chunk's or shard's file; of a finished folder one of the manifest, as that lists it."""
-    # not blocking: what is a pipe by now is told below
-    file = io.FileIO(_path(array, place), opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))
+def _files(array: zarr.Array[Any]) -> Files:
+    """What reads the files of an array: of a finished folder, or of one that is being written."""
     if isinstance(array.store, CheckedStore):
-        entry = array.store.listed.get("/".join([array.path, "c", *map(str, place)]))
-        found = os.fstat(file.fileno())
-        if entry is None or not stat.S_ISREG(found.st_mode) or found.st_size != entry["size"]:
-            file.close()
-            raise ValueError("not as the manifest lists it" if entry else "not in the manifest")
-    return file
+        return array.store.files
+    return Folder(Path(str(array.store).removeprefix("file://")))
+
+
+def _key(array: zarr.Array[Any], place: tuple[int, ...]) -> str:
+    return "/".join([*filter(None, [array.path]), "c", *map(str, place)])
+
+
+def _name(array: zarr.Array[Any], place: tuple[int, ...] | None = None) -> str:
+    """The folder of an array, or a chunk's or shard's file."""
+    key = array.path if place is None else _key(array, place)
+    return f"{str(array.store).removeprefix('file://')}/{key}"
+
+
+def _damaged(name: str, error: Exception) -> FormatError:
+    hint = "copy it again or build it again"
+    return FormatError(f"{name}: damaged data ({str(error)[:120]})", hint)
+
+
+def _opened(array: zarr.Array[Any], place: tuple[int, ...]) -> AbstractContextManager[File]:
+    """A chunk's or shard's file; of a finished folder one of the manifest, as that lists it."""
+    key, entry = _key(array, place), None
+    if isinstance(array.store, CheckedStore):
+        entry = array.store.listed.get(key)
+        if entry is None:
+            raise ValueError("not in the manifest")
+    return _files(array).opened(key, entry)
 
 
 def _numcodec(codec: Any) -> Blosc | Zstd:

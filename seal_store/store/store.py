@@ -5,53 +5,52 @@ The format is in :mod:`seal_store.store.layout`; :mod:`seal_store.building.build
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, cached_property
 from importlib.metadata import version
-from importlib.resources import files
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import jsonschema
 import numpy as np
 import zarr
 
-from seal_store.common.files import file_sha256
-from seal_store.common.output import partial_path
-from seal_store.errors import FormatError, GeneTableError, HeadsError, StoreError
+from seal_store.common.beside import partial_path
+from seal_store.common.typed import conformed, shown
+from seal_store.errors import GeneTableError, HeadsError, InputError, ParameterError
 from seal_store.model.config import CnnConfig
+from seal_store.model.contexts import select_contexts
 from seal_store.model.grid import Grid
 from seal_store.model.head_set import SYNTHETIC, WEIGHTS, HeadSet
 from seal_store.reference.gene_table import GeneTable
-from seal_store.store import frames, manifest
-from seal_store.store import untrusted as guard
-from seal_store.store.attributes import ATTRIBUTE, StoreAttributes, attributes_of
+from seal_store.store import frames, manifest, summary
+from seal_store.store.attributes import StoreAttributes, attributes_of
 from seal_store.store.layout import (
-    CALIBRATION,
-    CALIBRATION_LEVELS,
     CNN,
-    FORMAT_VERSION,
     HEADS,
     SEQUENCE_LENGTH,
     SEQUENCE_OFFSET,
     STORE,
     get,
     read,
-    shape_of,
-    texts,
 )
-from seal_store.store.shard_journal import earlier
-from seal_store.store.shards import read_whole
-from seal_store.store.untrusted import Expected
+from seal_store.store.opening import open_listed
+from seal_store.store.place import files_at, place
+from seal_store.store.places import places
+from seal_store.store.shard_journal import FINISHED
+from seal_store.store.shards import of_each, read_whole
+from seal_store.store.untrusted import texts
 
 if TYPE_CHECKING:
     import anndata
+    import pandas as pd
     import xarray as xr
 
     import seal_store
     from seal_store.model.beluga import Beluga
+
+    Genes: TypeAlias = str | int | slice | Sequence[str] | Sequence[int] | np.ndarray
 
 UNFINISHED_HINT = "finish it with `seal-store build ... --resume` (same options as before)"
 
@@ -62,136 +61,92 @@ def software() -> dict[str, str]:
     return {name: version(name) for name in ("seal-store", "torch", "numpy", "zarr", "numcodecs")}
 
 
-def check_attributes(
-    attributes: Mapping[str, Any], where: Path, key: str, schema: str, format_version: int
-) -> dict[str, Any]:
-    """The entry ``key`` of a group's ``attributes``, checked against a JSON Schema.
-
-    Raises :class:`FormatError` if it is missing, of another version, or does not fit.
-    """
-    found = attributes.get(key)
-    if not isinstance(found, dict):
-        raise FormatError(f"{where}: no {key!r} attributes", "is this a seal-store group?")
-    written = found.get("results_version", found.get("format_version"))
-    if written != format_version:
-        raise FormatError(
-            f"{where}: format version {str(written)[:80]}, this seal-store reads {format_version}",
-            "upgrade seal-store" if isinstance(written, int) and written > format_version else "",
-        )
-    text = files("seal_store.schemas").joinpath(f"{schema}-{format_version}.json").read_text()
-    for error in _validator(json.loads(text)).iter_errors(found):  # the first is enough
-        raise FormatError(f"{where}: attributes {error.json_path[:200]}: {error.message[:200]}")
-    return found
-
-
-def store_attributes(attributes: Mapping[str, Any], where: Path) -> StoreAttributes:
-    """Those of a store, checked. Raises :class:`FormatError` as :func:`check_attributes`."""
-    return StoreAttributes.parse(
-        check_attributes(attributes, where, ATTRIBUTE, "store", FORMAT_VERSION)
-    )
-
-
-def _validator(schema: Mapping[str, Any]) -> Any:
-    """Of JSON Schema, but an integer is written as one: not 200.0, which Python takes otherwise."""
-    kind = jsonschema.validators.validator_for(schema)
-    checker = kind.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    return jsonschema.validators.extend(kind, type_checker=checker)(schema)
-
-
-def expected_arrays(attributes: StoreAttributes) -> dict[str, Expected]:
-    """Every array of a store that has these attributes."""
-    sizes, shard = attributes.sizes(), attributes.genes_per_shard
-    found = {
-        entry.name: Expected(entry, shape_of(entry, sizes), shard if entry.sharded else 0)
-        for entry in (*STORE, *CNN)
-        if (entry.name != "hidden" or attributes.hidden)
-        and (entry.written != "finalize" or attributes.heads)
-    }
-    for heads in attributes.heads:
-        own = attributes.head_sizes(heads)
-        found |= {f"heads/{heads.name}/{e.name}": Expected(e, shape_of(e, own)) for e in HEADS}
-    contexts = {heads.name: heads.contexts for heads in attributes.heads}
-    for scheme, made in attributes.calibration.items():
-        count = sum(contexts.get(name, 0) for name in made.heads)
-        own = {"level": CALIBRATION_LEVELS, "context": count}
-        found |= {
-            f"calibration/{scheme}/{e.name}": Expected(e, shape_of(e, own)) for e in CALIBRATION
-        }
-    return found
-
-
-def open_listed(
-    path: Path, listed: Mapping[str, manifest.Entry]
-) -> tuple[zarr.Group, StoreAttributes]:
-    """Group and attributes of a store, of the files ``listed``. Raises :class:`FormatError`."""
-    metadata = guard.read_metadata(path, listed)
-    attributes = store_attributes(metadata["attributes"], path)
-    expected = expected_arrays(attributes)
-    group = guard.open_group(path, metadata, expected, listed)
-    for name in expected:
-        if name not in metadata["consolidated_metadata"]["metadata"]:
-            raise FormatError(f"{path}: array {name} is missing", "build it again")
-    return group, attributes
-
-
-def consolidate(path: Path) -> None:
-    """Write consolidated metadata, so that opening reads one file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
-        zarr.consolidate_metadata(str(path), zarr_format=3)
-
-
-class Store:
+class Store(manifest.Finished):
     """A finished store, read only.
 
-    A gene is given by its id or by its position along the ``gene`` dimension, from 0: the genes
-    computed (:attr:`gene_id`), a part of the whole gene :attr:`table`. An id that the table lacks,
-    or whose gene was not computed, raises :class:`~seal_store.errors.GeneTableError`; a position
-    that is not there raises :class:`IndexError`; a damaged chunk
-    :class:`~seal_store.errors.FormatError`.
+    A gene is given by its id, with or without Ensembl's version, by its symbol where one gene has
+    it, or by its position along the ``gene`` dimension, from 0: the genes computed
+    (:attr:`gene_id`), a part of the whole gene :attr:`table`. Several genes are a list or an
+    array of these, a slice of positions, or truth values, one for each gene; what is read then
+    has a first dimension of genes, in the order given.
+
+    ``len(store)`` is the number of genes, iterating gives their ids, and ``gene in store`` says
+    whether a gene of that id or symbol was computed.
+
+    A gene that the table lacks, or that was not computed, raises
+    :class:`~seal_store.errors.GeneTableError`; a position that is not there raises
+    :class:`IndexError`, a number that is no position
+    :class:`~seal_store.errors.ParameterError` (a :class:`TypeError`), a damaged chunk
+    :class:`~seal_store.errors.FormatError`. Arrays that the object keeps are read only.
     """
 
     def __init__(
-        self, path: str | Path, opened: tuple[zarr.Group, StoreAttributes] | None = None
+        self,
+        path: str | os.PathLike[str],
+        opened: tuple[zarr.Group, StoreAttributes] | None = None,
     ) -> None:
         """Open a store. Raises :class:`UnfinishedError` or :class:`FormatError`.
 
-        ``opened`` has its group and attributes if they were opened otherwise: then nothing is
-        checked here.
+        ``path`` may be an address, see :func:`~seal_store.store.place.place`. ``opened`` has its
+        group and attributes if they were opened otherwise: then nothing is checked here.
         """
-        self.path = Path(path)
+        self.path = place(path)
         self.group, self.attributes = opened or self._open()
         self.grid, self.config = self.attributes.grid, self.attributes.cnn.config
         self.kept: dict[Any, Any] = {}
         """What is loaded of the store, kept by :func:`seal_store.scoring.scorer.loaded`."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "kept": {}}
+        kept = {name: value for name, value in vars(self).items() if name != "gene_position"}
+        return {**kept, "kept": {}}
 
     def _open(self) -> tuple[zarr.Group, StoreAttributes]:
-        computed = earlier(partial_path(self.path)) is not None
-        finish = f"finish it with `seal-store build --finalize --out {self.path}`"
-        self.listed = manifest.check(self.path, "store", finish if computed else UNFINISHED_HINT)
+        self.listed = self._listed("store", self._finish)
         """Size and SHA-256 of every file, as the manifest has them."""
-        self.sha256  # noqa: B018 - as it was opened
         return open_listed(self.path, self.listed)
+
+    def _finish(self) -> str:
+        """What finishes what there is, which is no finished store."""
+        files = files_at(partial_path(self.path))
+        if any(files.has(name) for name in FINISHED):
+            return f"finish it with `seal-store build --finalize --out {self.path}`"
+        return UNFINISHED_HINT
 
     def __len__(self) -> int:
         return len(self.gene_id)
 
-    @cached_property
-    def sha256(self) -> str:
-        """SHA-256 of the manifest, the fingerprint of the whole store as it was opened."""
-        return file_sha256(self.path / manifest.MANIFEST)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.gene_id.tolist())
 
-    def check_unchanged(self) -> None:
-        """Raise :class:`StoreError` if another store stands in its place by now."""
+    def __contains__(self, gene: object) -> bool:
         try:
-            same = file_sha256(self.path / manifest.MANIFEST) == self.sha256
-        except OSError:
-            same = False
-        if not same:
-            raise StoreError(f"{self.path} was replaced since it was opened", "open it again")
+            return isinstance(gene, str) and self.gene(gene) >= 0
+        except GeneTableError:
+            return False
+
+    def __repr__(self) -> str:
+        return summary.as_text(*self._summary())
+
+    def _repr_html_(self) -> str:
+        return summary.as_html(*self._summary())
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        """What a notebook shows: a title and lines, of names from anywhere."""
+        made, config = self.attributes, self.config
+        sets = [f"{entry.name} ({entry.contexts})" for entry in made.heads]
+        lines = {
+            "assembly": made.assembly,
+            "genes": f"{len(self):,} of {made.gene_table.genes:,} in {made.gene_table.file}",
+            "windows": f"{self.grid.bins} of {self.grid.window:,} bp, {config.features:,} features",
+            "contexts": ", ".join(sets) or "none",
+            "calibrated": ", ".join(made.calibration) or "no",
+            "hidden": "stored" if self.has_hidden else "no",
+        }
+        with suppress(OSError):  # not published yet
+            lines["sha256"] = self.sha256[:16]
+        if self.synthetic:
+            lines["weights"] = "SYNTHETIC: no biological meaning"
+        return f"Store {self.path}", lines
 
     @property
     def has_hidden(self) -> bool:
@@ -199,88 +154,154 @@ class Store:
         return "hidden" in self.group
 
     def array(self, name: str) -> zarr.Array[Any]:
-        """One of the arrays of :data:`seal_store.store.layout.STORE`."""
+        """One of the arrays of :data:`seal_store.store.layout.STORE`.
+
+        Raises :class:`~seal_store.errors.InputError` for another name, with those there are.
+        """
+        if not isinstance(name, str) or not isinstance(self.group.get(name), zarr.Array):
+            there = ", ".join(entry.name for entry in STORE if entry.name in self.group)
+            raise InputError(f"{self.path}: no array {name!r}", f"there are {there}")
         return get(self.group, name)
 
     def column(self, name: str) -> np.ndarray:
         """A whole one-dimensional array; strings as numpy ``U``."""
-        values = read(self.array(name))
-        return texts(values, f"{self.path}: {name}") if values.dtype.kind == "T" else values
+        return self._column(self.array(name))
+
+    def _column(self, array: zarr.Array[Any]) -> np.ndarray:
+        values = read(array)
+        return texts(values, f"{self.path}: {array.path}") if values.dtype.kind == "T" else values
 
     @cached_property
     def gene_id(self) -> np.ndarray:
-        """Ids of the computed genes."""
-        return self.column("gene_id")
+        """Ids of the computed genes, read only."""
+        return _locked(self.column("gene_id"))
 
     @cached_property
     def table(self) -> GeneTable:
-        """The whole gene table the store was built from, in file order."""
+        """The whole gene table the store was built from, in file order; read-only arrays."""
         names = ("gene_id", "gene_symbol", "contig", "strand", "tss", "gene_type")
-        return GeneTable(*(self.column(f"table/{name}") for name in names))
+        columns = of_each(self.group, [f"table/{name}" for name in names], self._column)
+        return GeneTable(*map(_locked, columns))
 
     @cached_property
     def table_status(self) -> np.ndarray:
-        """For each row of :attr:`table` ``computed``, or why it was not."""
-        return self.column("table/status")
+        """For each row of :attr:`table` ``computed``, or why it was not; read only."""
+        return _locked(self.column("table/status"))
 
     @cached_property
-    def gene_position(self) -> dict[str, int]:
+    def gene_position(self) -> Mapping[str, int]:
         """Positions of the computed genes, by id."""
-        return {str(gene): i for i, gene in enumerate(self.gene_id)}
+        return MappingProxyType({gene: i for i, gene in enumerate(self.gene_id.tolist())})
 
-    def gene(self, gene_id: str) -> int:
-        """Position of a computed gene. Raises :class:`GeneTableError` if it was not computed."""
-        try:
-            return self.gene_position[gene_id]
-        except KeyError:
-            row = self.table.row(gene_id)
+    def gene(self, gene: str) -> int:
+        """Position of a computed gene, by id or symbol.
+
+        Raises :class:`~seal_store.errors.GeneTableError` if it was not computed.
+        """
+        if gene in self.gene_position:
+            return self.gene_position[gene]
+        row = self.table.row(gene)
+        found = self.gene_position.get(str(self.table.gene_id[row]))
+        if found is None:
             raise GeneTableError(
-                f"gene {gene_id} is in the gene table but was not computed "
-                f"({self.table_status[row]})",
+                f"gene {gene} is in the gene table but was not computed ({self.table_status[row]})",
                 "build a store that includes it",
-            ) from None
+            )
+        return found
 
     def position(self, gene: str | int) -> int:
-        """Position of a computed gene along the ``gene`` dimension, from its id or checked."""
-        if isinstance(gene, str):
-            return self.gene(gene)
-        if not 0 <= gene < len(self):
-            raise IndexError(f"gene {gene}: {self.path} has the genes 0 to {len(self) - 1}")
-        return int(gene)
+        """Position of one computed gene along the ``gene`` dimension."""
+        found = self.positions(gene)
+        if not isinstance(found, int):
+            raise ParameterError(f"`gene` {shown(gene)}: not one gene", "give its id or position")
+        return found
 
-    def sequence(self, gene: str | int) -> np.ndarray:
-        """ASCII bases uint8 ``(45000,)`` of the + strand, upper case.
+    def positions(self, gene: Genes) -> int | slice | np.ndarray:
+        """Positions of computed genes along the ``gene`` dimension, as they are given.
+
+        One is an integer, several are a slice or int64.
+        """
+        return places("gene", gene, len(self), self.gene)
+
+    def _of_genes(self, name: str, gene: Genes, *more: int | slice | np.ndarray) -> np.ndarray:
+        key = (self.positions(gene), *more)
+        several = any(isinstance(part, np.ndarray) for part in key)
+        return read(self.array(name), key, orthogonal=several)
+
+    def sequence(self, gene: Genes) -> np.ndarray:
+        """ASCII bases uint8 ``(45000,)`` of the + strand, upper case; of several, ``(genes, ...)``.
 
         Index 0 is 1-based TSS-22500, the last TSS+22499; ``N`` beyond the contig. For text:
         ``store.sequence(gene).tobytes().decode()``.
         """
-        return read(self.array("sequence"), self.position(gene))
+        return self._of_genes("sequence", gene)
 
-    def features(self, gene: str | int, windows: slice | int = slice(None)) -> np.ndarray:
+    def features(self, gene: Genes, windows: Genes = slice(None)) -> np.ndarray:
         """Reference chromatin features float32 ``(windows, feature)``, probabilities.
 
-        The mean of both strands. Window 0 is the most upstream of the gene; the centres are at
-        ``window_offset`` bp from the TSS.
+        The mean of both strands; of several genes ``(genes, windows, feature)``, 1.6 MB each.
+        Window 0 is the most upstream of the gene; the centres are at ``window_offset`` bp from
+        the TSS. ``windows`` is a position, several or a slice.
         """
-        return read(self.array("features"), (self.position(gene), windows))
+        return self._of_genes("features", gene, places("windows", windows, self.grid.bins))
 
-    def aggregated(self, gene: str | int | slice) -> np.ndarray:
-        """Decay sums of the features float32 ``(decay, feature)``; of a slice, one each gene.
+    def aggregated(self, gene: Genes) -> np.ndarray:
+        """Decay sums of the features float32 ``(decay, feature)``; of several, ``(genes, ...)``.
 
         Rows 0-4 are of the windows at or upstream of the TSS, 5-9 at or downstream, each at the
         rates of ``grid.rates``.
         """
-        key = gene if isinstance(gene, slice) else self.position(gene)
-        return read(self.array("aggregated"), key)
+        return self._of_genes("aggregated", gene)
 
-    def expression(self, gene: str | int) -> np.ndarray:
+    def expression(self, gene: Genes, contexts: str | Sequence[str] = ()) -> np.ndarray:
         """Reference predictions float32 ``(context,)``, ln(expression + pseudocount).
 
-        In the order of :meth:`contexts`. Raises :class:`~seal_store.errors.HeadsError` if the
-        store has no head sets.
+        Of several genes, ``(genes, context)``. ``contexts`` are names, each ``name`` or
+        ``set:name``; by default all, in the order of :meth:`contexts` either way. Raises
+        :class:`~seal_store.errors.HeadsError` if the store has no head sets, or no such context.
         """
         self._need_heads()
-        return read(self.array("expression"), self.position(gene))
+        return self._of_genes("expression", gene)[..., self._chosen(contexts)]
+
+    def _chosen(self, contexts: str | Sequence[str]) -> np.ndarray:
+        names, sets = (column.tolist() for column in self.contexts())
+        wanted = conformed("contexts", contexts, Sequence[str], ())
+        return select_contexts(list(zip(sets, names, strict=True)), wanted)
+
+    def gene_frame(self) -> pd.DataFrame:
+        """The computed genes as a table of pandas, by gene id.
+
+        Columns: symbol, type, contig, strand (+1 or -1) and TSS (1-based). Needs the extra
+        ``xarray``, which brings pandas.
+        """
+        names = [e.name for e in STORE if e.dims == ("gene",)]
+        return frames.table({name: self.column(name) for name in names}, "gene_id")
+
+    def context_frame(self) -> pd.DataFrame:
+        """The contexts as a table of pandas, by label: what ``contexts`` of any function takes.
+
+        The label is the name, or ``set:name`` where several sets share it. Columns:
+        ``context_name`` and ``context_set``, kind, stage, region and cell type of published
+        contexts, and ``context_stage_harmonised``, the stage in one spelling for all sets. Needs
+        the extra ``xarray``.
+        """
+        self._need_heads()
+        names, sets = (column.tolist() for column in self.contexts())
+        return frames.contexts(sets, names)
+
+    def expression_frame(
+        self, gene: Genes = slice(None), contexts: str | Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """Reference predictions as a table of pandas: a row for each gene, by id.
+
+        A column for each context, by the label of :meth:`context_frame`; float32,
+        ln(expression + pseudocount). Needs the extra ``xarray``.
+        """
+        keep = self._chosen(contexts)
+        labels = self.context_frame().index[keep]
+        rows = np.atleast_1d(np.arange(len(self))[self.positions(gene)])
+        values = np.atleast_2d(self.expression(gene, contexts))
+        return frames.matrix(values, self.gene_id[rows], labels, "gene_id")
 
     def to_xarray(self) -> xr.Dataset:
         """All arrays as an xarray dataset, read when they are used.
@@ -311,9 +332,9 @@ class Store:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the summary of a head set says that its weights are random numbers.
+        """Whether the summary of a head set says that its weights are synthetic.
 
-        So it is in the demo's store: its effects have no meaning.
+        So it is in the demo's store: its effects have no biological meaning.
         """
         lines = (entry.summary.get(WEIGHTS, "") for entry in self.attributes.heads)
         return any(line.startswith(SYNTHETIC) for line in lines)
@@ -361,6 +382,12 @@ class Store:
         return self.column("context_name"), self.column("context_set")
 
 
+def _locked(values: np.ndarray) -> np.ndarray:
+    """``values``, which nobody can change any more."""
+    values.flags.writeable = False
+    return values
+
+
 def sequence_start(tss: int) -> int:
     """0-based coordinate of the first stored base of a gene."""
     return tss + SEQUENCE_OFFSET - 1
@@ -380,7 +407,9 @@ def grid_slice(grid: Grid, tss: int, strand: int) -> slice:
 
 def read_weights(group: zarr.Group) -> dict[str, np.ndarray]:
     """See :meth:`Store.weights`; of a store finished or not."""
-    return {e.name.partition("/")[2]: read_whole(get(group, e.name)) for e in CNN}
+    names = [entry.name for entry in CNN]
+    weights = of_each(group, names, read_whole)
+    return {name.partition("/")[2]: own for name, own in zip(names, weights, strict=True)}
 
 
 def read_cnn(group: zarr.Group, config: CnnConfig) -> Beluga:
@@ -392,12 +421,13 @@ def read_cnn(group: zarr.Group, config: CnnConfig) -> Beluga:
 
 def read_heads(group: zarr.Group, names: list[str]) -> list[HeadSet]:
     """Head sets of a store, finished or not, in the order of its attributes."""
+    entries = [entry for entry in attributes_of(group).heads if entry.name in names]
+    parts = [e.name for e in HEADS if e.weights]
+    arrays = [f"heads/{e.name}/{part}" for e in entries for part in (*parts, "context")]
+    values = iter(of_each(group, arrays, read_whole))
     sets = []
-    for entry in attributes_of(group).heads:
-        if entry.name not in names:
-            continue
-        own = f"heads/{entry.name}"
-        weights = {e.name: read_whole(get(group, f"{own}/{e.name}")) for e in HEADS if e.weights}
-        contexts = tuple(str(c) for c in read(get(group, f"{own}/context")))
+    for entry in entries:
+        weights = {part: next(values) for part in parts}
+        contexts = tuple(str(c) for c in next(values))
         sets.append(HeadSet(entry.name, contexts, **weights, summary=entry.summary))
     return sets

@@ -10,13 +10,13 @@ to more than its array declares.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,13 @@ from numcodecs import Zstd
 from zarr.abc.buffer import Buffer, BufferPrototype
 from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.buffer import default_buffer_prototype
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import MemoryStore
 
-from seal_store.common.files import file_sha256
-from seal_store.common.output import GROUP, METADATA_BYTES
+from seal_store.common.beside import GROUP, METADATA_BYTES
 from seal_store.errors import FormatError
+from seal_store.store.address import Entry
 from seal_store.store.layout import ArraySpec, create_array, shards_of
-from seal_store.store.manifest import Entry
+from seal_store.store.place import Place, files_at
 
 HINT = "it is damaged or not one of ours: copy it again, or make it again"
 
@@ -40,6 +40,9 @@ CHUNK_LIMIT, TEXT_LIMIT = 256 << 20, 100_000
 
 WHOLE_LIMIT, RATIO = 256 << 20, 100
 """An array that is read as a whole has at most ``WHOLE_LIMIT + RATIO * stored`` bytes."""
+
+TEXTS_BYTES = 256 << 20
+"""Bytes of an array of strings in memory, as wide as the longest."""
 
 CRC = 4
 """Bytes of the checksum that ends each chunk and each index of a shard."""
@@ -60,7 +63,7 @@ class Expected:
     shard: int = 0
 
 
-def read_metadata(path: Path, listed: Mapping[str, Entry]) -> dict[str, Any]:
+def read_metadata(path: Place, listed: Mapping[str, Entry]) -> dict[str, Any]:
     """The metadata of the group at ``path``, consolidated, as the manifest lists them.
 
     Raises :class:`FormatError` if they are damaged, too large or not those of a Zarr v3 group.
@@ -69,24 +72,24 @@ def read_metadata(path: Path, listed: Mapping[str, Entry]) -> dict[str, Any]:
     if GROUP not in listed:
         raise FormatError(f"{path}: {GROUP} is not in the manifest", HINT)
     try:
-        if file.stat().st_size > METADATA_BYTES:
-            raise FormatError(f"{file}: more than {METADATA_BYTES >> 20} MiB of metadata", HINT)
-        if file_sha256(file) != listed[GROUP]["sha256"]:
+        text = files_at(path).read(GROUP, METADATA_BYTES)
+        if hashlib.sha256(text).hexdigest() != listed[GROUP]["sha256"]:
             raise FormatError(f"{file}: not as the manifest lists it (SHA-256)", HINT)
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(text)
         arrays = found["consolidated_metadata"]["metadata"]
         if (found["zarr_format"], found["node_type"]) != (3, "group"):
             raise ValueError("not a Zarr v3 group")
         if not all(isinstance(part, dict) for part in (found["attributes"], *arrays.values())):
             raise ValueError("attributes or arrays that are no objects")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:100]
+        reason = error.strerror if isinstance(error, OSError) else str(error)[:100]
+        reason = "nested too deeply" if isinstance(error, RecursionError) else reason
         raise FormatError(f"{file}: damaged metadata ({reason})", HINT) from None
     return found
 
 
 def open_group(
-    path: Path,
+    path: Place,
     metadata: Mapping[str, Any],
     expected: Mapping[str, Expected],
     listed: Mapping[str, Entry],
@@ -106,8 +109,8 @@ def open_group(
             if not all(part.strip(".") for part in name.split("/")):
                 raise ValueError("its name leads outside the group")
             if name in expected:
-                documents[name] = _document(declared, expected[name])
-                chunks[name] = Chunks(expected[name], documents[name], files[name])
+                chunks[name] = Chunks(expected[name], declared, files[name])
+                documents[name] = chunks[name].document
             elif declared["node_type"] == "group":
                 documents[name] = GROUP_METADATA
                 if {**declared, "consolidated_metadata": None} != EMPTY_GROUP:
@@ -121,78 +124,43 @@ def open_group(
     return zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=True)
 
 
-def _document(declared: Mapping[str, Any], want: Expected) -> dict[str, Any]:
-    """The metadata that this package would write for an array with the declared chunks."""
-    entry, shape = want.entry, want.shape
-    grid = declared["codecs"][0] if entry.sharded else declared["chunk_grid"]
-    chunks = tuple(grid["configuration"]["chunk_shape"])
-    # readers find a gene's values by its place: all of them, but for the number of windows
-    whole = 2 if "window" in entry.dims else 1
-    apart = entry.sharded and (chunks[0] != 1 or chunks[whole:] != shape[whole:])
-    if apart or len(chunks) != len(shape) or any(type(n) is not int or n < 1 for n in chunks):
-        raise ValueError(f"declares chunks {str(chunks)[:60]}")
-    if math.prod(chunks) * entry.itemsize > CHUNK_LIMIT:
-        raise ValueError(f"declares chunks {str(chunks)[:60]} of more than {CHUNK_LIMIT} bytes")
-    outer = shards_of(shape, chunks, want.shard) if entry.sharded else chunks
-    # once weights were compressed, and the contexts of head sets had no checksum
-    former = ((False, True), (False, entry.dims != ("output",)))
-    different = []
-    for weights, crc in ((entry.weights, True), *former):
-        ours: dict[str, Any] = json.loads(_template(entry.dtype, weights, entry.sharded, crc))
-        ours |= {"shape": [*shape], "dimension_names": [*entry.dims]}
-        ours |= {"attributes": entry.attributes}
-        ours["chunk_grid"]["configuration"]["chunk_shape"] = [*outer]
-        if entry.sharded:
-            ours["codecs"][0]["configuration"]["chunk_shape"] = [*chunks]
-        keys = {*ours, *declared} - {"attributes", "dimension_names"}  # nothing depends on these
-        other = sorted(key for key in keys if ours.get(key) != declared.get(key))
-        if not other:
-            return ours
-        different.append((other[0], declared.get(other[0]), ours.get(other[0])))
-    key, *values = different[0]
-    found, wanted = (json.dumps(value)[:80] for value in values)
-    raise ValueError(f"declares {key} {found}, expected {wanted}")
-
-
-@cache
-def _template(dtype: str, weights: bool, sharded: bool, checksum: bool) -> str:
-    """The metadata of an array of one value, as zarr writes them for this package."""
-    entry = ArraySpec("array", dtype, ("gene",), "", weights=weights)
-    group = zarr.create_group(MemoryStore(), zarr_format=3)
-    shards = (1,) if sharded else None
-    array = create_array(group, entry, (1,), (1,), shards, checksum=checksum)
-    return json.dumps(array.metadata.to_dict())
-
-
 class Chunks:
-    """The chunks of an array: which files they have to have, and how they decode."""
+    """The chunks of an array: which files they have to have, and how they decode.
+
+    ``document`` has the metadata that this package would write for the array.
+    """
 
     def __init__(
-        self, want: Expected, document: Mapping[str, Any], files: Mapping[str, int]
+        self, want: Expected, declared: Mapping[str, Any], files: Mapping[str, int]
     ) -> None:
         """``files``: sizes by place. Raises :class:`ValueError` if they cannot be all."""
-        entry, codecs = want.entry, document["codecs"]
-        outer = chunk = document["chunk_grid"]["configuration"]["chunk_shape"]
-        if entry.sharded:
-            chunk, codecs = (codecs[0]["configuration"][key] for key in ("chunk_shape", "codecs"))
-        names = [codec["name"] for codec in codecs]
+        entry, shape = want.entry, want.shape
+        grid = declared["codecs"][0] if entry.sharded else declared["chunk_grid"]
+        chunk = tuple(grid["configuration"]["chunk_shape"])
+        # readers find a gene's values by its place: all of them, but for the number of windows
+        whole = 2 if "window" in entry.dims else 1
+        apart = entry.sharded and (chunk[0] != 1 or chunk[whole:] != shape[whole:])
+        if apart or len(chunk) != len(shape) or any(type(n) is not int or n < 1 for n in chunk):
+            raise ValueError(f"declares chunks {str(chunk)[:60]}")
+        values, total, stored = math.prod(chunk), math.prod(shape), sum(files.values())
+        if values * entry.itemsize > CHUNK_LIMIT:
+            raise ValueError(f"declares chunks {str(chunk)[:60]} of more than {CHUNK_LIMIT} bytes")
+        outer = shards_of(shape, chunk, want.shard) if entry.sharded else chunk
+        self.document, names = _document(declared, want, chunk, outer)
         self._codec = next((name for name in names if name in ("blosc", "zstd")), "")
         self._tail = CRC * ("crc32c" in names)
-        self.in_shard = math.prod(outer) // math.prod(chunk) if entry.sharded else 0
-        self._size = math.prod(chunk) * entry.itemsize
-        self._entries = math.prod(chunk) if entry.dtype == "str" else 0
-        if self._entries:
-            self._size = min(CHUNK_LIMIT, self._entries * TEXT_LIMIT)
-        grid = [-(-length // n) for length, n in zip(want.shape, outer, strict=True)]
+        self.in_shard = math.prod(outer) // values if entry.sharded else 0
+        self._entries = values if entry.dtype == "str" else 0
+        self._size = min(CHUNK_LIMIT, self._entries * TEXT_LIMIT) or values * entry.itemsize
+        places = [-(-length // n) for length, n in zip(shape, outer, strict=True)]
         if "float" in entry.dtype and (
-            len(files) < math.prod(grid)
-            or any("/".join(map(str, place)) not in files for place in np.ndindex(*grid))
+            len(files) < math.prod(places)
+            or any("/".join(map(str, place)) not in files for place in np.ndindex(*places))
         ):
-            raise ValueError(f"declares {math.prod(grid)} chunk files, the manifest lacks some")
-        total, stored = math.prod(want.shape) * entry.itemsize, sum(files.values())
+            raise ValueError(f"declares {math.prod(places)} chunk files, the manifest lacks some")
         in_parts = entry.sharded or entry.dims[0] == "variant"
-        if not in_parts and total > WHOLE_LIMIT + RATIO * stored:
-            raise ValueError(f"declares {total} bytes, but its files hold {stored}")
+        if not in_parts and total * entry.itemsize > WHOLE_LIMIT + RATIO * stored:
+            raise ValueError(f"declares {total * entry.itemsize} bytes, its files hold {stored}")
 
     def check(self, chunk: memoryview) -> None:
         """Raise :class:`ValueError` if a chunk does not decode to the size of its array's."""
@@ -210,22 +178,77 @@ class Chunks:
             if self._entries and entries != self._entries:
                 raise ValueError(f"a chunk of {entries} entries, not {self._entries}")
 
+    def check_file(self, data: memoryview) -> None:
+        """The same for all chunks of a file."""
+        if not self.in_shard:
+            return self.check(data)
+        index = np.frombuffer(data[-(16 * self.in_shard + CRC) : -CRC], "<u8")
+        for start, length in index.reshape(-1, 2).tolist():
+            if start < len(data):
+                self.check(data[start : start + length])
 
-class CheckedStore(LocalStore):
+
+def _document(
+    declared: Mapping[str, Any], want: Expected, chunk: tuple[int, ...], outer: tuple[int, ...]
+) -> tuple[dict[str, Any], list[str]]:
+    """What this package would write for an array with these chunks, and the names of its codecs.
+
+    Raises :class:`ValueError` if other metadata are ``declared``.
+    """
+    entry, different = want.entry, ""
+    # once weights were compressed, and the contexts of head sets had no checksum
+    former = ((False, True), (False, entry.dims != ("output",)))
+    for weights, checksum in ((entry.weights, True), *former):
+        ours: dict[str, Any] = json.loads(_template(entry.dtype, weights, entry.sharded, checksum))
+        ours |= {"shape": [*want.shape], "dimension_names": [*entry.dims]}
+        ours |= {"attributes": entry.attributes}
+        ours["chunk_grid"]["configuration"]["chunk_shape"] = [*outer]
+        codecs = ours["codecs"]
+        if entry.sharded:
+            codecs[0]["configuration"]["chunk_shape"] = [*chunk]
+            codecs = codecs[0]["configuration"]["codecs"]
+        keys = {*ours, *declared} - {"attributes", "dimension_names"}  # nothing depends on these
+        other = min((key for key in keys if ours.get(key) != declared.get(key)), default=None)
+        if other is None:
+            return ours, [codec["name"] for codec in codecs]
+        found, wanted = (json.dumps(each.get(other))[:80] for each in (declared, ours))
+        different = different or f"declares {other} {found}, expected {wanted}"
+    raise ValueError(different)
+
+
+@cache
+def _template(dtype: str, weights: bool, sharded: bool, checksum: bool) -> str:
+    """The metadata of an array of one value, as zarr writes them for this package."""
+    entry = ArraySpec("array", dtype, ("gene",), "", weights=weights)
+    group = zarr.create_group(MemoryStore(), zarr_format=3)
+    shards = (1,) if sharded else None
+    array = create_array(group, entry, (1,), (1,), shards, checksum=checksum)
+    return json.dumps(array.metadata.to_dict())
+
+
+class CheckedStore(MemoryStore):
     """A finished folder, read only: files of its manifest, chunks of the declared size.
 
     ``chunks`` has every array that is read, by name; ``metadata`` stands in for the folder's own.
+    In memory are these and the names of the files.
     """
 
     def __init__(
         self,
-        root: Path,
+        root: Place,
         listed: Mapping[str, Entry],
         chunks: Mapping[str, Chunks],
         metadata: bytes,
     ) -> None:
-        super().__init__(root, read_only=True)
-        self.listed, self._chunks, self._metadata = listed, chunks, metadata
+        own = default_buffer_prototype().buffer.from_bytes(metadata)
+        super().__init__({**dict.fromkeys(listed, own), GROUP: own}, read_only=True)
+        self.root, self.files, self.listed, self._chunks = root, files_at(root), listed, chunks
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CheckedStore) and self.root == other.root
+
+    def __str__(self) -> str:
+        return str(self.root)
 
     async def get(
         self,
@@ -237,12 +260,6 @@ class CheckedStore(LocalStore):
         read = partial(self.get_sync, key, prototype=prototype, byte_range=byte_range)
         return await asyncio.to_thread(read)
 
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        """As :meth:`get`, several."""
-        return [await self.get(key, prototype, part) for key, part in key_ranges]
-
     def get_sync(
         self,
         key: str,
@@ -251,31 +268,34 @@ class CheckedStore(LocalStore):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         """As :meth:`get`."""
-        prototype = prototype or default_buffer_prototype()
         if key == GROUP:
-            return prototype.buffer.from_bytes(self._metadata)
+            return super().get_sync(key, prototype=prototype, byte_range=byte_range)
         chunks = self._chunks.get(key.rpartition("/c/")[0])
         if chunks is None or key not in self.listed:
             return None
+        size = self.listed[key]["size"]
+        start, end = 0, size
+        if isinstance(byte_range, RangeByteRequest):
+            start, end = byte_range.start, byte_range.end
+        elif isinstance(byte_range, SuffixByteRequest):  # which is the index of a shard
+            start = max(0, size - byte_range.suffix)
+        elif byte_range is not None:
+            start = byte_range.offset
         try:
-            if isinstance(byte_range, RangeByteRequest) and not (
-                0 <= byte_range.start <= byte_range.end <= self.listed[key]["size"]
-            ):
+            if not 0 <= start <= end <= size:
                 raise ValueError("a chunk outside its file")
-            found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
-            if found is None:
-                raise FormatError(f"{self.root / key} is missing", HINT)
-            data = memoryview(np.asarray(found.as_numpy_array()).view(np.uint8).data)
-            if not chunks.in_shard or isinstance(byte_range, RangeByteRequest):
-                chunks.check(data)
-            elif not isinstance(byte_range, SuffixByteRequest):  # which is the index of a shard
-                index = np.frombuffer(data[-(16 * chunks.in_shard + CRC) : -CRC], "<u8")
-                for start, length in index.reshape(-1, 2).tolist():
-                    if start < len(data):
-                        chunks.check(data[start : start + length])
-        except ValueError as error:
-            raise FormatError(f"{self.root / key}: damaged data ({error})", HINT) from None
-        return found
+            with self.files.opened(key, self.listed[key]) as file:
+                (found,) = file.ranges([(start, end - start)])
+            if isinstance(byte_range, RangeByteRequest):
+                chunks.check(memoryview(found))
+            elif not (chunks.in_shard and isinstance(byte_range, SuffixByteRequest)):
+                chunks.check_file(memoryview(found))
+        except FileNotFoundError:
+            raise FormatError(f"{self.root / key} is missing", HINT) from None
+        except (ValueError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise FormatError(f"{self.root / key}: damaged data ({why})", HINT) from None
+        return (prototype or default_buffer_prototype()).buffer.from_bytes(found)
 
 
 def decoded_size(data: memoryview, codec: str) -> int:
@@ -299,3 +319,17 @@ def decoded_size(data: memoryview, codec: str) -> int:
     elif not codec:
         return len(data)
     raise ValueError("a chunk of unknown size")
+
+
+def texts(values: np.ndarray, where: str) -> np.ndarray:
+    """Strings as numpy ``U``, all as wide as the longest.
+
+    Raises :class:`FormatError` where that would take more than :data:`TEXTS_BYTES`.
+    """
+    found = values.tolist()
+    longest = max(map(len, found), default=0)
+    if 4 * longest * len(found) > TEXTS_BYTES:
+        raise FormatError(
+            f"{where}: a text of {longest} characters among {len(found)}", "is it one of ours?"
+        )
+    return np.array(found, dtype=np.str_)

@@ -104,11 +104,21 @@ def test_unpacks_every_file(tmp_path: Path, name: str) -> None:
 
 
 def test_unpacks_where_a_killed_run_left_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "into.partial").mkdir()
-    (tmp_path / "into.partial" / "stale").write_text("x")
+    (tmp_path / "into.partial" / "into.new").mkdir(parents=True)
+    (tmp_path / "into.partial" / "into.new" / "stale").symlink_to("nowhere")
     extract(good(tmp_path / "a.tar.gz"), tmp_path / "into")
     assert tree(tmp_path / "into") == CONTENT
     assert not (tmp_path / "into.partial").exists()
+
+
+def test_a_folder_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
+    theirs = tmp_path / "into.partial" / "note"
+    theirs.parent.mkdir()
+    theirs.write_text("x")
+    with pytest.raises(OutputError, match="into.partial is in the way"):
+        extract(good(tmp_path / "a.tar.gz"), tmp_path / "into")
+    assert theirs.read_text() == "x"
+    assert not (tmp_path / "into").exists()
 
 
 @pytest.mark.parametrize(
@@ -163,6 +173,9 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, refused: Callable) ->
         rows = [(link, b""), (member("link"), b"2")]
         refused(tar(tmp_path / "a.tar", *rows), "'link'")
     assert not list((tmp_path / "outside").iterdir())
+    deep = member("a/b/link", tarfile.SYMTYPE, linkname="../../model")
+    rows = [(member("model/x"), b"1"), (deep, b""), (member("a/b/link/y/z"), b"2")]
+    refused(tar(tmp_path / "a.tar", *rows), "'a/b/link/y/z' lies below a file or a link")
 
 
 def test_a_chain_of_links_does_not_climb(tmp_path: Path, refused: Callable) -> None:

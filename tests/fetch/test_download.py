@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -350,6 +351,20 @@ def test_mirrors_are_tried_in_turn(
     assert sum("; trying http" in note for note in notes) == 3
 
 
+def test_a_mirror_with_a_file_of_another_size_does_not_cost_what_is_there(
+    tmp_path: Path, serve: Callable[..., Site], content: bytes
+) -> None:
+    site, other = serve(content, cut=100_000), serve(content + b"x")
+    site.script = [None, *[status(503)] * 9]
+    known = asked_for(MODELS, size=len(content))
+    with pytest.raises(DownloadError, match="300,001 bytes, expected 300,000"):
+        fetch(known, tmp_path, base_urls=[site.url, other.url], patience=QUICK)
+    site.script, site.cut = [], None
+    fetch(known, tmp_path, base_urls=[site.url], patience=QUICK)
+    complete(tmp_path, content)
+    assert site.asked[-1]["range"] == "bytes=100000-"
+
+
 def test_redirects(tmp_path: Path, serve: Callable[..., Site], content: bytes) -> None:
     site, other = serve(b"wrong"), serve(content, cut=100_000)
     site.script = [status(302, Location=f"{other.url}/moved")] * 5
@@ -502,6 +517,106 @@ def test_slow_bodies_are_taken_and_stalled_ones_are_asked_for_again(
     complete(tmp_path / "b", content)
     assert "no answer in time" in notes[0]
     assert site.asked[1]["range"] == "bytes=70000-"
+
+
+def drip(start: bytes, repeated: bytes, pause: float = 0.02) -> Step:
+    """Answer with ``start``, then ``repeated`` until the client leaves."""
+
+    def step(handler: Handler) -> bool:
+        with suppress(OSError):
+            handler.wfile.write(start)
+            while True:
+                handler.wfile.write(repeated)
+                handler.wfile.flush()
+                time.sleep(pause)
+        handler.close_connection = True
+        return True
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("start", "repeated"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n"),
+        (b"HTTP/1.1 200 OK\r\n", b"x"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+    ids=["body", "chunks", "a chunk's size", "trailers", "headers", "continue"],
+)
+def test_an_answer_that_drips_is_asked_for_again(
+    tmp_path: Path, serve: Callable[..., Site], content: bytes, start: bytes, repeated: bytes
+) -> None:
+    site, notes = serve(content), []
+    site.script = [drip(start, repeated)]
+    patience = replace(QUICK, timeout=0.3)
+    fetch(MODELS, tmp_path, base_urls=[site.url], patience=patience, note=notes.append)
+    complete(tmp_path, content)
+    assert "no answer in time" in notes[0]
+    assert len(notes) == 1
+
+
+def test_continue_at_full_speed_ends(
+    tmp_path: Path, serve: Callable[..., Site], content: bytes
+) -> None:
+    site, notes = serve(content), []
+    site.script = [drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 0.0)]
+    patience = replace(QUICK, timeout=0.3)
+    fetch(MODELS, tmp_path, base_urls=[site.url], patience=patience, note=notes.append)
+    complete(tmp_path, content)
+    assert "no answer in time" in notes[0]
+
+
+def test_a_body_without_end_is_given_up_while_it_comes(
+    tmp_path: Path, serve: Callable[..., Site], content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = b"2000\r\n" + bytes(0x2000) + b"\r\n"
+    endless = drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunks, 0.0)
+    site = serve(content)
+    site.script = [endless]
+    with pytest.raises(DownloadError, match="more than 300,000 bytes, and no end"):
+        fetch(asked_for(MODELS, size=300_000), tmp_path, base_urls=[site.url], patience=QUICK)
+    monkeypatch.setattr("seal_store.fetch.download.LARGEST_FILE", 1_000_000)
+    site.script = [endless]
+    with pytest.raises(DownloadError, match="more than 1,000,000 bytes, and no end"):
+        fetch(MODELS, tmp_path, base_urls=[site.url], patience=QUICK)
+    monkeypatch.setattr("seal_store.fetch.download.ROOM_LEFT", 1 << 60)
+    site.script = [endless]
+    with pytest.raises(OutputError, match="fills the disk"):
+        fetch(MODELS, tmp_path, base_urls=[site.url], patience=QUICK)
+    assert {path.name for path in tmp_path.iterdir()} <= {f"{MODELS.file}.lock"}
+
+
+def test_of_two_lengths_that_of_the_chunks_counts(
+    tmp_path: Path, serve: Callable[..., Site], content: bytes
+) -> None:
+    def both(handler: Handler) -> bool:
+        handler.protocol_version = "HTTP/1.1"
+        handler.begin(200, 10)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content))
+        handler.close_connection = True
+        return True
+
+    site = serve(content)
+    site.script = [both]
+    fetch(MODELS, tmp_path, base_urls=[site.url], patience=QUICK)
+    complete(tmp_path, content)
+
+
+@pytest.mark.parametrize("etag", ['"one"', ""])
+def test_it_says_that_it_goes_on_only_where_it_can(
+    tmp_path: Path, serve: Callable[..., Site], content: bytes, etag: str
+) -> None:
+    site = serve(content, cut=1000, etag=etag, modified="")
+    site.script = [None, hang_up]
+    with pytest.raises(DownloadError) as caught:
+        fetch(MODELS, tmp_path, base_urls=[site.url], patience=replace(QUICK, retries=0))
+    assert ("it goes on" in (caught.value.hint or "")) == bool(etag)
 
 
 def test_checksums(tmp_path: Path, serve: Callable[..., Site], content: bytes) -> None:
@@ -734,7 +849,7 @@ def test_a_full_disk_keeps_what_is_there(
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert "File too large" in last
-    assert "make room and run the same command again, it goes on" in last
+    assert "make room and run the same command again: what is there is kept" in last
     assert (tmp_path / f"{NAME}.part").stat().st_size == 120_000
     fetch(MODELS, tmp_path, base_urls=[site.url])
     complete(tmp_path, content)

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import socket
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from interrupted import SERVER, scored
 from numcodecs import Blosc, Zstd
 
 from seal_store.check.verify import verify
-from seal_store.common.output import partial_path
+from seal_store.common.beside import METADATA_BYTES, partial_path
 from seal_store.errors import FormatError, OutputError, SealStoreError
 from seal_store.results.group import Results
 from seal_store.scoring import reading
@@ -381,6 +382,110 @@ def test_no_link_leads_out_of_a_store(kind: str, copied: Path, secret: Path) -> 
     assert "strand/c/0" in verify(copied, contents=False).faulty("files")
 
 
+@pytest.fixture
+def results(store: Store, world: World, tmp_path: Path) -> Path:
+    scored(store, world.variants, tmp_path / "r.zarr")
+    return tmp_path / "r.zarr"
+
+
+@pytest.mark.parametrize("kind", ["link", "zero", "pipe", "itself", "socket"])
+@pytest.mark.parametrize("name", ["manifest.json", "zarr.json"])
+def test_what_is_read_first_is_a_plain_file(
+    cli: Callable[..., Result],
+    copied: Path,
+    results: Path,
+    secret: Path,
+    kind: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pipe would be waited for, /dev/zero read for ever, a link lead anywhere."""
+    for folder in (copied, results):
+        place = folder / name
+        shutil.copyfile(place, secret / "0")
+        place.unlink()
+        if kind == "socket":
+            monkeypatch.chdir(folder)  # the path of a socket is short
+            with socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(name)
+        elif kind == "pipe":
+            os.mkfifo(place)
+        else:
+            lead = {"link": secret / "0", "zero": Path("/dev/zero"), "itself": place}[kind]
+            place.symlink_to(lead)
+        commands: list[list[object]] = [["inspect", folder], ["verify", folder, "-q"]]
+        if folder == results:
+            commands.append(["export", folder, folder.with_name("o.tsv"), "-q"])
+            commands.append(["attribute", folder, "--method", "deeplift", "--target", "all", "-q"])
+        else:
+            commands.append(["heads", "list", folder])
+            commands.append(["expression", folder, "--out", folder.with_name("o.tsv")])
+        for command in commands:
+            done = cli(*command)
+            assert done.exit_code == 1, (command, done.output)
+            said = done.stderr if command[0] != "verify" else done.stdout
+            lines = [line for line in said.splitlines() if name in line]
+            assert any(
+                word in line
+                for line in lines
+                for word in ("is a link", "plain file", "by a link", "damaged", "is missing")
+            ), said
+            assert done.exception is None or isinstance(done.exception, SystemExit)
+        assert not folder.with_name("o.tsv").exists()
+
+
+def test_more_than_metadata_may_take_is_not_read(copied: Path) -> None:
+    """It grows while it is read: its size is not believed."""
+    for name, most in (("zarr.json", METADATA_BYTES), ("manifest.json", manifest.MANIFEST_BYTES)):
+        os.truncate(copied / name, most + 1)  # takes no room on the disk
+        with pytest.raises(FormatError, match=f"{name}: damaged .*more than {most >> 20} MiB|is "):
+            Store(copied)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [
+        ("o.zarr", "zarr.json"),
+        ("o.zarr", "effect/zarr.json"),
+        ("o.zarr", "journal/progress.json"),
+        ("o.tsv", "table"),
+        ("o.tsv", "published.json"),
+        ("o.tsv", "journal/progress.json"),
+    ],
+)
+def test_an_unfinished_folder_from_elsewhere_is_not_gone_on_with(
+    cli: Callable[..., Result],
+    store: Store,
+    world: World,
+    tmp_path: Path,
+    secret: Path,
+    kind: str,
+    name: str,
+    inside: str,
+) -> None:
+    out = tmp_path / name
+
+    def stop() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            scored(store, world.variants, out, stop_after=1)
+
+    stop()
+    if not partial_path(out).exists():
+        partial_path(out).mkdir()
+    place = partial_path(out) / inside
+    place.parent.mkdir(exist_ok=True, parents=True)
+    place.unlink(missing_ok=True)
+    place.symlink_to(secret / "0") if kind == "link" else os.mkfifo(place)
+    args = ["score", "vcf", world.variants, "--store", store.path, "--out", out]
+    for more in (["--resume"], ["--overwrite"]):
+        done = cli(*args, "--device", "cpu", "-q", *more)
+        assert done.exit_code == 1, done.output
+        assert len(done.stderr.splitlines()) == 1
+        assert place.is_symlink() or place.is_fifo()
+    assert (secret / "0").read_bytes() == b"secret"
+
+
 def test_links_within_a_store_may_stay(copied: Path, tmp_path: Path) -> None:
     (copied / "strand" / "c" / "0").rename(copied / "strand" / "c" / "own")
     (copied / "strand" / "c" / "0").symlink_to("own")
@@ -395,6 +500,16 @@ def test_files_that_the_manifest_does_not_list_are_not_read(copied: Path) -> Non
     del listed["strand/c/0"]
     manifest.write(copied, listed)
     assert set(Store(copied).column("strand").tolist()) == {0}
+
+
+def test_zarr_counts_the_chunks_that_the_manifest_lists(copied: Path) -> None:
+    listed = manifest.load(copied, "store", "")
+    del listed["strand/c/0"]
+    manifest.write(copied, listed)
+    group = Store(copied).group
+    assert group["strand"].nchunks_initialized == 0
+    for name in ("tss", "features"):
+        assert group[name].nchunks_initialized == group[name].nchunks > 0
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "file"])
@@ -435,7 +550,7 @@ def test_an_xarray_dataset_of_a_store_can_be_sent_to_another_process(store: Stor
 
 
 def test_one_long_text_does_not_widen_all(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "TEXTS_BYTES", 200)
+    monkeypatch.setattr("seal_store.store.untrusted.TEXTS_BYTES", 200)
     with pytest.raises(FormatError, match="gene_id: a text of 6 characters among 11"):
         Store(copied).column("gene_id")
 
