@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 import torch
 
-from seal_store.check.integrity import EPS, Folder
+from seal_store.check.integrity import EPS, Folder, Report
 from seal_store.common.device import inference
 from seal_store.common.progress import Progress
 from seal_store.errors import StoreError
@@ -40,32 +41,35 @@ SHARDED = tuple(entry.name for entry in STORE if entry.sharded)
 class Genes:
     """The contents of a store."""
 
-    def __init__(
-        self, folder: Folder, *, full: bool, windows: int, rng: np.random.Generator
-    ) -> None:
-        self.folder, self.report, self.genes = folder, folder.report, folder.genes
+    def __init__(self, folder: Folder, *, full: bool, windows: int, seed: int) -> None:
+        self.folder, self.genes = folder, folder.genes
         self.group, self.attributes = folder.group, folder.attributes
-        self.full, self.windows, self.rng = full, windows, rng
+        self.full, self.windows, self.seed = full, windows, seed
         self.store = Store(folder.path, (folder.group, folder.attributes))
+
+    @property
+    def report(self) -> Report:
+        """Of the folder."""
+        return self.folder.report
 
     def check(self, progress: Progress) -> None:
         """Everything, in turn; a part whose inputs cannot be read is skipped, with the reason."""
+        rng, count = np.random.default_rng(self.seed), len(self.genes)
         for _, array in sorted(self.group.members(max_depth=None)):
             if hasattr(array, "chunks") and array.path not in SHARDED and array.shape:
                 for file, _, values in self.folder.blocks(array):
                     if values.dtype.kind == "f" and not np.isfinite(values).all():
                         shard, genes = self.folder.place(file)
                         self.report.add("finite", file, "holds NaN or infinite", shard, *genes)
-        count = len(self.genes)
         chosen = np.arange(count)
         if not self.full and count > SAMPLE:
-            chosen = np.sort(self.rng.choice(count, SAMPLE, replace=False))
+            chosen = np.sort(rng.choice(count, SAMPLE, replace=False))
+        once = (("coordinates", self._coordinates), ("weights", self._weights))
         for what, part in (
-            ("coordinates", self._coordinates),
-            ("weights", self._weights),
+            *(once if self.folder.share.is_first else ()),
             ("genes", lambda: self._rows(set(chosen.tolist()), progress)),
             ("predictions", lambda: self._predictions(chosen)),
-            ("windows", lambda: self._windows(progress)),
+            ("windows", lambda: self._windows(rng, progress)),
         ):
             try:
                 part()
@@ -116,9 +120,9 @@ class Genes:
     def _rows(self, chosen: set[int], progress: Progress) -> None:
         """Arrays kept gene by gene."""
         store = self.store
-        model = self._or_none(store.cnn) if store.has_hidden else None
+        model = self._or_none(lambda: self._cnn) if store.has_hidden else None
         ends = self._or_none(self._ends)
-        for gene in range(len(self.genes)):
+        for gene in filter(self._has, range(len(self.genes))):
             sequence, features, aggregated, hidden = (self._gene(a, gene) for a in _ROWS)
             if sequence is not None:
                 self._sequence(gene, sequence, ends[gene] if ends else None)
@@ -138,6 +142,14 @@ class Genes:
                     self._hidden(gene, features, hidden, model)
             self.report.count("genes")
             progress("genes", gene + 1, len(self.genes))
+
+    def _has(self, gene: int) -> bool:
+        """Whether the shard of a gene is checked here."""
+        return self.folder.share.has(gene // self.attributes.genes_per_shard)
+
+    @cached_property
+    def _cnn(self) -> Beluga:
+        return self.store.cnn()
 
     def _file(self, array: str, gene: int) -> str:
         found = self.group[array]
@@ -216,6 +228,7 @@ class Genes:
             self.report.skipped["predictions"] = "the store has no heads"
             return
         expression = self.group["expression"]
+        chosen = chosen[[self._has(gene) for gene in chosen.tolist()]]
         for first in range(0, len(chosen), SAMPLE):
             genes = chosen[first : first + SAMPLE]
             rows = [(g, self._gene("aggregated", g)) for g in genes.tolist()]
@@ -234,15 +247,17 @@ class Genes:
                     self.report.add("expression", file, message, None, name)
                 self.report.count("predictions")
 
-    def _windows(self, progress: Progress) -> None:
+    def _windows(self, rng: np.random.Generator, progress: Progress) -> None:
         store = self.store
         if self.attributes.source == "profiles":
             self.report.skipped["windows"] = "the features were imported, not computed"
             return
-        model, bins = store.cnn(), store.grid.bins
+        model, bins = self._cnn, store.grid.bins
         tss, strand = (table_column(store, name).tolist() for name in ("tss", "strand"))
-        pairs = self.rng.integers(0, [len(self.genes), bins], (self.windows, 2))
+        pairs = rng.integers(0, [len(self.genes), bins], (self.windows, 2))
         for done, (gene, window) in enumerate(pairs.tolist(), 1):
+            if not self._has(gene):
+                continue
             sequence, features = (self._gene(a, gene) for a in ("sequence", "features"))
             progress("windows", done, len(pairs))
             if sequence is None or features is None:

@@ -5,29 +5,39 @@ The keys are described in docs/formats.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import zarr
 
-from seal_store.common.output import attribute_names
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results.group import Results
 from seal_store.scoring.calibration import CALIBRATION_GROUP, uncalibrated
 from seal_store.scoring.needs import describe_needs
 from seal_store.scoring.options import SCHEMES
-from seal_store.store.layout import ATTRIBUTION, CALIBRATED, RESULTS, STORE
+from seal_store.store.address import Entry
+from seal_store.store.layout import (
+    ATTRIBUTION,
+    CALIBRATED,
+    LIFTED,
+    NAMED,
+    PLACES,
+    RESULTS,
+    STORE,
+)
+from seal_store.store.opening import attributes_at
+from seal_store.store.place import place
 from seal_store.store.store import Store
 
 _TOP = ("assembly", "genome", "gene_table", "cnn", "grid", "source", "keep_bits", "hidden")
 _CALIBRATION = ("file", "sha256", "rows", "genes", "max_distance", "command")
 
 
-def describe(path: str | Path) -> dict[str, Any]:
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Kind, provenance and arrays with their sizes. Raises as :class:`Store` does."""
-    path = Path(path)
-    if RESULTS_ATTRIBUTE in attribute_names(path):
+    path = place(path)
+    if RESULTS_ATTRIBUTE in attributes_at(path):
         return _results(Results(path))
     return _store(Store(path))
 
@@ -51,8 +61,8 @@ def _store(store: Store) -> dict[str, Any]:
             for scheme, made in attributes.get(CALIBRATION_GROUP, {}).items()
         },
         "missing": _missing(store),
-        "bytes": _bytes(store.path),
-        "arrays": _arrays(store.path, store.group, names),
+        "bytes": store.total_bytes,
+        "arrays": _arrays(store.listed, store.group, names),
         "needs": describe_needs(store),
         "software": attributes["software"],
         "command": attributes["command"],
@@ -90,7 +100,8 @@ def _missing(store: Store) -> list[str]:
 
 
 def _results(results: Results) -> dict[str, Any]:
-    names = [entry.name for entry in (*RESULTS, *CALIBRATED, *ATTRIBUTION)]
+    tables = (*RESULTS, *NAMED, *LIFTED, *PLACES, *CALIBRATED, *ATTRIBUTION)
+    names = [entry.name for entry in tables]
     missing = []
     if not results.is_calibrated:
         missing.append("quantile, z: add them with `seal-store score ... --calibrated`")
@@ -102,13 +113,15 @@ def _results(results: Results) -> dict[str, Any]:
         "rows": len(results),
         **{k: v for k, v in results.attributes.to_dict().items() if k != "command"},
         "missing": missing,
-        "bytes": _bytes(results.path),
-        "arrays": _arrays(results.path, results.group, names),
+        "bytes": results.total_bytes,
+        "arrays": _arrays(results.listed, results.group, names),
         "command": results.attributes.command,
     }
 
 
-def _arrays(path: Path, group: zarr.Group, names: Sequence[str]) -> list[dict[str, Any]]:
+def _arrays(
+    listed: Mapping[str, Entry], group: zarr.Group, names: Sequence[str]
+) -> list[dict[str, Any]]:
     """One row an array; the arrays of a group of weights or labels are added up."""
     rows = []
     for name in names:
@@ -124,7 +137,7 @@ def _arrays(path: Path, group: zarr.Group, names: Sequence[str]) -> list[dict[st
             row["shards"] = list(member.shards) if member.shards else None
         else:
             inside = [m for _, m in member.members(max_depth=None) if isinstance(m, zarr.Array)]
-        raw, size = _raw_bytes(inside), _bytes(path / name)
+        raw, size = _raw_bytes(inside), _bytes(listed, name)
         ratio = round(raw / size, 3) if raw is not None and size else None
         rows.append({**row, "bytes": size, "raw_bytes": raw, "ratio": ratio})
     return rows
@@ -136,6 +149,6 @@ def _raw_bytes(arrays: Sequence[zarr.Array[Any]]) -> int | None:
     return sum(sizes) if sizes or not arrays else None
 
 
-def _bytes(path: Path) -> int:
-    """Bytes of all files below ``path``, with their metadata."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+def _bytes(listed: Mapping[str, Entry], name: str) -> int:
+    """Bytes of all files of an array or group, with their metadata."""
+    return sum(own["size"] for file, own in listed.items() if file.startswith(f"{name}/"))

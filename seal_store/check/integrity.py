@@ -6,26 +6,25 @@ stops the search: all of them are listed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
-from seal_store.common.files import file_sha256
-from seal_store.common.output import GROUP
+from seal_store.common.beside import GROUP
 from seal_store.common.progress import Progress
 from seal_store.errors import FormatError, StoreError
 from seal_store.results.group import expected_arrays as results_arrays
 from seal_store.results.group import parse_attributes
 from seal_store.store import manifest
 from seal_store.store import untrusted as guard
+from seal_store.store.address import Entry
 from seal_store.store.layout import RESULTS, read
-from seal_store.store.manifest import MANIFEST, Entry
-from seal_store.store.store import expected_arrays, store_attributes
+from seal_store.store.manifest import MANIFEST
+from seal_store.store.opening import expected_arrays, store_attributes
+from seal_store.store.place import Place, files_at
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -44,6 +43,23 @@ class Fault:
     genes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which files, in their order, a process checks: every ``parts``-th from ``part`` on."""
+
+    part: int = 0
+    parts: int = 1
+
+    def has(self, index: int) -> bool:
+        """Whether the ``index``-th is one of them."""
+        return index % self.parts == self.part
+
+    @property
+    def is_first(self) -> bool:
+        """Whether what is checked only once is checked here."""
+        return self.part == 0
+
+
 @dataclass
 class Report:
     """What was found in a folder of ``kind`` ``store`` or ``results``.
@@ -52,7 +68,7 @@ class Report:
     are the entries of the manifest.
     """
 
-    path: Path
+    path: Place
     kind: str
     faults: list[Fault] = field(default_factory=list)
     checked: dict[str, int] = field(default_factory=dict)
@@ -78,6 +94,14 @@ class Report:
         """Add to what was checked."""
         self.checked[what] = self.checked.get(what, 0) + number
 
+    def merge(self, other: Report) -> None:
+        """Add what another part of the same checks found."""
+        for fault in other.faults:
+            self.add(fault.check, fault.file, fault.message, fault.shard, *fault.genes)
+        for what, number in other.checked.items():
+            self.count(what, number)
+        self.skipped = other.skipped | self.skipped
+
     def faulty(self, *checks: str) -> set[str]:
         """Files with a fault of one of ``checks``, of any by default."""
         return {fault.file for fault in self.faults if not checks or fault.check in checks}
@@ -94,14 +118,16 @@ class Report:
         }
 
 
-class Folder:
+class Folder(manifest.Finished):
     """A finished folder that is checked: what is wrong goes to its ``report``.
 
     ``group``, ``attributes`` and ``genes`` (of each gene or variant) are those of :meth:`open`.
+    ``share`` says which of its files are checked.
     """
 
     def __init__(self, report: Report) -> None:
-        self.report, self.path = report, report.path
+        self.report, self.path, self.share = report, report.path, Share()
+        self.files = files_at(self.path)
         self.group: Any = None
         self.attributes: Any = None
         self.genes: list[str] = []
@@ -109,9 +135,9 @@ class Folder:
     def check_manifest(self) -> bool:
         """Read the manifest into ``report.listed``; whether it can be used."""
         try:
-            self.report.listed = manifest.load(self.path, self.report.kind, "")
+            self.report.listed = self._loaded(self.report.kind, "")
         except StoreError as error:
-            there = (self.path / MANIFEST).exists()
+            there = self.files.has(MANIFEST)
             self.report.add("manifest", MANIFEST, _reason(error) if there else "is missing")
             return False
         self.report.count("files", len(self.report.listed))
@@ -121,7 +147,7 @@ class Folder:
         """Check the metadata; without fault, ``group`` is set."""
         report, results, file = self.report, self.report.kind == "results", GROUP
         own = {name: entry for name, entry in report.listed.items() if name == file}
-        if manifest.misplaced(self.path, own):
+        if self.files.misplaced(own):
             return  # noted with the other files
         check = "metadata"
         try:
@@ -158,32 +184,33 @@ class Folder:
     def check_files(self, progress: Progress) -> None:
         """Every listed file is there with its size and SHA-256, and no other file is."""
         listed = self.report.listed
-        misplaced = manifest.misplaced(self.path, listed)
+        misplaced = self.files.misplaced(listed)
         for done, (name, entry) in enumerate(listed.items(), 1):
+            if not self.share.has(done):
+                continue
             check, message = "files", misplaced.get(name, "")
             if not message:
                 try:
-                    if file_sha256(self.path / name) != entry["sha256"]:
+                    with self.files.opened(name, entry) as file:
+                        found = file.sha256()
+                    if found != entry["sha256"]:
                         check, message = "sha256", "differs from the manifest (SHA-256)"
-                except OSError as error:
-                    message = f"cannot be read: {error.strerror}"
+                except FileNotFoundError:
+                    message = "is missing"
+                except (OSError, ValueError) as error:
+                    why = error.strerror if isinstance(error, OSError) else error
+                    message = f"cannot be read: {why}"
             if message:
                 shard, genes = self.place(name)
                 self.report.add(check, name, message, shard, *genes)
             progress("files", done, len(listed))
-        for name in self._strays():
+        if not self.share.is_first:
+            return
+        there = self.files.names()
+        if there is None:
+            self.report.skipped["other files"] = "a web server does not list them"
+        for name in sorted(set(there or ()) - {MANIFEST, *listed}):
             self.report.add("stray", name, "is not in the manifest")
-
-    def _strays(self) -> list[str]:
-        """Files, and links to folders, that the manifest does not list."""
-        found = []
-        for folder, folders, names in os.walk(self.path):
-            links = [name for name in folders if (Path(folder) / name).is_symlink()]
-            for name in (*names, *links):
-                file = (Path(folder) / name).relative_to(self.path).as_posix()
-                if file != MANIFEST and file not in self.report.listed:
-                    found.append(file)
-        return sorted(found)
 
     def blocks(
         self, array: zarr.Array[Any], *, again: bool = False
@@ -195,7 +222,9 @@ class Folder:
         """
         absent = self.report.faulty("files")
         lengths = [-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True)]
-        for position in np.ndindex(*lengths):
+        for index, position in enumerate(np.ndindex(*lengths)):
+            if not self.share.has(index):
+                continue
             file = "/".join([array.path, "c", *map(str, position)])
             corner = zip(position, array.chunks, strict=True)
             key = tuple(slice(p * c, (p + 1) * c) for p, c in corner)

@@ -20,18 +20,20 @@ from seal_store.building.compute import Shards
 from seal_store.check.contents import expected_labels
 from seal_store.check.integrity import Fault, Report
 from seal_store.check.verify import verify
+from seal_store.common.beside import GROUP, remove
 from seal_store.common.device import resolve_device
-from seal_store.common.files import sync
-from seal_store.common.output import GROUP, Output, remove
+from seal_store.common.files import sync, write_text
+from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, StoreError
 from seal_store.model.labels import context_labels, feature_labels
 from seal_store.store import manifest
 from seal_store.store import untrusted as guard
+from seal_store.store.address import Entry
 from seal_store.store.layout import SHARD_ARRAYS, get
-from seal_store.store.manifest import Entry
+from seal_store.store.opening import open_listed
 from seal_store.store.shards import ShardFiles
-from seal_store.store.store import Store, open_listed
+from seal_store.store.store import Store
 
 GIVEN = ("sequence", "cnn", "heads", "table", "calibration", GROUP, manifest.MANIFEST)
 """What cannot be computed again: arrays and groups, by the first part of their names."""
@@ -64,7 +66,7 @@ def repair(
     byte. Else its manifest, and so its SHA-256, changes. Raises :class:`StoreError`, before
     anything is changed, if what is damaged cannot be computed, and if faults are left.
     """
-    with Output(path) as out:
+    with Output(path) as out, out.scratch(".repair") as folder:
         path = out.path
         report = verify(path, full=True, progress=progress)
         if report.kind != "store":
@@ -73,12 +75,11 @@ def repair(
             return Repaired(Store(path), [], True, report)
         work = _Repair(path, report)
         work.refuse(from_profiles)
-        with out.scratch(".repair") as folder:
-            work.begin(folder)
-            work.labels()
-            work.shards(device, from_profiles, progress)
-            work.predictions(progress)
-            same = work.publish()
+        work.begin(folder)
+        work.labels()
+        work.shards(device, from_profiles, progress)
+        work.predictions(progress)
+        same = work.publish()
         left = verify(path, full=True, progress=progress)
         if not left.ok:
             fault = left.faults[0]
@@ -107,7 +108,8 @@ class _Repair:
                 continue
             if fault.check in ("stray", "unknown"):
                 self._stop(fault, "it is not part of the store: move it away first")
-            if top in GIVEN or metadata:
+            given = top.startswith("feature_") and self._store().attributes.cnn.features is not None
+            if top in GIVEN or metadata or given:
                 again = (
                     "`seal-store calibrate --overwrite`" if top == "calibration" else "build anew"
                 )
@@ -140,7 +142,7 @@ class _Repair:
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             own = {k: v for k, v in declared.items() if k != "consolidated_metadata"}
-            file.write_text(json.dumps(own, indent=2), encoding="utf-8")
+            write_text(file, json.dumps(own, indent=2))
             if name in self.faulty:
                 if manifest.entry(file) != listed.get(name):
                     raise StoreError(
@@ -148,7 +150,7 @@ class _Repair:
                         "copy the store again or build anew",
                     )
                 self._place(name)
-                file.write_text(json.dumps(own, indent=2), encoding="utf-8")
+                write_text(file, json.dumps(own, indent=2))
         for name in self.faulty:
             if name.endswith(".partial"):
                 remove(self.path / name)
@@ -157,7 +159,9 @@ class _Repair:
     def labels(self) -> None:
         """Labels that follow from the gene table, the grid and the heads."""
         store = self._store()
-        values = expected_labels(store) | feature_labels(store.config.features)
+        values = expected_labels(store)
+        if store.attributes.cnn.features is None:
+            values |= feature_labels(store.config.features)
         if store.head_sets:
             values |= context_labels([(s.name, s.contexts) for s in store.heads()])
         for name, column in values.items():

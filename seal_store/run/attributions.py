@@ -12,17 +12,20 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import OutputError, StoreError
 from seal_store.results import journal
 from seal_store.results.group import ATTRIBUTE, Appender, Results, write_labels
+from seal_store.results.heading import attribution_labels
 from seal_store.scoring.assign import Counts, Task
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
+from seal_store.store.address import Entry
 from seal_store.store.layout import ATTRIBUTION
-from seal_store.store.store import Store, consolidate, software
+from seal_store.store.opening import consolidate
+from seal_store.store.place import files_at, output_at, place
+from seal_store.store.store import Store, software
 from seal_store.variants.alleles import Allele, evaluated
 
 TOLERANCE = 1e-6, 1e-2
@@ -31,19 +34,26 @@ TOLERANCE = 1e-6, 1e-2
 
 def scorer_of(
     results: Results,
-    store: Store,
+    store: Store | None,
     attribution: AttributionOptions,
     *,
     device: str = "auto",
     tf32: bool = False,
     batch: int = 128,
 ) -> Scorer:
-    """A scorer with the options that ``results`` were made with.
+    """A scorer with the options that ``results`` were made with, but for these.
 
-    Raises :class:`StoreError` if ``store`` has another CNN, other heads or another grid than the
-    store that they were made from.
+    ``store`` is by default where theirs was. Raises :class:`StoreError` if it is not there, or has
+    another CNN, other heads or another grid than the store that they were made from.
     """
     made = results.attributes.store
+    if store is None:
+        recorded = place(made.path)
+        if not files_at(recorded).exists():
+            raise StoreError(
+                f"{results.path} was made from {made.path}, which is not there", "give `store`"
+            )
+        store = Store(recorded)
     heads = {entry.name: entry.sha256 for entry in store.attributes.heads}
     names, sets = results.contexts()
     found: dict[str, tuple[str, str | None]] = {
@@ -65,7 +75,9 @@ def scorer_of(
         heads=tuple(dict.fromkeys(sets)),
         contexts=tuple(f"{s}:{n}" for s, n in zip(sets, names, strict=True)),
         device=device,
-        tf32=tf32 or results.attributes.tf32,
+        ref_mismatch="swap" if results.attributes.ref_mismatch == "swap" else "flag",
+        normalize=results.attributes.normalize,
+        tf32=tf32,
         batch=batch,
     )
     gene = results.attributes.gene
@@ -85,11 +97,12 @@ def add_attributions(
     Raises :class:`OutputError` if there are attributions already and ``overwrite`` is false,
     :class:`StoreError` if an effect is not the stored one.
     """
-    with Output(results.path, kind=ATTRIBUTE) as out:
+    with output_at(results.path, kind=ATTRIBUTE) as out:
+        results.check_unchanged()
         if results.attributes.attribution and not overwrite:
             method = results.attributes.attribution.method
             raise OutputError(
-                f"{out.path} has attributions already ({method})",
+                f"{out.place} has attributions already ({method})",
                 "add `overwrite=True` to replace them",
             )
         if (out.partial / journal.CHECKPOINT).exists():
@@ -98,7 +111,7 @@ def add_attributions(
                 "finish it with `seal-store score ... --resume`, or remove it",
             )
         out.claim(overwrite=True)
-        known = manifest.link(out.path, out.partial, {entry.name for entry in ATTRIBUTION})
+        known = manifest.link(place(out.place), out.partial, {entry.name for entry in ATTRIBUTION})
         group = zarr.open_group(str(out.partial), mode="r+", use_consolidated=False)
         files = _write(group, out.partial, results, scorer, progress)
         group.attrs[ATTRIBUTE] = {
@@ -113,11 +126,11 @@ def add_attributions(
 
 def _write(
     group: zarr.Group, folder: Path, results: Results, scorer: Scorer, progress: Progress
-) -> dict[str, manifest.Entry]:
+) -> dict[str, Entry]:
     """Write the attributions of every row to ``group`` in ``folder``; the files of their chunks."""
     attributor = scorer.attributor
     assert attributor is not None
-    write_labels(group, scorer)
+    write_labels(group, attribution_labels(scorer))
     appender = Appender(group, folder, attributor.specs(), attributor.sizes())
     done, total = 0, len(results)
     places = _places(results, scorer)
@@ -159,7 +172,7 @@ def _places(results: Results, scorer: Scorer) -> list[int]:
 
 
 def _alleles(results: Results) -> Iterator[Allele]:
-    """The alleles that the rows are of, as they were evaluated; ``line`` is the row."""
+    """The alleles that the rows are of, as they were assigned; ``line`` is the row."""
     names = ("contig", "pos", "id", "ref", "alt", "kind")
     row = 0
     for batch in results.batches():

@@ -7,20 +7,24 @@ end by a copy that shares its files, and until then stands as it was.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import zarr
 
-from seal_store.common.output import GROUP, JOURNAL, Output, remove
+from seal_store.common.beside import GROUP, check_plain, discard, remove
+from seal_store.common.output import JOURNAL, Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, InputError, OutputError, StoreError, VariantError
 from seal_store.results.group import Results
-from seal_store.run.scores import is_finished, scores_at, write_scores
+from seal_store.run.crew import ALONE, Crew
+from seal_store.run.job import Prepared, ScoreJob
+from seal_store.run.scores import is_finished, scores_at
+from seal_store.run.slices import score_job
 from seal_store.scoring.calibration import CALIBRATION_GROUP, levels
 from seal_store.scoring.options import ScoreOptions
-from seal_store.scoring.scorer import Scorer
 from seal_store.store import manifest
 from seal_store.store.attributes import (
     ATTRIBUTE,
@@ -29,8 +33,9 @@ from seal_store.store.attributes import (
     attributes_of,
 )
 from seal_store.store.layout import CALIBRATION, create, get, read
-from seal_store.store.store import Store, consolidate
-from seal_store.variants.source import VariantSource
+from seal_store.store.opening import consolidate
+from seal_store.store.place import Place, single_at
+from seal_store.store.store import Store
 
 BLOCK_BYTES = 512 << 20
 """Effects in memory at once, a column for each context."""
@@ -43,9 +48,11 @@ def background_path(store: Path) -> Path:
 
 def calibrate(
     store: Store,
-    background: Path,
+    background: Place,
     options: ScoreOptions,
     *,
+    crew: Crew = ALONE,
+    check_assembly: bool = True,
     overwrite: bool = False,
     resume: bool = False,
     command: str = "",
@@ -54,27 +61,39 @@ def calibrate(
     """Score the VCF ``background`` and keep the distribution of its effects in ``store``.
 
     All contexts of the store are calibrated, for the scheme of ``options``. Rows that touch no
-    window (status ``outside_grid``) are left out. Returns what the store's attributes say of it.
+    window (status ``outside_grid``) or whose ALT is the genome's (``alt_is_reference``) are left
+    out. Returns what the store's attributes say of it.
 
     Readers may go on meanwhile; the open ``store`` stays as it was, open it again. With
     ``resume`` a later run goes on with the effects that an interrupted one has written. Raises
     :class:`OutputError` if there is a calibration for the scheme, or something unfinished, and
     neither ``overwrite`` nor ``resume`` is given; :class:`InputError` if no variant could be
-    scored.
+    scored; and, with ``check_assembly``, :class:`VariantError` if the background is of another
+    assembly.
     """
     if options.heads or options.contexts:
         raise HeadsError("a calibration is made of all contexts", "leave the selection out")
     if not store.head_sets:
         raise HeadsError(f"{store.path} has no heads", "add some with `seal-store heads add`")
-    if not background.is_file():
+    if not single_at(background).is_file():
         raise VariantError(f"variant file not found: {background}", "check the path")
     with Output(store.path, kind=ATTRIBUTE) as out:
+        store.check_unchanged()
         path = out.path
         present = store.attributes.calibration.get(options.scheme)
-        alleles = VariantSource(background).alleles()
-        sha256 = alleles.provenance()["variants_sha256"]
+        scored = background_path(path)
+        job = ScoreJob(
+            store.path,
+            scored,
+            str(background),
+            options=options,
+            check_assembly=check_assembly,
+            command=command,
+        )
+        prepared = Prepared(job, store)
+        sha256 = prepared.whole.provenance()["variants_sha256"]
         if present is not None and resume and _is_done(store, path, present, sha256, options):
-            remove(background_path(path))
+            discard(background_path(path))
             return present
         if present is not None and not overwrite:
             raise OutputError(
@@ -83,7 +102,6 @@ def calibrate(
                 "add `overwrite=True` to replace it",
             )
         _clear(out, store)
-        scored = background_path(path)
         if resume and is_finished(scored):
             results = _left(store, scored, sha256, options)
         elif not (overwrite or resume) and (scored.exists() or scores_at(scored).partial.exists()):
@@ -92,20 +110,12 @@ def calibrate(
                 "add `resume=True` to go on with it, or `overwrite=True` to start again",
             )
         else:
-            write_scores(
-                Scorer(store, options),
-                alleles,
-                scored,
-                overwrite=overwrite,
-                resume=resume,
-                command=command,
-                progress=progress,
-            )
+            score_job(prepared, crew, overwrite=overwrite, resume=resume, progress=progress)
             store.kept.clear()  # the weights are done with
             results = Results(scored)
         facts = _facts(results, background, sha256, command)
         if not facts.rows:
-            remove(results.path)
+            discard(scored)
             reasons = results.attributes.counts.not_scored.items()
             why = ", ".join(f"{count} {reason}" for reason, count in reasons)
             raise InputError(
@@ -113,11 +123,11 @@ def calibrate(
                 "a background needs variants near the genes of the store",
             )
         _publish(out, options.scheme, facts, results, progress)
-        remove(results.path)
+        discard(scored)
     return facts
 
 
-def _facts(results: Results, background: Path, sha256: str, command: str) -> CalibrationAttributes:
+def _facts(results: Results, background: Place, sha256: str, command: str) -> CalibrationAttributes:
     """What the store says of a calibration made of ``results``."""
     made = results.attributes
     counts = made.counts.to_dict()
@@ -127,6 +137,8 @@ def _facts(results: Results, background: Path, sha256: str, command: str) -> Cal
         rows=int(_scored(results).sum()),
         genes=made.genes,
         max_distance=made.max_distance,
+        ref_mismatch=made.ref_mismatch,
+        normalize=made.normalize,
         tf32=made.tf32,
         heads=made.store.heads,
         counts={key: value for key, value in counts.items() if key != "examples"},
@@ -186,8 +198,9 @@ def distribution(
 
 
 def _scored(results: Results) -> np.ndarray:
-    """Which rows were evaluated, bool: the others touch no window."""
-    return np.asarray(read(get(results.group, "status")) == "scored")
+    """Which rows have the effect of a change to the genome, bool."""
+    status = read(get(results.group, "status"))
+    return np.asarray((status == "scored") | (status == "swapped"))
 
 
 def _is_done(
@@ -196,7 +209,8 @@ def _is_done(
     """Whether ``present`` is what was asked for, and no later run is under way."""
     heads = {entry.name: entry.sha256 for entry in store.attributes.heads}
     asked = {"sha256": sha256, "heads": heads}
-    asked |= {key: getattr(options, key) for key in ("genes", "max_distance", "tf32")}
+    keys = ("genes", "max_distance", "ref_mismatch", "normalize", "tf32")
+    asked |= {key: getattr(options, key) for key in keys}
     out = scores_at(background_path(path))
     if any(getattr(present, key) != value for key, value in asked.items()):
         return False
@@ -213,7 +227,7 @@ def _left(store: Store, out: Path, sha256: str, options: ScoreOptions) -> Result
     results = Results(out)
     made = results.attributes
     same = made.variants_sha256 == sha256 and made.store.sha256 == store.sha256
-    keys = ("scheme", "genes", "max_distance", "ref_mismatch", "tf32")
+    keys = ("scheme", "genes", "max_distance", "ref_mismatch", "normalize", "tf32")
     if not same or any(getattr(made, key) != getattr(options, key) for key in keys):
         raise OutputError(
             f"{out} holds the effects of another calibration, {made.variants} with scheme "
@@ -229,8 +243,9 @@ def _clear(out: Output, store: Store) -> None:
     Raises :class:`OutputError` for that.
     """
     partial = out.partial
-    if not partial.exists():
+    if not os.path.lexists(partial):
         return
+    check_plain(partial)
     names = {file.name for file in partial.iterdir()}
     ours = JOURNAL not in names and _without(partial) == replace(store.attributes, calibration={})
     if not (ours or names <= {f"{GROUP}.tmp"}):
@@ -253,7 +268,8 @@ def _without(partial: Path) -> StoreAttributes | None:
 def _publish(
     out: Output, scheme: str, facts: CalibrationAttributes, results: Results, progress: Progress
 ) -> None:
-    arrays = distribution(results, progress=progress)
+    with results.standing():
+        arrays = distribution(results, progress=progress)
     out.claim(overwrite=True)
     known = manifest.link(out.path, out.partial, {f"{CALIBRATION_GROUP}/{scheme}"})
     group = zarr.open_group(str(out.partial), mode="r+", use_consolidated=False)

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from seal_store.common.beside import Named, remove
 from seal_store.common.files import difference
-from seal_store.common.output import Output, remove
+from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError
-from seal_store.exporting.render import ENDINGS, PLAIN, Form, RenderedWriter, check_form, ending
+from seal_store.exporting.kinds import file_at
+from seal_store.exporting.render import (
+    ENDINGS,
+    PLAIN,
+    Exported,
+    Form,
+    RenderedWriter,
+    check_form,
+    ending,
+)
 from seal_store.exporting.tsv import TsvWriter
 from seal_store.results import journal
 from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter, result_attributes
+from seal_store.results.heading import Heading, heading_of
 from seal_store.results.journal import Checkpoint
 from seal_store.results.view import EVERYTHING
+from seal_store.run.watch import UNWATCHED, Watch
 from seal_store.scoring.assign import Counts
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.scorer import Scorer, Tally
 from seal_store.store import manifest
-from seal_store.store.layout import ArraySpec
+from seal_store.store.layout import PLACES, ArraySpec
+from seal_store.store.place import Place, output_at
+from seal_store.store.store import Store
 from seal_store.variants.alleles import Allele
 from seal_store.variants.source import Alleles
 
@@ -35,7 +50,7 @@ CHECKPOINT_SECONDS = 30.0
 def write_scores(
     scorer: Scorer,
     alleles: Iterable[Allele],
-    out: Path,
+    out: Place,
     *,
     form: Form = PLAIN,
     overwrite: bool = False,
@@ -43,33 +58,30 @@ def write_scores(
     command: str = "",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: Progress = silent,
-    tell: Callable[[str], object] = str,
+    tell: Callable[[Exported], object] = bool,
+    watch: Watch = UNWATCHED,
 ) -> Counts:
     """Score ``alleles`` into ``out``, ``.zarr`` or as in :func:`open_writer`; where they went.
 
     ``out`` appears only once it is whole. Rows are written while the next ones are computed.
     :class:`~seal_store.variants.source.Alleles` say in the results' attributes where they come
-    from. ``form`` says what of the results is written, and how; ``tell`` gets notes on the
-    output, such as a missing index.
+    from. ``form`` says what of the results is written, and how; ``tell`` gets what was written,
+    other than a results group or Seal's own table, with notes on it, such as a missing index.
+    ``watch`` is asked after each chunk whether to go on.
 
     A checkpoint is kept every ``checkpoint_seconds`` and when the run is interrupted; with
     ``resume`` a later run goes on from it and ends with the same bytes. Raises
     :class:`OutputError` if another process writes ``out``, if it exists and ``overwrite`` is
     false, or if the run to resume had other inputs or options.
     """
-    place, store = out.resolve(), scorer.store.path.resolve()
-    if place == store:
-        raise OutputError(f"{out} is the store itself", "choose another `out`")
-    if store in place.parents:
-        raise OutputError(f"{out} lies in the store {scorer.store.path}", "choose another `out`")
+    held = scores_at(out)
     stream = Alleles.of(alleles, "input")
-    if stream.source is not None and place == stream.source.path.resolve():
-        raise OutputError(f"{out} is the input itself", "choose another `out`")
-    with scores_at(out) as held:
+    check_place(out, scorer.store, stream)
+    with held:
         run = _Run(scorer, stream, held, form, command)
         run.begin(overwrite=overwrite, resume=resume)
         try:
-            run.work(checkpoint_seconds, progress)
+            run.work(checkpoint_seconds, progress, watch)
         except InputError:  # no later run can use that input either
             run.writer.close()
             remove(held.partial)
@@ -78,25 +90,36 @@ def write_scores(
             run.keep()
             raise
         if isinstance(run.writer, RenderedWriter):
-            for note in run.writer.done.notes:
-                tell(note)
+            tell(run.writer.done)
     return scorer.counts
 
 
-def scores_at(out: Path) -> Output:
+def scores_at(out: Place, checkpoint: str = journal.CHECKPOINT) -> Output:
     """The results group or table ``out`` as an output."""
-    kind = ATTRIBUTE if out.suffix == ".zarr" else ""
-    return Output(out, kind=kind, checkpoint=journal.CHECKPOINT)
+    if out.suffix == ".zarr":
+        return output_at(out, kind=ATTRIBUTE, checkpoint=checkpoint)
+    return file_at(out, checkpoint=checkpoint)
 
 
-def is_finished(out: Path) -> bool:
+def check_place(out: Named, store: Store, alleles: Alleles) -> None:
+    """Raise :class:`OutputError` if ``out`` is what is read, or lies in it."""
+    place, own = (Path(os.path.realpath(path)) for path in (out, store.path))
+    if place == own:
+        raise OutputError(f"{out} is the store itself", "choose another `out`")
+    if own in place.parents:
+        raise OutputError(f"{out} lies in the store {store.path}", "choose another `out`")
+    if alleles.source is not None and place == Path(os.path.realpath(alleles.source.path)):
+        raise OutputError(f"{out} is the input itself", "choose another `out`")
+
+
+def is_finished(out: Place) -> bool:
     """Whether ``out`` is there and no run of it waits to be resumed."""
     with scores_at(out) as held:
         manifest.complete(held)
-        return held.path.exists() and not held.partial.exists()
+        return held.exists() and not held.partial.exists()
 
 
-def check_finished(scorer: Scorer, alleles: Alleles, out: Path) -> Counts:
+def check_finished(scorer: Scorer, alleles: Alleles, out: Place) -> Counts:
     """The counts of a finished results group, of the same inputs and options as a run now.
 
     Raises :class:`OutputError` naming the difference, and :class:`FormatError` if ``out`` is
@@ -138,19 +161,28 @@ class _Run:
     def begin(self, *, overwrite: bool, resume: bool) -> None:
         """Open the writer, new or where an earlier run stopped."""
         self.facts = result_attributes(self.scorer.provenance(), self.alleles, self.command)
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = fingerprint(
+            self.scorer, self.alleles, self.form, self.out.path, self.facts
+        )
         manifest.complete(self.out)
         state = None
         if resume and self.out.begun:
             command, found = journal.load(self.out.partial, self.fingerprint)
             self.command, state = command, found.writer
             self.start = Tally(Counts.from_dict(found.counts), found.completeness)
-        check_kind(self.out.path, self.scorer, self.form)
+        attributed = self.scorer.attributor is not None
+        check_kind(self.out.place, self.form, attributed=attributed)
+        if resume and (self.out.partial / journal.PLAN).exists():
+            raise OutputError(
+                f"{self.out.partial}: is planned in slices",
+                "go on with them, or start again with `overwrite=True`",
+            )
         self.out.claim(overwrite=overwrite, resume=resume)
-        columns = self.alleles.columns
-        self.writer = open_writer(self.out, self.scorer, columns, self.form, state)
+        heading = heading_of(self.scorer, columns_of(self.alleles))
+        reason = self.scorer.reader.reason
+        self.writer = open_writer(self.out, heading, self.form, reason, state)
 
-    def work(self, seconds: float, progress: Progress) -> None:
+    def work(self, seconds: float, progress: Progress, watch: Watch) -> None:
         """Score and write what is not done yet, then publish."""
         scorer, last = self.scorer, time.monotonic()
         alleles = self.alleles.after(self.start.counts.alleles)
@@ -162,15 +194,13 @@ class _Run:
                     if time.monotonic() - last >= seconds:
                         self.checkpoint()
                         last = time.monotonic()
+                watch(scorer.counts)
                 after = scorer.counts.to_dict(), scorer.completeness
                 pending = pool.submit(self._write, rows, after)
             if pending is not None:
                 pending.result()
-        counts = scorer.counts.to_dict()
-        attributes = {**self.facts, "command": self.command}
-        if self.alleles.regions:
-            attributes["regions"] = list(self.alleles.regions)
-        self.writer.publish({**attributes, "counts": counts})
+        facts = {**self.facts, "command": self.command}
+        self.writer.publish(finished_attributes(facts, self.alleles, scorer.counts))
 
     def _write(self, rows: Rows, after: tuple[dict[str, Any], float | None]) -> None:
         self.done = None  # until all arrays have these rows
@@ -194,29 +224,46 @@ class _Run:
         finally:
             self.writer.close()
 
-    def _fingerprint(self) -> dict[str, Any]:
-        """Whatever must be the same for a resumed run to end with the same bytes."""
-        scorer = self.scorer
-        found = {name: value for name, value in self.facts.items() if name != "command"}
-        names = "\n".join((*scorer.context_set, *scorer.context_name))
-        targets = scorer.attributor.targets.tolist() if scorer.attributor else []
-        selection = self.form.selection
-        return {
-            **found,
-            "contexts": hashlib.sha256(names.encode()).hexdigest(),
-            "targets": hashlib.sha256(str(targets).encode()).hexdigest(),
-            "batch": scorer.options.batch,
-            "regions": list(self.alleles.regions),
-            "output": self.out.path.suffix,
-            "precision": self.form.precision,
-            "selection": None if selection == EVERYTHING else asdict(selection),
-        }
+
+def finished_attributes(facts: dict[str, Any], alleles: Alleles, counts: Counts) -> dict[str, Any]:
+    """The attributes of results: ``facts``, the regions read, if not all, and the counts."""
+    regions = {"regions": list(alleles.regions)} if alleles.regions else {}
+    return {**facts, **regions, "counts": counts.to_dict()}
 
 
-def check_kind(out: Path, scorer: Scorer, form: Form) -> None:
+def columns_of(alleles: Alleles) -> tuple[ArraySpec, ...]:
+    """Columns of rows of ``alleles`` that those of others may lack."""
+    return (*alleles.columns, *(entry for entry in PLACES if entry.name == alleles.place))
+
+
+def fingerprint(
+    scorer: Scorer, alleles: Alleles, form: Form, out: Named, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Whatever must be the same for runs to end with the same bytes, JSON-ready.
+
+    ``facts`` are the attributes of the results but their counts.
+    """
+    found = {name: value for name, value in facts.items() if name != "command"}
+    names = "\n".join((*scorer.context_set, *scorer.context_name))
+    targets = scorer.attributor.targets.tolist() if scorer.attributor else []
+    selection = form.selection
+    return {
+        **found,
+        "contexts": hashlib.sha256(names.encode()).hexdigest(),
+        "targets": hashlib.sha256(str(targets).encode()).hexdigest(),
+        "batch": scorer.options.batch,
+        "regions": list(alleles.regions),
+        "output": out.suffix,
+        "precision": form.precision,
+        "selection": None if selection == EVERYTHING else asdict(selection),
+    }
+
+
+def check_kind(out: Named, form: Form, *, attributed: bool) -> None:
     """Raise :class:`OutputError` or :class:`InputError` if ``out`` cannot hold what is asked for.
 
-    It ends in ``.zarr``, or in one of ``render.ENDINGS``.
+    It ends in ``.zarr``, or in one of ``render.ENDINGS``. Rows are ``attributed`` if they have
+    attributions.
     """
     if out.suffix == ".zarr":
         if _is_chosen(form):
@@ -230,7 +277,7 @@ def check_kind(out: Path, scorer: Scorer, form: Form) -> None:
             f"{out}: unknown kind of output", f"name it .zarr or {' or '.join(ENDINGS)}"
         )
     check_form(out, form)
-    if scorer.attributor is not None:
+    if attributed:
         raise OutputError(
             f"{out}: a table of effects has no room for attributions",
             "name it .zarr, and use `seal-store export` afterwards",
@@ -239,22 +286,21 @@ def check_kind(out: Path, scorer: Scorer, form: Form) -> None:
 
 def open_writer(
     out: Output,
-    scorer: Scorer,
-    columns: Sequence[ArraySpec],
+    heading: Heading,
     form: Form,
-    state: dict[str, Any] | None,
+    reason: Callable[[Allele], str],
+    state: dict[str, Any] | None = None,
 ) -> ZarrWriter | TsvWriter:
     """The writer for an ``out`` that is claimed, by its ending; ``state`` of an earlier one.
 
-    ``columns`` are those that rows have besides the ones of all results.
-
     Seal's own table is written row by row; all others are made of a results group at the end.
+    ``reason`` says of an annotated VCF why an allele has no row.
     """
     if out.path.suffix == ".zarr":
-        return ZarrWriter(out, scorer, columns, state)
+        return ZarrWriter(out, heading, state)
     if ending(out.path) == ".tsv" and not _is_chosen(form):
-        return TsvWriter(out, scorer, columns, form.precision, state)
-    return RenderedWriter(out, scorer, columns, form, state)
+        return TsvWriter(out, heading, form.precision, state)
+    return RenderedWriter(out, heading, form, reason, state)
 
 
 def _is_chosen(form: Form) -> bool:

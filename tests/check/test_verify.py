@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +21,11 @@ from interrupted import files, kill_after, scored
 from seal_store.building import plan as plan_module
 from seal_store.building.build import add_heads, build
 from seal_store.building.options import BuildOptions
+from seal_store.check.integrity import Report
 from seal_store.check.repair import _Repair, repair
 from seal_store.check.verify import verify
+from seal_store.common.beside import unpartial_path
 from seal_store.common.lock import hold
-from seal_store.common.output import unpartial_path
 from seal_store.errors import (
     FormatError,
     HeadsError,
@@ -35,7 +38,9 @@ from seal_store.model.beluga import load_cnn
 from seal_store.model.grid import aggregate
 from seal_store.model.heads import load_heads
 from seal_store.results.group import Results
+from seal_store.run.crew import Crew
 from seal_store.run.scores import write_scores
+from seal_store.run.work import Done, Work
 from seal_store.scoring import reading
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
 from seal_store.scoring.scorer import Scorer
@@ -254,6 +259,46 @@ def test_whole_ones_have_no_fault(
     assert found["checked"]["windows"] == 3
 
 
+class InTurn(Crew):
+    """A crew whose parts are done here, one after the other."""
+
+    def do(self, work: Work, tasks: Sequence[int], done: Done = bool) -> dict[int, Any]:
+        check = work.begin("cpu")
+        return {task: pickle.loads(pickle.dumps(check(task))) for task in reversed(tasks)}
+
+
+def told(report: Report) -> object:
+    """What a report says, in whatever order it was found; of what was skipped no counts."""
+    faults = [replace(fault, genes=sorted(fault.genes)) for fault in report.faults]
+    return sorted(map(repr, faults)), report.skipped or report.checked
+
+
+@pytest.mark.parametrize("kind", ["store", "scores"])
+def test_in_parts_the_report_is_the_same(
+    store_copy: Path, scores_copy: Path, rng: np.random.Generator, kind: str
+) -> None:
+    path = store_copy if kind == "store" else scores_copy
+    how: dict[str, Any] = {"full": True, "windows": 5, "seed": 3}
+    for damaged in (0, 1, 3):
+        for name in rng.choice([n for n in names(path) if "/c/" in n], damaged, replace=False):
+            DAMAGE[str(rng.choice(["flip", "truncate", "delete"]))](path / name, rng)
+        assert told(verify(path, crew=InTurn(3), **how)) == told(verify(path, **how))
+
+
+def test_processes_share_the_checks(
+    cli: Callable[..., Result], store_copy: Path, rng: np.random.Generator
+) -> None:
+    flip(store_copy / "features/c/1/0/0", rng)
+    before = {name: (store_copy / name).read_bytes() for name in names(store_copy)}
+    found = [
+        json.loads(cli("verify", store_copy, "--json", "-q", *more).stdout)
+        for more in ((), ("--workers", "2"))
+    ]
+    assert found[0] == found[1]
+    assert not found[0]["ok"]
+    assert {name: (store_copy / name).read_bytes() for name in names(store_copy)} == before
+
+
 def reseal(path: Path) -> None:
     """A manifest that fits the files as they are: only their contents can tell."""
     zarr.consolidate_metadata(str(path), zarr_format=3)
@@ -341,6 +386,25 @@ def test_results_that_cannot_be_are_found(scores_copy: Path) -> None:
         ("counts", "ref_match/zarr.json"),
     }
     assert any(check == "completeness" for check, _ in found)
+
+
+@pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
+def test_attributions_of_another_order_than_the_effect_are_found(scores_copy: Path) -> None:
+    group = zarr.open_group(str(scores_copy), mode="r+", use_consolidated=False)
+    features = group["attribution"].shape[2]
+    garbage = np.random.default_rng(0).standard_normal(features).astype(np.float16)
+    group["attribution"][7, 1] = garbage
+    group["attribution_scale"][7, 1] = 1e8
+    target = list(zip(group["context_set"][:], group["context_name"][:], strict=True)).index(
+        (group["target_set"][1], group["target_name"][1])
+    )
+    group["completeness"][7, 1] = (
+        1e8 * garbage.astype(np.float64).sum() - group["effect"][7, target]
+    )
+    reseal(scores_copy)
+    faults = [f for f in verify(scores_copy).faults if f.check == "completeness"]
+    assert [f.file.split("/")[0] for f in faults] == ["completeness"]
+    assert "row 7 (0-based): the sum of attributions is" in faults[0].message
 
 
 def damage_much(path: Path, rng: np.random.Generator) -> set[str]:

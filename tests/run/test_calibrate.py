@@ -23,16 +23,24 @@ from click.testing import Result
 
 from seal_store.building.build import add_heads, build
 from seal_store.building.options import BuildOptions
+from seal_store.common.beside import partial_path
 from seal_store.common.files import file_sha256
-from seal_store.common.output import JOURNAL, partial_path
-from seal_store.errors import FormatError, HeadsError, OutputError, StoreError, UnfinishedError
+from seal_store.common.output import JOURNAL
+from seal_store.errors import (
+    FormatError,
+    HeadsError,
+    OutputError,
+    StoreError,
+    UnfinishedError,
+    VariantError,
+)
 from seal_store.model.heads import load_heads
 from seal_store.reference.gene_files import read_genes
 from seal_store.results.group import Results
 from seal_store.run import calibrate as module
 from seal_store.run.calibrate import background_path, calibrate, distribution
 from seal_store.run.scores import write_scores
-from seal_store.scoring.calibration import levels, uncalibrated
+from seal_store.scoring.calibration import in_words, levels, uncalibrated
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.quantiles import Calibration, read_calibration
 from seal_store.scoring.scorer import Scorer
@@ -318,6 +326,22 @@ def test_a_constant_background_has_sd_zero(effects: Results, tmp_path: Path) -> 
     assert (found["sd"][[0, 2]] > 0).all()
 
 
+def test_a_background_of_other_genes_is_told(
+    cli: Cli, calibrated: Store, world: World, tmp_path: Path
+) -> None:
+    args = ["score", "vcf", world.variants, "--store", calibrated.path, "--calibrated", "-q"]
+    args += ["--overwrite", "--out", tmp_path / "o.zarr"]
+    same = cli(*args).stdout
+    assert "(--genes nearest, --max-distance 20000)" in same
+    assert "unlike" not in same
+    other = cli(*args, "--genes", "all", "--max-distance", "5000")
+    assert "these are of --genes all, --max-distance 5000" in other.stdout
+    attributes = Results(tmp_path / "o.zarr").attributes
+    assert (attributes.genes, attributes.max_distance) == ("all", 5000)
+    assert attributes.calibration is not None
+    assert (attributes.calibration.genes, attributes.calibration.max_distance) == ("nearest", 20000)
+
+
 def test_results_and_tables_of_calibrated_scores(
     cli: Cli, calibrated: Store, world: World, tmp_path: Path
 ) -> None:
@@ -344,17 +368,17 @@ def test_results_and_tables_of_calibrated_scores(
     assert plain.attributes.calibration is None
     wide = [line.split("\t") for line in run("c.tsv", "--calibrated").read_text().splitlines()]
     narrow = [line.split("\t") for line in run("p.tsv").read_text().splitlines()]
-    assert [line[: 8 + n] for line in wide] == narrow
-    labels = narrow[0][8:]
-    assert wide[0][8 + n :] == [f"{c}.{more}" for more in ("quantile", "z") for c in labels]
-    quantiles = np.array([line[8 + n : 8 + 2 * n] for line in wide[1:]], float)
+    assert [line[: 12 + n] for line in wide] == narrow
+    labels = narrow[0][12:]
+    assert wide[0][12 + n :] == [f"{c}.{more}" for more in ("quantile", "z") for c in labels]
+    quantiles = np.array([line[12 + n : 12 + 2 * n] for line in wide[1:]], float)
     np.testing.assert_allclose(quantiles, rows.calibrated["quantile"], rtol=1e-5, atol=1e-9)
-    z = np.array([line[8 + 2 * n :] for line in wide[1:]], float)
+    z = np.array([line[12 + 2 * n :] for line in wide[1:]], float)
     np.testing.assert_allclose(z, rows.calibrated["z"], rtol=1e-5)
     assert cli("export", scored.path, tmp_path / "e.tsv").exit_code == 0
     assert (tmp_path / "e.tsv").read_bytes() == (tmp_path / "c.tsv").read_bytes()
     with (tmp_path / "e.tsv").open() as handle:
-        assert len(next(csv.reader(handle, delimiter="\t"))) == 8 + 3 * n
+        assert len(next(csv.reader(handle, delimiter="\t"))) == 12 + 3 * n
 
 
 def test_one_variant_with_its_quantiles(
@@ -370,11 +394,12 @@ def test_one_variant_with_its_quantiles(
         assert found["quantile"] == pytest.approx(rows.calibrated["quantile"][7, place], abs=1e-4)
         assert found["z"] == pytest.approx(rows.calibrated["z"][7, place], rel=1e-3)
     strongest = row["effects"][0]
-    line = succeeded(cli(*args, "--precision", 3)).splitlines()[1]
+    line, words = succeeded(cli(*args, "--precision", 3)).splitlines()[1].split(", ")
     assert line.split() == [
         *(f"{strongest[name]:+.3g}" for name in ("effect", "quantile", "z")),
         f"{strongest['context_set']}:{strongest['context_name']}",
     ]
+    assert words == in_words(strongest["quantile"])
 
 
 def test_where_the_background_is_all_the_same_json_has_null(
@@ -476,7 +501,7 @@ def test_bad_backgrounds_leave_the_store_as_it_was(cli: Cli, copied: Path, tmp_p
     refused(cli(*args, far, "-q", "--device", "cpu"), "no variant of it could be scored")
     bad = tmp_path / "bad.vcf"
     bad.write_text("chr1\tx\t.\tA\tC\n")
-    refused(cli(*args, bad, "-q", "--device", "cpu"), f"{bad}: no variant", "(1 malformed)")
+    refused(cli(*args, bad, "-q", "--device", "cpu"), f"{bad}: no line of it is a variant")
     bad.write_text("")
     refused(cli(*args, bad, "-q", "--device", "cpu"), "it has none")
     refused(cli("calibrate", tmp_path / "no.zarr", far), "not found")
@@ -666,3 +691,18 @@ def test_verify_knows_what_calibrating_adds(
         found = cli("verify", path, "-q", "--json")
         assert found.exit_code == 0, found.output
         assert json.loads(found.stdout)["faults"] == []
+
+
+def test_a_background_of_another_assembly_on_request(
+    store: Store, background: Path, copied: Path, tmp_path: Path
+) -> None:
+    """As for `score vcf`: the same flag means the same."""
+    text = background.read_text()
+    lengths = store.attributes.genome.contigs
+    head = "".join(f"##contig=<ID={name},length={size + 7}>\n" for name, size in lengths.items())
+    other = tmp_path / "other.vcf"
+    other.write_text(text.replace("#CHROM", head + "#CHROM", 1))
+    with pytest.raises(VariantError, match="assembly"):
+        calibrate(Store(copied), other, CPU)
+    made = calibrate(Store(copied), other, CPU, check_assembly=False)
+    assert made.rows > 250

@@ -1,0 +1,125 @@
+"""Merge results that were made apart, as of one file a chromosome, in the order they are given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from seal_store.common.files import difference
+from seal_store.common.progress import Progress, silent
+from seal_store.errors import InputError, OutputError
+from seal_store.exporting.render import PLAIN, Form, is_vcf
+from seal_store.results.group import Results
+from seal_store.run.scores import check_kind, open_writer, scores_at
+from seal_store.scoring.assign import Counts
+from seal_store.store.layout import VARIANTS_PER_CHUNK
+from seal_store.store.place import Place
+
+SHOWN = 3
+"""Inputs that ``variants`` names; ``merged`` has all."""
+
+OWN = ("variants", "variants_sha256", "regions", "command", "counts", "software", "device")
+"""Attributes in which results that are merged may differ."""
+
+
+def merge(
+    results: Sequence[Results],
+    out: Place,
+    *,
+    form: Form = PLAIN,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Progress = silent,
+) -> Counts:
+    """Write the rows of all ``results`` to ``out``, a results group or a table; their counts.
+
+    They must be of one store, scheme and options, with the same contexts and arrays; the
+    attributes say of each what it was made of. Raises :class:`InputError` that names two that
+    differ and in what.
+    """
+    if not results:
+        raise InputError("no results to merge", "name some")
+    if is_vcf(out):
+        raise OutputError(
+            f"{out}: an annotated VCF repeats one input", "name the output .zarr, .tsv or .parquet"
+        )
+    if os.path.realpath(out) in (os.path.realpath(one.path) for one in results):
+        raise OutputError(f"{out} is one of what is merged", "choose another `out`")
+    first = results[0]
+    for other in results[1:]:
+        _check_alike(first, other)
+    heading = first.heading()
+    with scores_at(out) as held:
+        check_kind(out, form, attributed=bool(heading.attribution))
+        held.claim(overwrite=overwrite)
+        writer = open_writer(held, heading, form, lambda allele: allele.kind)
+        counts, rows, total = Counts(), 0, sum(map(len, results))
+        try:
+            for one in results:
+                with one.standing():
+                    for start in range(0, len(one), VARIANTS_PER_CHUNK):
+                        part = one.as_written(start, start + VARIANTS_PER_CHUNK)
+                        writer.write(part)
+                        rows += len(part)
+                        progress("rows", rows, total)
+                counts.add(Counts.from_dict(one.attributes.to_dict()["counts"]))
+        except BaseException:
+            writer.close()
+            raise
+        writer.publish(_attributes(results, command, counts))
+    return counts
+
+
+def _attributes(results: Sequence[Results], command: str, counts: Counts) -> dict[str, Any]:
+    """Of the merged results: what all share, and in ``merged`` what each has of its own."""
+    made = [one.attributes.to_dict() for one in results]
+    own = [
+        part
+        for one, facts in zip(results, made, strict=True)
+        for part in facts.get("merged")
+        or [{**{k: facts[k] for k in OWN if k in facts and k != "counts"}, "sha256": one.sha256}]
+    ]
+    inputs = dict.fromkeys((part["variants"], part["variants_sha256"]) for part in own)
+    names, hashes = zip(*inputs, strict=True)
+    more = len(names) - SHOWN
+    shared = {key: value for key, value in made[0].items() if key not in ("regions", "merged")}
+    return {
+        **shared,
+        "variants": ", ".join(names[:SHOWN]) + f" and {more} more" * (more > 0),
+        "variants_sha256": hashes[0] if len(inputs) == 1 else None,
+        "command": command,
+        "merged": own,
+        "counts": counts.to_dict(),
+    }
+
+
+def _check_alike(first: Results, other: Results) -> None:
+    """Raise :class:`InputError` naming what is not alike in two results."""
+    then, now = _shared(first), _shared(other)
+    if then != now:
+        name, was, found = difference(then, now)
+        raise InputError(
+            f"{first.path} and {other.path} cannot be merged: {name} {was!r} and {found!r}",
+            "score them from one store with the same options",
+        )
+
+
+def _shared(results: Results) -> dict[str, Any]:
+    """What must be equal, JSON-ready."""
+    made, heading = results.attributes.to_dict(), results.heading()
+    facts = {key: value for key, value in made.items() if key not in (*OWN, "merged")}
+    facts["store"] = {key: value for key, value in facts["store"].items() if key != "path"}
+    if facts.get("attribution"):
+        facts["attribution"] = {
+            key: value for key, value in facts["attribution"].items() if key != "device"
+        }
+    return {
+        **facts,
+        "contexts": list(map(list, zip(heading.context_set, heading.context_name, strict=True))),
+        "arrays": [[e.name, e.dtype, list(e.dims)] for e in heading.more],
+        "sizes": dict(heading.sizes),
+        "labels": {e.name: np.asarray(values).tolist() for e, values in heading.labels},
+    }

@@ -1,0 +1,120 @@
+"""How far an output is whose work is divided: a build in shards, a score in slices."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from seal_store.common.beside import attribute_names, partial_path
+from seal_store.common.tasks import Note, notes
+from seal_store.errors import UnfinishedError
+from seal_store.results import journal
+from seal_store.run.slices import read_plan
+from seal_store.store import shard_journal
+from seal_store.store.attributes import ATTRIBUTE, attributes_of
+from seal_store.store.manifest import MANIFEST
+from seal_store.store.place import Place, files_at, local_of, place, single_at
+
+
+@dataclass(frozen=True)
+class Status:
+    """``done``, ``running`` and ``failed`` are numbers of tasks of a ``unit``, in ``total``.
+
+    ``costs`` are estimates of their times, in any unit; ``notes`` who does or did which.
+    """
+
+    path: Place
+    finished: bool
+    unit: str = ""
+    total: int = 0
+    done: tuple[int, ...] = ()
+    costs: Sequence[float] = ()
+    notes: dict[int, Note] | None = None
+
+    def of(self, state: str) -> dict[int, Note]:
+        """Notes of the tasks in a state that are not done."""
+        found = (self.notes or {}).items()
+        return {i: note for i, note in found if note.state == state and i not in self.done}
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time for the rest at the rate so far; None while that is not known."""
+        ended = [note for i, note in (self.notes or {}).items() if i in self.done and note.ended]
+        if not ended:
+            return None
+        begin = min(datetime.fromisoformat(note.since) for note in ended)
+        seconds = (max(datetime.fromisoformat(n.ended) for n in ended) - begin).total_seconds()
+        noted = sum(self.costs[i] for i in self.done if i in (self.notes or {}))
+        left = sum(cost for i, cost in enumerate(self.costs) if i not in self.done)
+        return left * seconds / noted if noted else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        if self.finished:
+            return {"path": str(self.path), "finished": True}
+        running = [
+            {"task": i, "host": n.host, "pid": n.pid, "since": n.since, "alive": is_alive(n)}
+            for i, n in self.of("running").items()
+        ]
+        failed = [
+            {"task": i, "host": n.host, "ended": n.ended, "reason": n.reason}
+            for i, n in self.of("failed").items()
+        ]
+        waiting = self.total - len(self.done) - len(running) - len(failed)
+        seconds = self.seconds_left
+        return {
+            "path": str(self.path),
+            "finished": False,
+            "unit": self.unit,
+            "total": self.total,
+            "done": len(self.done),
+            "waiting": waiting,
+            "running": running,
+            "failed": failed,
+            "seconds_left": None if seconds is None else round(seconds, 1),
+        }
+
+
+def is_alive(note: Note) -> bool | None:
+    """Whether the process of a note lives; None on another host, which cannot be seen from here."""
+    if note.host != socket.gethostname():
+        return None
+    try:
+        os.kill(note.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def status(path: str | os.PathLike[str]) -> Status:
+    """The status of the output ``path``; nothing is written, no lock is taken.
+
+    Files are looked for, not read: ``--finalize`` and ``--resume`` check what is in them. Raises
+    :class:`UnfinishedError` if nothing is there, or one process makes it alone.
+    """
+    out = place(path)
+    partial = partial_path(local_of(out))
+    if (partial / journal.PLAN).exists():
+        plan = read_plan(partial)
+        missing = set(plan.missing(partial))
+        costs = [piece.cost for piece in plan.slices]
+        done = tuple(i for i in range(len(costs)) if i not in missing)
+        return Status(out, False, "slice", len(costs), done, costs, notes(partial))
+    if ATTRIBUTE in attribute_names(partial):
+        import zarr
+
+        group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
+        total = attributes_of(group).shards
+        entries = (shard_journal.entry_path(partial, shard) for shard in range(total))
+        done = tuple(shard for shard, entry in enumerate(entries) if entry.exists())
+        return Status(out, False, "shard", total, done, [1.0] * total, notes(partial))
+    if files_at(out).has(MANIFEST) or single_at(out).is_file():
+        return Status(out, True)
+    made = "is made by one process, see its progress" if partial.exists() else "nothing there"
+    raise UnfinishedError(f"{out}: {made}", "status is of builds, and of scores in slices")
