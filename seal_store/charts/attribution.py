@@ -1,0 +1,97 @@
+"""Attribution: the features to which an effect on a context is owed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seal_store.charts.base import CATEGORIES, UNIT, Scores, altair, inline, short, titled
+from seal_store.errors import InputError, printable
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from seal_store.charts.base import Effects
+
+SHOWN = 25
+"""Features shown: the strongest, either sign."""
+
+
+def attribution(
+    effects: Effects,
+    variant: str | int | None = None,
+    gene: str | None = None,
+    target: str | None = None,
+) -> alt.Chart:
+    """Bars of the strongest features of one row, coloured by assay.
+
+    ``variant`` and ``gene`` choose the row, as in :func:`~seal_store.charts.effect_map`;
+    ``target`` the context, by default the only one that was attributed.
+
+    Raises :class:`~seal_store.errors.InputError` if the results have no attributions of single
+    features, or not exactly one row or target is meant.
+    """
+    alt, scores = altair(), Scores.of(effects)
+    data, made = scores.data, scores.fact("attribution")
+    if "attribution" not in data:
+        raise InputError(
+            "there are no attributions of features in these results",
+            "`seal-store attribute RESULTS` adds them",
+        )
+    row = scores.row(variant, gene)
+    targets = scores.texts("target_name")
+    fits = [i for i, name in enumerate(targets) if target in (None, name)]
+    if len(fits) != 1:
+        raise InputError(
+            f"`target` {printable(str(target))}: {len(fits)} of {len(targets)} fit",
+            f"name one of {', '.join(targets[:8])}",
+        )
+    values = data.attribution[row, fits[0]].values.astype(float)
+    index = np.arange(len(values))
+    if "attribution_feature" in data:
+        index = data.attribution_feature[row, fits[0]].values
+        values, index = values[index >= 0], index[index >= 0]
+    order = np.argsort(-np.abs(values), kind="stable")[:SHOWN]
+    columns = {
+        n: scores.texts(f"feature_{n}") for n in ("name", "assay_type", "factor", "cell_type")
+    }
+    seen: Counter[str] = Counter()
+    table: list[dict[str, Any]] = []
+    for place in order.tolist():
+        own = {name: column[int(index[place])] for name, column in columns.items()}
+        label = f"{own['factor']}, {own['cell_type']}" if own["factor"] else own["name"]
+        seen[label] += 1
+        label = short(label) + (f" ({seen[label]})" if seen[label] > 1 else "")
+        table.append({"label": label, "value": float(values[place]), **own})
+    assays = sorted({entry["assay_type"] for entry in table})
+    chart = (
+        alt.Chart(inline(table))
+        .mark_bar()
+        .encode(
+            alt.X("value:Q", title=f"attribution, {UNIT}"),
+            alt.Y("label:N", sort=None, title="feature"),
+            alt.Color(
+                "assay_type:N",
+                scale=alt.Scale(domain=assays, range=list(CATEGORIES[: len(assays)])),
+                legend=alt.Legend(title="assay") if assays != [""] else None,
+            ),
+            tooltip=["name:N", "assay_type:N", alt.Tooltip("value:Q", format="+.4g")],
+        )
+        .properties(width=420, height=alt.Step(16))
+    )
+    context = targets[fits[0]]
+    effect = float(
+        data.effect[row, scores.pairs().index((scores.texts("target_set")[fits[0]], context))]
+    )
+    lines = [f"effect {effect:+.3g} on {context}; {made['method']}, the {len(table)} strongest"]
+    if "completeness" in data:
+        rest = float(data.completeness[row, fits[0]])
+        lines.append(f"sum of all attributions minus effect: {rest:+.2g}")
+    strongest = ", ".join(f"{entry['label']} {entry['value']:+.2g}" for entry in table[:3])
+    description = (
+        f"Attributions of an effect of {effect:+.3g} on {context}. Strongest: {strongest}."
+    )
+    title = f"Attribution of {scores.title(row)}"
+    return titled(chart, title, [*lines, *scores.about()], description)

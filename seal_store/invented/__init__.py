@@ -1,0 +1,1 @@
+"""The demo's world: invented motifs, a network that sees them, variants with a known answer."""
