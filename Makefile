@@ -38,7 +38,7 @@ coverage: $(READY)  ## the test suite with coverage of lines and branches (bench
 # SAMPLE: mutants of each module, 0 for all of them; SEED: which
 SAMPLE ?= 100
 SEED ?= 1
-mutants: $(READY)  ## break grid, delta and alleles in places and see whether the tests notice (SAMPLE=100 of each, 0: all; SEED=1)
+mutants: $(READY)  ## break grid, the delta engine and alleles in places and see whether the tests notice (SAMPLE=100 of each, 0: all; SEED=1)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutation]'
 	$(BIN)/python tests/mutants.py --sample $(SAMPLE) --seed $(SEED)
 
@@ -51,8 +51,10 @@ soak: $(READY)  ## kill, interrupt and fill the disk many times (minutes)
 bench: $(READY)  ## measure building, scoring and training
 	$(BIN)/python -m benchmarks.build
 	$(BIN)/python -m benchmarks.score
+	$(BIN)/python -m benchmarks.mixes
 	$(BIN)/python -m benchmarks.attribution
 	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.buckets
 	$(BIN)/python -m benchmarks.memory --tiny
 	$(BIN)/python -m benchmarks.train
 

@@ -44,7 +44,7 @@ class Timed(Trunk):
 
     def __init__(self, model: Beluga, device: str) -> None:
         super().__init__(model)
-        self.device, self.times = device, dict[str, float]()
+        self.timed_on, self.times = device, dict[str, float]()
 
     def before_relu(self, layer: int, x: Tensor) -> Tensor:
         return self._add(f"conv {layer}", lambda: super(Timed, self).before_relu(layer, x))
@@ -54,7 +54,7 @@ class Timed(Trunk):
 
     def _add(self, name: str, work: Callable[[], Tensor]) -> Tensor:
         found: list[Tensor] = []
-        time = seconds(lambda: found.append(work()), device=self.device)
+        time = seconds(lambda: found.append(work()), device=self.timed_on)
         self.times[name] = self.times.get(name, 0.0) + time
         return found[0]
 
@@ -88,7 +88,7 @@ def main() -> None:
         plain = seconds(lambda: model(windows), 2, args.device) * grid.bins / args.windows
         swept = seconds(lambda: sweep(model, x), 2, args.device)
         shares = layers(model, x, args.device)
-    out = store.path.with_name("again.zarr")
+    out = setup.options.out.with_name("again.zarr")
     shutil.rmtree(out, ignore_errors=True)
     planned = plan(replace(setup.options, out=out))
     whole = seconds(lambda: run_shards(planned.path, [0], args.device), 1, args.device)

@@ -160,7 +160,7 @@ def world(args: argparse.Namespace, genes: int, **changes: Any) -> BenchWorld:
         out=root / "store.zarr",
         command="benchmark",
     )
-    if not options.out.exists():
+    if not (root / "store.zarr").exists():
         build(options, args.device)
     return BenchWorld(Store(options.out), load_heads(root / "model"), options)
 

@@ -15,7 +15,8 @@ import torch
 from benchmarks.common import arguments, matmul_peak, published, report, seconds, world
 from seal_store.common.device import inference
 from seal_store.model.beluga import Beluga
-from seal_store.model.delta import Delta, Edit
+from seal_store.model.delta import Delta
+from seal_store.model.edits import Edit
 from seal_store.model.sweep import sweep
 from seal_store.reference.fasta import one_hot
 from seal_store.scoring.options import ScoreOptions

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -17,10 +18,11 @@ import click
 from seal_store.errors import SealStoreError, printable
 
 from ._interrupt import CODE, Interrupts
+from ._text import shown, tell
 
 COMMANDS = (
-    *("fetch", "build", "score", "attribute", "calibrate", "expression", "export", "heads"),
-    *("train", "inspect", "verify", "demo"),
+    *("fetch", "build", "score", "merge", "status", "attribute", "calibrate", "expression"),
+    *("export", "heads", "train", "plot", "inspect", "verify", "demo"),
 )
 """Commands in the order of use, each the name of its module too."""
 
@@ -55,7 +57,7 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the line."""
-        click.echo(self.line(), err=True, file=file)
+        tell(self.line(), err=True, file=file)
 
 
 class Interrupted(Failure):
@@ -74,7 +76,7 @@ class Root(click.Group):
     """Loads commands lazily, remembers the command line, turns our errors into one line."""
 
     def __call__(self, *args: Any, **extra: Any) -> Any:
-        """Run as a program, which Ctrl-C ends."""
+        """Run as a program, which Ctrl-C ends, and which waits for no thread once it has failed."""
         begun: list[click.Context] = []  # by invoke: the context, which knows the command
 
         def last_words() -> str:
@@ -84,8 +86,8 @@ class Root(click.Group):
             try:
                 return super().__call__(*args, obj=begun, **extra)
             except SystemExit as end:
-                if interrupts.heard and end.code:
-                    interrupts.end()
+                if isinstance(end.code, int) and end.code:
+                    interrupts.end(CODE if interrupts.heard else end.code)
                 raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -126,7 +128,14 @@ class Root(click.Group):
         if ctx.obj is not None:
             ctx.obj.append(ctx)
         try:
+            os.getcwd()  # libraries end the process where there is none
+        except FileNotFoundError:
+            raise Failure("the working directory was removed; change to another one") from None
+        try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            # names of files that a shell put there
+            raise click.UsageError(shown(error.format_message()), error.ctx) from None
         except SealStoreError as error:
             text = f"{error}; {error.hint}" if error.hint else str(error)
             raise Failure(as_typed(text, self._running(ctx))) from error
@@ -178,10 +187,33 @@ def main() -> None:
     """
 
 
+UNRECORDED = (
+    *("--resume", "--overwrite", "--quiet", "-q", "--json"),
+    *("--plan", "--slices", "--slice", "--finalize", "--workers", "--scheduler"),
+    *("--cache", "--work"),
+)
+"""Options that change nothing in an output: who does the work, in how many runs, what is kept."""
+
+
 def command_line() -> str:
-    """The command as it was typed, for the record in outputs."""
-    root = click.get_current_context().find_root()
-    return shlex.join([root.info_name or "seal-store", *root.meta[TYPED]])
+    """The command as it was typed, for the record in outputs, but for :data:`UNRECORDED`."""
+    context = click.get_current_context()
+    root = context.find_root()
+    valued = {
+        name
+        for parameter in context.command.params
+        for name in parameter.opts
+        if isinstance(parameter, click.Option) and not parameter.is_flag
+    }
+    kept: list[str] = []
+    left_out = ""
+    for word in root.meta[TYPED]:
+        value_of, left_out = left_out, ""
+        if word.partition("=")[0] in UNRECORDED:
+            left_out = word if word in valued else ""
+        elif not value_of or word.startswith("-"):
+            kept.append(word)
+    return shlex.join([root.info_name or "seal-store", *kept])
 
 
 def run(args: Sequence[str]) -> None:

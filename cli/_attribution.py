@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import _complete, _options
+from ._text import tell
 
 if TYPE_CHECKING:
     from seal_store.scoring.attribution import Attributor
     from seal_store.scoring.options import AttributionOptions
-    from seal_store.scoring.scorer import Scorer
 
 CLOSED = ["saliency", "integratedGradients", "deeplift"]
 METHODS = [*CLOSED, "kernelShap", "gradientShap", "lime"]
@@ -45,7 +45,8 @@ attributing = _options.stack(
     click.option(
         "--samples",
         type=click.IntRange(2, 2**24),
-        help="Samples of kernelShap, lime (default: 2 x features + 2048) and gradientShap (50).",
+        help="Samples of kernelShap and lime (at least 2 x features + 2; default: 2 x features + "
+        "2048) and of gradientShap (50).",
     ),
     click.option(
         "--seed",
@@ -82,7 +83,7 @@ def announce(attributor: Attributor | None, rows: int) -> None:
     if attributor is None or _options.is_given("quiet"):
         return
     fits = f"; {len(attributor.targets) * rows:,} fits by Captum"
-    click.echo(
+    tell(
         f"attribution ({attributor.options.method}): {len(attributor.targets)} targets, "
         f"{attributor.features} features, {attributor.row_bytes() * rows / 1e6:,.4g} MB for "
         f"{rows:,} rows before compression" + fits * (attributor.options.method not in CLOSED),
@@ -90,15 +91,22 @@ def announce(attributor: Attributor | None, rows: int) -> None:
     )
 
 
-def facts_of(scorer: Scorer) -> dict[str, Any]:
-    """What was attributed, and how far sums are from effects: JSON-ready."""
-    made = scorer.attributor.provenance() if scorer.attributor else {}
-    return {**made, "completeness": scorer.completeness}
+def facts_of(attributor: Attributor | None, completeness: float | None) -> dict[str, Any]:
+    """What was attributed, and how far sums are from effects: JSON-ready.
+
+    KernelShap's fit is made to add up, so its sums say nothing of how good it is: null.
+    """
+    from seal_store.scoring.options import FITTED
+
+    made = attributor.provenance() if attributor else {}
+    return {**made, "completeness": None if made.get("method") in FITTED else completeness}
 
 
 def describe(facts: dict[str, Any]) -> str:
     """:func:`facts_of` for people."""
     line = f"  attributions: {facts['method']} of {facts['targets']} targets"
+    if facts["samples"] is not None:
+        line += f" from {facts['samples']} samples"
     if facts["completeness"] is None:
         return line
     return f"{line}, their sums within {facts['completeness']:.2g} of the effects"

@@ -30,23 +30,26 @@ def devices(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
 
 
 def _items(names: list[str], incomplete: str) -> list[CompletionItem]:
-    fitting = sorted({name for name in names if name.startswith(incomplete)})
+    known = {name for name in names if name.startswith(incomplete)}
+    fitting = sorted(filter(str.isprintable, known))  # the shell prints them
     return [CompletionItem(name) for name in fitting] or [CompletionItem(incomplete, type="file")]
 
 
 def _head_sets(ctx: click.Context) -> list[tuple[str, list[str]]]:
     """(head set, its contexts) of the store, or else as published."""
+    from seal_store.common.beside import GROUP, METADATA_BYTES
     from seal_store.common.files import resource_table
+    from seal_store.common.plain import read_plain
 
     found: dict[str, list[str]] = {}
     for row in resource_table("contexts"):
         found.setdefault(row["head_set"], []).append(row["name"])
     store = ctx.params.get("store")
     try:
-        text = (Path(store) / "zarr.json").read_text(encoding="utf-8") if store else "{}"
+        text = read_plain(Path(store) / GROUP, METADATA_BYTES) if store else "{}"
         entries = json.loads(text)["attributes"]["seal_store"]["heads"]
         return [(e["name"], _names(e["summary"]) or found.get(e["name"], [])) for e in entries]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return list(found.items())
 
 

@@ -83,12 +83,16 @@ class Interrupts:
             os.write(2, f"{self.last_words()}\n".encode())
         os._exit(CODE)
 
-    def end(self) -> NoReturn:
-        """End the process, without waiting for threads."""
+    def end(self, code: int = CODE) -> NoReturn:
+        """End the process with ``code``, without waiting for threads.
+
+        A thread that makes the next item ahead may be in the middle of a call of zarr's, whose
+        event loop complains on stderr if Python takes it down.
+        """
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
-        os._exit(CODE)
+        os._exit(code)
 
 
 def _imports(frame: FrameType | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ from seal_store.common.files import local_path
 from seal_store.errors import InputError
 
 from . import _complete
+from ._text import tell
 
 if TYPE_CHECKING:
     from seal_store.results.view import Selection
+    from seal_store.run.crew import Crew
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -51,8 +53,23 @@ def _refuse_address(value: Any, param: click.Parameter | None) -> None:
         raise InputError(f"{own} {error}", error.hint) from None
 
 
+class PlacePath(click.Path):
+    """A path on this machine, or an address, with what ``--cache`` and ``--work`` are given."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A :class:`Path` or an address. Raises :class:`InputError` for one of another kind."""
+        from seal_store.store.address import Address
+        from seal_store.store.place import place
+
+        meta = ctx.meta if ctx else {}
+        found = place(value, meta.get(CACHE), meta.get(WORK))
+        return found if isinstance(found, Address) else super().convert(value, param, ctx)
+
+
+CACHE, WORK = "seal_store.cache", "seal_store.work"
 PATH = LocalPath(path_type=Path)
-FILE_OR_STDIN = LocalPath(allow_dash=True)
+PLACE = PlacePath(path_type=Path)
+FILE_OR_STDIN = PlacePath(allow_dash=True)
 NAME_OR_FILE = NameOrFile()
 
 
@@ -93,12 +110,18 @@ def is_given(name: str) -> bool:
     return bool(click.get_current_context().meta.get(f"seal_store.{name}"))
 
 
-def say(facts: Any, text: str | Callable[[Any], str]) -> None:
-    """Print a summary on stdout: ``facts`` as JSON with ``--json``, else ``text`` (of them)."""
+Text = str | Sequence[str]
+
+
+def say(facts: Any, text: Text | Callable[[Any], Text], *, err: bool = False) -> None:
+    """Print a summary on stdout: ``facts`` as JSON with ``--json``, else ``text`` (of them).
+
+    On stderr if ``err``, where stdout has the output itself.
+    """
     if is_given("as_json"):
-        click.echo(json.dumps(facts))
-    elif shown := text if isinstance(text, str) else text(facts):
-        click.echo(shown)
+        tell(json.dumps(facts), err=err)
+    elif shown := text(facts) if callable(text) else text:
+        tell(shown, err=err)
 
 
 device = click.option(
@@ -108,11 +131,82 @@ device = click.option(
     shell_complete=_complete.devices,
     help="auto, cpu, cuda or cuda:N.",
 )
+crew_device = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    shell_complete=_complete.devices,
+    help="auto, cpu, cuda, cuda:N, or cuda:all: a process on each GPU.",
+)
 tf32 = click.option("--tf32/--no-tf32", default=False, help="TF32 on CUDA: faster, less exact.")
-engine = stack(number("--batch", 128, "Variants at once: speed and memory only."), device, tf32)
+
+
+def _is_tf32(context: click.Context, parameter: click.Parameter, value: str | None) -> bool:
+    return value == "tf32"
+
+
+_products = partial(click.option, callback=_is_tf32)
+products = stack(
+    _products("--no-tf32", "tf32", flag_value="float32", hidden=True),
+    _products("--tf32", "tf32", flag_value="tf32", help="Short for --products tf32."),
+    _products(
+        "--products",
+        "tf32",
+        type=click.Choice(["float32", "tf32"]),
+        default="float32",
+        show_default=True,
+        help="How products with what an allele changes are computed. tf32: faster on GPUs that "
+        "have it, with errors of up to 0.3 % of a variant's largest effect.",
+    ),
+)
+"""One parameter, ``tf32``: whether TF32 is asked for."""
+_batch = number("--batch", 128, "Variants at once: speed and memory only.")
+engine = stack(_batch, device, products)
+crewed = stack(
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 4096),
+        metavar="N",
+        help="Processes to share the work; threads are divided among them. Same bytes.",
+    ),
+    click.option(
+        "--scheduler",
+        default="",
+        metavar="ADDRESS",
+        help="Share the work among the workers of this Dask scheduler, or of one started here: "
+        "local.",
+    ),
+)
+"""Options of commands that several processes can share."""
+crew_engine = stack(_batch, crew_device, products, crewed)
 resume = click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 kept = partial(click.option, is_flag=True, expose_value=False, callback=_keep)
+
+
+def _folder(name: str, key: str, text: str) -> Decorator:
+    return click.option(
+        name,
+        type=PATH,
+        metavar="DIR",
+        is_eager=True,  # before the addresses that it belongs to
+        expose_value=False,
+        callback=lambda context, _, value: context.meta.__setitem__(key, value),
+        help=text,
+    )
+
+
+cache = _folder(
+    "--cache",
+    CACHE,
+    "Keep in DIR what is read of a store or results at an address (s3://, https:// ...).",
+)
+work = _folder(
+    "--work",
+    WORK,
+    "Where what goes to an address (s3://, gs://, az://) is made before it is sent, with what "
+    "--resume goes on with. Default: here.",
+)
 quiet = kept("--quiet", "-q", help="No progress on stderr.")
 as_json = kept("--json", "as_json", help="Print a JSON summary on stdout.")
 reporting = stack(overwrite, quiet, as_json)
@@ -135,12 +229,30 @@ gene_distance = stack(
         help="Largest distance to the TSS, bp.",
     ),
 )
+mismatch = choice(
+    "--ref-mismatch",
+    ["flag", "swap", "skip", "error"],
+    "What to do where REF differs from the genome. swap: where the genome has ALT, score REF as "
+    "its change and turn the sign; flag others.",
+)
+normalize = click.option(
+    "--normalize/--no-normalize",
+    default=False,
+    help="Left-align and trim alleles before they are scored; rows keep POS, REF and ALT.",
+)
+check_assembly = click.option(
+    "--check-assembly/--no-check-assembly",
+    default=True,
+    help="Refuse variants that seem to be of another assembly: by their header, or if that does "
+    "not tell, where most REF bases differ from the genome.",
+)
 contexts = click.option(
     "--contexts",
     type=NAME_OR_FILE,
     multiple=True,
     shell_complete=_complete.contexts,
-    help="Only these contexts: a name, set:name, or a file with one a line. Repeatable.",
+    help="Only these contexts: a name, set:name, labels as in 'stage=childhood region=DFC', or a "
+    "file with one of these a line. Repeatable.",
 )
 selecting = stack(
     click.option(
@@ -164,6 +276,13 @@ selecting = stack(
 precision = number("--precision", 6, "Significant digits in text output.", most=17)
 
 
+def crew(given: dict[str, Any]) -> Crew:
+    """Take ``workers`` and ``scheduler`` out of a command's options; who does the work."""
+    from seal_store.run.crew import Crew
+
+    return Crew(given.pop("workers"), given.pop("scheduler"), given["device"])
+
+
 def refuse_unused(options: Collection[str], where: str) -> None:
     """Raise :class:`click.UsageError` for the first of ``options`` that was given.
 
@@ -176,6 +295,17 @@ def refuse_unused(options: Collection[str], where: str) -> None:
         if context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
             flag = "/".join([parameter.opts[0], *parameter.secondary_opts])
             raise click.UsageError(f"{flag} has no effect {where}")
+
+
+def check_step(unused: Mapping[str, Collection[str]], **steps: object) -> None:
+    """Refuse several of ``steps``, and the ``unused`` options of the one that was chosen."""
+    flags = {name: f"--{name.replace('_', '-')}" for name in steps}
+    chosen = [name for name, given in steps.items() if given]
+    if len(chosen) > 1:
+        *first, last = flags.values()
+        raise click.UsageError(f"{', '.join(first)} and {last} exclude each other")
+    for name in chosen:
+        refuse_unused(unused[name], f"with {flags[name]}")
 
 
 def selection(given: dict[str, Any]) -> Selection:

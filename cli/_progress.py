@@ -6,10 +6,10 @@ import sys
 import time
 from typing import Any
 
-import click
 from tqdm import tqdm
 
 from . import _options
+from ._text import tell
 
 LINE_EVERY = 10.0
 """Seconds between lines in a log."""
@@ -44,7 +44,7 @@ class Meter:
         now = time.monotonic()
         if now - self._printed >= LINE_EVERY or done == total:
             self._printed = now
-            click.echo(self._line(done, total, now - self._began), err=True)
+            tell(self._line(done, total, now - self._began), err=True)
 
     def _start(self, unit: str, total: int | None) -> None:
         if self._bar is not None:

@@ -9,39 +9,32 @@ import click
 
 from . import _options, command_line
 from ._progress import Meter
+from ._text import tell
 
 if TYPE_CHECKING:
     from seal_store.building.plan import Planned
     from seal_store.building.seal_folder import SealFolder
     from seal_store.check.repair import Repaired
+    from seal_store.store.place import Place
     from seal_store.store.store import Store
 
 
 PLANNED = {
-    *("from_seal", "genome", "genes", "tss", "gene_type", "cnn", "heads", "from_profiles", "gene"),
-    *("near_vcf", "first_offset", "keep_bits", "hidden"),
+    *("from_seal", "genome", "genes", "tss", "gene_type", "cnn", "features", "heads"),
+    *("from_profiles", "gene", "near_vcf", "first_offset", "keep_bits", "hidden"),
 }
 """Options that the plan of a store holds."""
 
+CREW = {"workers", "scheduler"}
+
 UNUSED = {
-    "plan": {"tf32"},
-    "shard": PLANNED - {"from_seal", "from_profiles"} | {"overwrite", "resume"},
-    "finalize": PLANNED | {"tf32", "resume"},
-    "add_hidden": PLANNED | {"tf32", "overwrite", "resume"},
-    "repair": PLANNED - {"from_profiles"} | {"tf32", "overwrite", "resume"},
+    "plan": {"tf32", *CREW},
+    "shard": PLANNED - {"from_seal", "from_profiles"} | {"overwrite", "resume", *CREW},
+    "finalize": PLANNED | {"tf32", "resume", *CREW},
+    "add_hidden": PLANNED | {"tf32", "overwrite", "resume", *CREW},
+    "repair": PLANNED - {"from_profiles"} | {"tf32", "overwrite", "resume", *CREW},
 }
 """Options that do nothing with one that chooses what to do."""
-
-
-def _check(**steps: object) -> None:
-    """Refuse several of ``steps``, and options that do nothing with the one chosen."""
-    chosen = [name for name, given in steps.items() if given]
-    if len(chosen) > 1:
-        raise click.UsageError(
-            "--plan, --shard, --finalize, --add-hidden and --repair exclude each other"
-        )
-    for name in chosen:
-        _options.refuse_unused(UNUSED[name], f"with --{name.replace('_', '-')}")
 
 
 @click.command()
@@ -64,12 +57,24 @@ def _check(**steps: object) -> None:
 )
 @click.option("--cnn", type=_options.PATH, help="CNN weights, deepsea.beluga.pth.")
 @click.option(
+    "--features",
+    type=_options.PATH,
+    help="Labels of another CNN's features: a TSV with columns name, assay_type, factor, "
+    "cell_type, treatment, a row each. Default: the published ones for 2,002 features.",
+)
+@click.option(
     "--heads",
     type=_options.PATH,
     multiple=True,
     help="Model summary file of a head set, or a folder of them. Repeatable.",
 )
-@click.option("--out", type=_options.PATH, required=True, help="The store to write.")
+@click.option(
+    "--out",
+    type=_options.PLACE,
+    required=True,
+    help="The store to write: a path, or an address of a bucket.",
+)
+@_options.work
 @click.option(
     "--from-profiles",
     type=_options.PATH,
@@ -77,7 +82,7 @@ def _check(**steps: object) -> None:
 )
 @_options.gene("Compute only this gene, or those of a file of ids. Repeatable.")
 @click.option(
-    "--near-vcf", type=_options.PATH, help="Compute only genes with a variant within 20 kb."
+    "--near-vcf", type=_options.PLACE, help="Compute only genes with a variant within 20 kb."
 )
 @click.option(
     "--first-offset",
@@ -97,17 +102,20 @@ def _check(**steps: object) -> None:
     show_default=True,
     help="Store the first linear layer's output: about twice the size, faster scoring with grid.",
 )
-@_options.device
+@_options.crew_device
 @_options.tf32
+@_options.crewed
 @click.option("--plan", is_flag=True, help="Only check inputs and prepare the shards.")
-@click.option("--shard", type=int, multiple=True, help="Only compute this shard of a plan.")
+@click.option(
+    "--shard", type=int, multiple=True, help="Only this shard of a plan, from 0. Repeatable."
+)
 @click.option("--finalize", is_flag=True, help="Only finish a store whose shards are done.")
 @click.option("--add-hidden", is_flag=True, help="Only add what --no-hidden left out of OUT.")
 @click.option("--repair", is_flag=True, help="Only verify OUT and compute again what is damaged.")
 @_options.resume
 @_options.reporting
 def build(
-    out: Path,
+    out: Place,
     from_seal: Path | None,
     from_profiles: Path | None,
     gene: tuple[str, ...],
@@ -131,9 +139,14 @@ def build(
     from seal_store.building.plan import plan as plan_store
     from seal_store.building.seal_folder import locate
     from seal_store.check.repair import repair as repair_store
-    from seal_store.common.output import Output
+    from seal_store.common.files import local_path
+    from seal_store.run.shards import build_with
+    from seal_store.store.place import output_at
 
-    _check(plan=plan, shard=shard, finalize=finalize, add_hidden=add_hidden, repair=repair)
+    steps = {"plan": plan, "shard": shard, "finalize": finalize}
+    _options.check_step(UNUSED, **steps, add_hidden=add_hidden, repair=repair)
+    crew = _options.crew(given | {"device": device})
+    given = {name: value for name, value in given.items() if name not in CREW}
     if from_profiles is not None:
         _options.refuse_unused({"tf32"}, "with --from-profiles: the CNN does not run")
     with Meter() as progress:
@@ -142,7 +155,7 @@ def build(
                 located = locate(from_seal)
                 _tell(located)
                 from_profiles = located.from_profiles
-            partial = Output(out).partial
+            partial = output_at(out).partial
             library.run_shards(
                 partial, shard, device, tf32=tf32, from_profiles=from_profiles, progress=progress
             )
@@ -156,7 +169,10 @@ def build(
             return
         if repair:
             _repaired(
-                out, repair_store(out, device, from_profiles=from_profiles, progress=progress)
+                out,
+                repair_store(
+                    local_path(out), device, from_profiles=from_profiles, progress=progress
+                ),
             )
             return
         if from_seal is None and not all(given[name] for name in ("genome", "genes", "cnn")):
@@ -178,21 +194,21 @@ def build(
             return
         odd_lines: dict[str, Any] = {}
 
-        def tell(planned: Planned) -> None:
+        def report(planned: Planned) -> None:
             _report(planned)
             odd_lines.update(planned.odd_lines.to_dict())
 
-        store = library.build(inputs.options, device, tf32=tf32, progress=progress, planned=tell)
+        store = build_with(inputs.options, crew, tf32=tf32, progress=progress, planned=report)
     _summary(store, inputs.found, odd_lines)
 
 
 def _tell(found: SealFolder | None) -> None:
     for name, paths in found.facts().items() if found else ():
         for path in paths:
-            click.echo(f"found --{name.replace('_', '-')} {path}", err=True)
+            tell(f"found --{name.replace('_', '-')} {path}", err=True)
 
 
-def _repaired(out: Path, done: Repaired) -> None:
+def _repaired(out: Place, done: Repaired) -> None:
     facts = {
         "out": str(out),
         "faults": len(done.report.faults),
@@ -208,7 +224,7 @@ def _repaired(out: Path, done: Repaired) -> None:
     _options.say(facts, text)
 
 
-def _planned(out: Path, planned: Planned, found: SealFolder | None) -> None:
+def _planned(out: Place, planned: Planned, found: SealFolder | None) -> None:
     _report(planned)
     facts = {"out": str(out), "genes": planned.genes, "shards": planned.shards, **_where(found)}
     facts["odd_lines"] = planned.odd_lines.to_dict()
@@ -218,16 +234,16 @@ def _planned(out: Path, planned: Planned, found: SealFolder | None) -> None:
 
 def _report(planned: Planned) -> None:
     for note in planned.odd_lines:
-        click.echo(note, err=True)
+        tell(note, err=True)
     for status, count in planned.status.items():
         if status != "computed":
-            click.echo(f"{count} genes {status.replace('_', ' ')}", err=True)
+            tell(f"{count} genes {status.replace('_', ' ')}", err=True)
     for contig, count in planned.contigs_not_in_fasta.items():
-        click.echo(f"  contig {contig} is not in the FASTA: {count} genes skipped", err=True)
+        tell(f"  contig {contig} is not in the FASTA: {count} genes skipped", err=True)
     for gene in planned.without_profile[:20]:
-        click.echo(f"  no profile for {gene}", err=True)
+        tell(f"  no profile for {gene}", err=True)
     if len(planned.without_profile) > 20:
-        click.echo(f"  ... and {len(planned.without_profile) - 20} more", err=True)
+        tell(f"  ... and {len(planned.without_profile) - 20} more", err=True)
 
 
 def _summary(

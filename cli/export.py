@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,27 +10,26 @@ from . import _options
 from ._progress import Meter
 
 if TYPE_CHECKING:
-    from seal_store.common.progress import Progress
-    from seal_store.exporting.render import Exported
+    from seal_store.store.place import Place
 
 
 @click.command()
-@click.argument("results", type=_options.PATH)
-@click.argument("out", type=_options.PATH, required=False)
-@click.option("--out", "out_option", type=_options.PATH, help="The same as the argument OUT.")
+@click.argument("results", type=_options.PLACE)
+@click.argument("out", type=_options.PLACE, required=False)
+@click.option("--out", "out_option", type=_options.PLACE, help="The same as the argument OUT.")
 @_options.contexts
 @_options.selecting
 @click.option(
     "--attributions",
     type=click.IntRange(1),
     metavar="N",
-    help="Write the N strongest attributions of each row and target instead of effects (.tsv); "
-    "--contexts chooses among the targets.",
+    help="Write the N strongest attributions of each row and target instead of effects (.tsv, "
+    ".parquet, .arrow, .feather); --contexts chooses among the targets.",
 )
-@click.option("--vcf", type=_options.PATH, help="The VCF to annotate. Default: that of RESULTS.")
+@click.option("--vcf", type=_options.PLACE, help="The VCF to annotate. Default: that of RESULTS.")
 @click.option(
     "--store",
-    type=_options.PATH,
+    type=_options.PLACE,
     help="The store RESULTS were made from. Default: the one they name.",
 )
 @click.option(
@@ -48,8 +46,10 @@ if TYPE_CHECKING:
     "Tracks: which effect stands for the SNVs of one base.",
 )
 @_options.precision
+@_options.cache
+@_options.work
 @_options.reporting
-def export(results: Path, out: Path | None, out_option: Path | None, **common: Any) -> None:
+def export(results: Place, out: Place | None, out_option: Place | None, **common: Any) -> None:
     """Write RESULTS (a .zarr of `score`) in another format, by the ending of OUT.
 
     \b
@@ -60,16 +60,20 @@ def export(results: Path, out: Path | None, out_option: Path | None, **common: A
     .bw, .bigwig, .bedgraph effects of SNVs on one context along a gene, or, with --feature and
                             a store as RESULTS, a feature's profile ('seal-store[bigwig]')
     """  # noqa: D301 - click's own mark
-    from seal_store.exporting.tracks import is_track
+    from seal_store.exporting.export import ExportOptions, export_to
 
     if (out is None) == (out_option is None):
         raise click.UsageError("give one output, as OUT or with --out")
     target = out or out_option
     assert target is not None
     _check(target, common)
+    chosen = _options.selection(common)
+    genes = _options.names(common.pop("gene"))
+    for name in ("contexts", "min_effect", "top", "long"):
+        common.pop(name)
     with Meter() as progress:
-        write = _track if is_track(target) else _table
-        done = write(results, target, common, progress)
+        options = ExportOptions(chosen, gene=genes, **common)
+        done = export_to(results, target, options, progress)
     facts: dict[str, Any] = {"out": str(target), "rows": done.rows}
     if done.notes:
         facts["notes"] = done.notes
@@ -77,7 +81,7 @@ def export(results: Path, out: Path | None, out_option: Path | None, **common: A
     _options.say(facts, "\n".join(lines))
 
 
-def _check(out: Path, common: dict[str, Any]) -> None:
+def _check(out: Place, common: dict[str, Any]) -> None:
     """Refuse options that do nothing in this output."""
     from seal_store.exporting.tracks import is_track
 
@@ -94,52 +98,3 @@ def _check(out: Path, common: dict[str, Any]) -> None:
         unused({"vcf", "store"}, f"in {out.name}: it is for an annotated VCF")
     if name.endswith((".parquet", ".arrow", ".feather")):
         unused({"precision"}, f"in {out.name}: it is no text")
-
-
-def _table(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:
-    from seal_store.errors import InputError
-    from seal_store.exporting.render import Exported, Form, export
-    from seal_store.exporting.tsv import export_attributions
-    from seal_store.results.group import Results
-    from seal_store.variants.source import VariantSource
-
-    for name in ("feature", "gene"):
-        if common[name]:
-            raise InputError(f"--{name} is for tracks", "name the output .bw or .bedgraph")
-    top, precision, overwrite = (common[n] for n in ("attributions", "precision", "overwrite"))
-    if top is not None and out.suffix != ".tsv":
-        raise InputError(f"{out}: attributions are exported as text", "name it .tsv")
-    results, selection = Results(path), _options.selection(common)
-    if top is not None:
-        own = {"targets": selection.contexts, "precision": precision, "overwrite": overwrite}
-        return Exported(export_attributions(results, out, top=top, **own))
-    form = Form(selection, precision, VariantSource(common["vcf"]) if common["vcf"] else None)
-    return export(results, out, form, store=common["store"], overwrite=overwrite, progress=progress)
-
-
-def _track(path: Path, out: Path, common: dict[str, Any], progress: Progress) -> Exported:
-    from seal_store.errors import InputError
-    from seal_store.exporting.render import Exported
-    from seal_store.exporting.tracks import effect_track, profile_track, track_lengths, write_track
-    from seal_store.results.group import Results
-    from seal_store.store.store import Store
-
-    selection, genes = _options.selection(common), _options.names(common["gene"])
-    own = {"precision": common["precision"], "overwrite": common["overwrite"]}
-    if common["feature"] is not None:
-        store = Store(path)
-        parts = profile_track(store, common["feature"], genes, progress)
-        return Exported(write_track(parts, out, track_lengths(store), **own))
-    if len(selection.contexts) != 1 or len(genes) > 1:
-        raise InputError(
-            f"{out}: a track is of one context and one gene",
-            "give one --contexts, and --gene if RESULTS have several; or a store and --feature",
-        )
-    results = Results(path)
-    recorded = Path(common["store"] or results.attributes.store.path)
-    lengths = None
-    if common["store"] or recorded.exists() or not out.name.lower().endswith(".bedgraph"):
-        lengths = track_lengths(Store(recorded))
-    gene = genes[0] if genes else None
-    tracks = effect_track(results, selection.contexts[0], gene, common["per_position"])
-    return Exported(write_track(tracks, out, lengths, **own))

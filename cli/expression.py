@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import _options
 
+if TYPE_CHECKING:
+    from seal_store.store.place import Place
+
 
 @click.command()
-@click.argument("store", type=_options.PATH)
-@click.option("--out", type=_options.PATH, required=True, help="OUT.tsv.")
+@click.argument("store", type=_options.PLACE)
+@_options.cache
+@_options.work
+@click.option("--out", type=_options.PLACE, required=True, help="OUT.tsv.")
 @_options.gene("Only this gene, or those of a file of ids. Repeatable.")
 @_options.contexts
 @_options.precision
 @_options.overwrite
 @_options.as_json
 def expression(
-    store: Path, out: Path, gene: tuple[str, ...], contexts: tuple[str, ...], **form: Any
+    store: Place, out: Place, gene: tuple[str, ...], contexts: tuple[str, ...], **form: Any
 ) -> None:
     """Write the reference predictions of STORE: genes x contexts, ln(expression + pseudocount)."""
     from seal_store.errors import InputError

@@ -10,6 +10,7 @@ import click
 
 from . import _options
 from ._progress import Meter
+from ._text import tell
 
 if TYPE_CHECKING:
     from seal_store.fetch.download import Download, Fetched
@@ -48,8 +49,8 @@ def fetch(
 ) -> None:
     """Download Seal's published models and resources (both by default) and unpack them.
 
-    Interrupted, the same command goes on where it ended. Archives that are in the folder
-    already are only unpacked. Then: seal-store build --from-seal DIR --out STORE.
+    Interrupted, the same command goes on where it ended, if the server can. Archives that are
+    in the folder already are only unpacked. Then: seal-store build --from-seal DIR --out STORE.
     """
     from seal_store.fetch import download as library
     from seal_store.fetch.archive import extract
@@ -70,31 +71,31 @@ def fetch(
         return
     done: list[dict[str, Any]] = []
 
-    def tell(facts: dict[str, Any], text: str) -> None:
+    def finished(facts: dict[str, Any], text: str) -> None:
         done.append(facts)
         if not _options.is_given("as_json"):
-            click.echo(text)
+            tell(text)
 
     with Meter() as progress:
         for item in chosen:
             into = None if no_extract else folder / item.folder
             if item in there and not (folder / item.file).exists():
                 facts = {"name": item.name, "new": False, "unpacked": str(into)}
-                tell(facts, f"{into}: there already; to download it again, remove it")
+                finished(facts, f"{into}: there already; to download it again, remove it")
                 continue
             if item in wanted:
-                click.echo(f"{item.name}: {item.holds} ({item.page})\n{item.licence}", err=True)
+                tell(f"{item.name}: {item.holds} ({item.page})\n{item.licence}", err=True)
             got = library.fetch(
                 item,
                 folder,
                 base_urls=base_urls,
                 patience=library.Patience(**patience),
                 progress=progress,
-                note=lambda text: click.echo(text, err=True),
+                note=lambda text: tell(text, err=True),
             )
             if into is not None and (got.new or not into.exists()):
                 extract(got.path, into, progress=progress)
-            tell(_facts(item, got, into), _text(got, into))
+            finished(_facts(item, got, into), _text(got, into))
     _options.say(done, "")
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import _options
 from ._progress import Meter
+
+if TYPE_CHECKING:
+    from seal_store.store.place import Place
 
 
 @click.group()
@@ -28,14 +32,15 @@ def add(store: Path, path: Path) -> None:
         added = add_heads(store, path, progress)
     facts = [{"name": s.name, "contexts": len(s.contexts), "sha256": s.sha256()} for s in added]
     lines = [f"added {fact['name']}: {fact['contexts']} contexts" for fact in facts]
-    _options.say(facts, "\n".join(lines))
+    _options.say(facts, lines)
 
 
 @heads.command("list")
-@click.argument("store", type=_options.PATH)
+@click.argument("store", type=_options.PLACE)
+@_options.cache
 @click.option("--contexts", is_flag=True, help="List every context too.")
 @_options.as_json
-def list_(store: Path, contexts: bool) -> None:
+def list_(store: Place, contexts: bool) -> None:
     """List the head sets of STORE."""
     from seal_store.store.store import Store
 
@@ -49,4 +54,4 @@ def list_(store: Path, contexts: bool) -> None:
         if contexts:
             fact["context_names"] = names[sets == fact["name"]].tolist()
             lines += [f"  {name}" for name in fact["context_names"]]
-    _options.say(facts, "\n".join(lines))
+    _options.say(facts, lines)

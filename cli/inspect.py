@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from seal_store.errors import printable
-
 from . import _options
+
+if TYPE_CHECKING:
+    from seal_store.store.place import Place
 
 NEEDS = {
     "zarr": "disk, 1,000 rows, .zarr (before compression)",
@@ -22,9 +22,10 @@ NEEDS = {
 
 
 @click.command()
-@click.argument("path", type=_options.PATH)
+@click.argument("path", type=_options.PLACE)
+@_options.cache
 @_options.as_json
-def inspect(path: Path) -> None:
+def inspect(path: Place) -> None:
     """Show what a store or a results group holds, lacks and needs, and where it came from.
 
     --json has all of it in bytes, with the chunks of every array.
@@ -34,7 +35,7 @@ def inspect(path: Path) -> None:
     _options.say(describe(path), _text)
 
 
-def _text(facts: dict[str, Any]) -> str:
+def _text(facts: dict[str, Any]) -> list[str]:
     arrays, missing, total = (facts.pop(key) for key in ("arrays", "missing", "bytes"))
     needs, command = facts.pop("needs", None), facts.pop("command")
     lines = [*_lines(facts), f"command: {command}", "", f"on disk: {_size(total)}"]
@@ -58,7 +59,7 @@ def _text(facts: dict[str, Any]) -> str:
         values = {**needs["disk"], "memory": needs["memory"], "gpu_memory": needs["gpu_memory"]}
         lines += ["", f"a score needs about (estimated, SNVs, --batch {needs['batch']}):"]
         lines += [f"  {text}: {_size(values[key])}" for key, text in NEEDS.items()]
-    return "\n".join(map(printable, lines))
+    return lines
 
 
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import _complete, _options, command_line
-from ._attribution import announce, attributing, describe, facts_of, take
+from ._attribution import announce, attributing, take
 from ._progress import Meter
+from ._scored import STDOUT, accounts, background, described, tell_finished, tell_scored
+from ._text import tell
 
 if TYPE_CHECKING:
+    from seal_store.exporting.render import Exported
+    from seal_store.run.crew import Crew
+    from seal_store.run.job import Prepared, ScoreJob
     from seal_store.scoring.options import ScoreOptions
-    from seal_store.scoring.scorer import Scorer
-    from seal_store.store.store import Store
-    from seal_store.variants.liftover import Lifter
-    from seal_store.variants.source import Alleles, VariantSource
+    from seal_store.store.place import Place
 
-scoring = _options.stack(
-    click.option("--store", type=_options.PATH, required=True, help="The store to score from."),
+ALONE = {"resume", "overwrite", "plan", "slices", "slice", "finalize", "workers", "scheduler"}
+"""What has no effect on a stream."""
+
+_NOT_SHARED = {"workers", "scheduler", "verbose"}
+UNUSED = {
+    "plan": _NOT_SHARED,
+    "slice": {*_NOT_SHARED, "slices", "overwrite", "resume"},
+    "finalize": {*_NOT_SHARED, "slices", "resume"},
+}
+"""Options that do nothing with one that chooses a step."""
+
+
+def _calibrated(default: bool | None, text: str) -> _options.Decorator:
+    return click.option("--calibrated/--no-calibrated", default=default, help=text)
+
+
+_model = _options.stack(
+    click.option(
+        "--store",
+        type=_options.PLACE,
+        required=True,
+        help="The store to score from: a folder, or an address as s3://BUCKET/PATH or https://...",
+    ),
+    _options.cache,
     _options.scheme,
     click.option(
         "--heads",
@@ -28,24 +53,24 @@ scoring = _options.stack(
         help="Only this head set. Repeatable. Default: all.",
     ),
     _options.contexts,
-    click.option(
-        "--calibrated/--no-calibrated",
-        default=False,
-        help="Add quantile and z of every effect, from the store's calibration.",
-    ),
-    _options.engine,
+)
+scoring = _options.stack(
+    _model,
+    _calibrated(False, "Add quantile and z of every effect, from the store's calibration."),
+    _options.crew_engine,
     _options.precision,
 )
-"""Options of every command that scores."""
+"""Options of every command that writes scores."""
 
 writing = _options.stack(
     click.option(
         "--out",
-        type=_options.PATH,
+        type=_options.PLACE,
         required=True,
         help="OUT.zarr (results group); .tsv, .tsv.gz, .parquet, .arrow, .feather (table); "
-        ".vcf, .vcf.gz, .bcf (the input annotated).",
+        ".vcf, .vcf.gz, .bcf (the input annotated). A path, or an address of a bucket.",
     ),
+    _options.work,
     scoring,
     attributing,
     _options.selecting,
@@ -57,23 +82,10 @@ writing = _options.stack(
 
 matching = _options.stack(
     _options.gene_distance,
-    _options.choice(
-        "--ref-mismatch",
-        ["flag", "skip", "error"],
-        "What to do where REF differs from the genome.",
-    ),
+    _options.mismatch,
+    _options.normalize,
 )
 """Options of commands that find the genes of variants."""
-
-
-COUNTED = {
-    "ref_mismatches": "REF differs from the genome in {} rows (flagged)",
-    "swapped": "the store's genome has ALT in {} lifted rows "
-    "(swapped, the sign of the effect turned)",
-    "genes_not_computed": "pairs of allele and gene not computed: {}",
-    "genes_too_long": "pairs of allele and gene too long: {}",
-}
-"""What a summary says of counts other than zero."""
 
 
 @click.group()
@@ -89,80 +101,117 @@ def score() -> None:
     "--region",
     multiple=True,
     help="Only variants whose REF touches CONTIG:FROM-TO, 1-based, both included; through the "
-    "index of BGZF or BCF (.csi, .tbi) if there is one. Repeatable.",
+    "index of BGZF or BCF (.csi, .tbi) if there is one. Several with commas. Repeatable.",
+)
+@click.option(
+    "--regions-file",
+    type=_options.PATH,
+    multiple=True,
+    help="Regions in a file: BED if its name ends in .bed or .bed.gz, else CHROM, POS or CHROM, "
+    "FROM, TO, 1-based. Repeatable.",
 )
 @click.option(
     "--liftover",
     type=_options.PATH,
     help="Chain file from the assembly of the variants to the store's, plain or gzipped.",
 )
+@_options.check_assembly
+@_options.choice("--format", ["vcf", "tsv", "bcf"], "With --out -: what to write to stdout.")
+@click.option("--plan", is_flag=True, help="Only divide the input into slices, for a cluster.")
+@click.option(
+    "--slices",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --plan, --workers or --scheduler: into how many slices; one has some 1,000 alleles "
+    "or more.",
+)
+@click.option(
+    "--slice", type=int, multiple=True, help="Only do this slice of a plan, from 0. Repeatable."
+)
+@click.option("--finalize", is_flag=True, help="Only write OUT, of slices that are all done.")
 def vcf(
-    vcf: str, store: Path, region: tuple[str, ...], liftover: Path | None, **common: Any
+    vcf: str,
+    store: Place,
+    region: tuple[str, ...],
+    regions_file: tuple[Path, ...],
+    plan: bool,
+    slices: int | None,
+    slice: tuple[int, ...],
+    finalize: bool,
+    **common: Any,
 ) -> None:
     """Score every allele of VCF: text, .gz, BCF, Seal's headerless five columns, - for stdin.
 
     Positions are 1-based. Each allele gives one row (one per gene with --genes all) or is
-    counted with the reason why not.
+    counted with the reason why not. With --out - it is a filter: the annotated VCF (or what
+    --format says) goes to stdout as it is computed, the summary to stderr.
+
+    On a cluster: the command once with --plan, for each slice it names with --slice I (on any
+    machine that sees OUT, VCF and the store), then with --finalize.
     """
     from seal_store.errors import InputError
     from seal_store.exporting.render import is_vcf
-    from seal_store.scoring.scorer import Scorer
-    from seal_store.store.store import Store
-    from seal_store.variants.regions import parse_region
-    from seal_store.variants.source import VariantSource
+    from seal_store.run.job import Prepared
+    from seal_store.variants.regions import chosen
 
-    _check(common["out"], calibrated=common["calibrated"])
-    options = _score_options(common)
-    opened = Store(store)
-    source = VariantSource(vcf)
-    regions = [parse_region(text) for text in region]
-    if common["resume"] and source.is_pipe:
+    out, streams = common["out"], common["out"] == STDOUT
+    _options.check_step(UNUSED, plan=plan, slice=slice, finalize=finalize)
+    if streams:
+        _options.refuse_unused(ALONE, "with --out -")
+    else:
+        _options.refuse_unused({"format"}, f"in {out.name}: its ending says it")
+    kind = f".{common['format']}" if streams else ""
+    _check(out, calibrated=common["calibrated"], kind=kind)
+    crew = _options.crew(common)
+    if slices and crew.is_one and not plan:
+        raise click.UsageError("--slices has no effect without --plan, --workers or --scheduler")
+    regions, named = chosen(region, regions_file)
+    own = {name: common[name] for name in ("liftover", "check_assembly")}
+    part = {"regions": tuple(regions), "named": tuple(named)}
+    prepared = Prepared(_job(store, common, crew, variants=str(vcf), **part, **own))
+    if common["resume"] and prepared.source and prepared.source.is_pipe:
         raise InputError(
             f"--resume: {vcf} is not a file, and cannot be read again", "write it to one first"
         )
-    lifter = _lifter(opened, source, liftover)
-    for option, given in (("--liftover", lifter), ("--region", regions)):
-        if given and is_vcf(common["out"]):
-            raise InputError(
-                f"{option}: an annotated VCF has every record of its input, where it was",
-                "name the output .zarr, .tsv or .parquet",
-            )
-    scorer = Scorer(opened, options, attribution=take(common))
-    if regions and source.is_read_whole and not _options.is_given("quiet"):
-        click.echo(f"note: {vcf} has no index (.csi, .tbi) as new as it: all is read", err=True)
-    alleles = source.alleles(regions)
-    _run(scorer, lifter.lift(alleles) if lifter else alleles, common)
-
-
-def _lifter(opened: Store, source: VariantSource, chain: Path | None) -> Lifter | None:
-    """The way from the variants' assembly to the store's; refuses variants of another one."""
-    from seal_store.reference.assembly import check_variants
-    from seal_store.variants.liftover import Lifter
-
-    lengths = source.contig_lengths
-    if chain is not None:
-        lifter = Lifter(chain, opened)
-        lifter.check_variants(source.name, lengths)
-        return lifter
-    facts = opened.attributes
-    where = f"the store {opened.path}"
-    check_variants(source.name, lengths, facts.assembly, facts.genome.contigs, where)
-    return None
+    if common["liftover"] and (common["format"] != "tsv" if streams else is_vcf(out)):
+        raise InputError(
+            "--liftover: an annotated VCF has every record of its input, where it was",
+            "name the output .zarr, .tsv or .parquet",
+        )
+    if streams:
+        _stream(prepared, common)
+    elif plan:
+        _plan(prepared, slices, common)
+    elif slice:
+        _slice(prepared, slice)
+    elif finalize:
+        _finalize(prepared, common)
+    else:
+        _run(prepared, common, crew, slices)
 
 
 @score.command()
 @click.argument("variants", nargs=-1, required=True)
-@scoring
+@_model
+@_calibrated(
+    None,
+    "Add quantile and z of every effect, and in words how unusual it is. Default: if the store "
+    "has a calibration that fits.",
+)
+@_options.engine
+@_options.precision
 @matching
 @_options.number("--top", 10, "Contexts of each variant and gene, the strongest first.")
 @_options.as_json
-def variant(variants: tuple[str, ...], store: Path, top: int, **common: Any) -> None:
+def variant(variants: tuple[str, ...], store: Place, top: int, **common: Any) -> None:
     """Score VARIANTS given here, and print their strongest contexts.
 
     Each is chr1:867550:C:G, 1-867550-C-G or HGVS: chr1:g.867550C>G, NC_000001.10:g.867550C>G;
-    del, ins, delins, dup and inv as well. Positions are 1-based. Quote what has a ">".
+    del, ins, delins, dup and inv as well. Positions are 1-based, but for SPDI, an accession and
+    three more fields: NC_000001.10:867549:C:G. Quote what has a ">".
     """
     from seal_store.results.strongest import strongest_contexts
+    from seal_store.scoring.calibration import fits
     from seal_store.scoring.scorer import Scorer
     from seal_store.store.store import Store
     from seal_store.variants.bases import StoreBases
@@ -171,58 +220,37 @@ def variant(variants: tuple[str, ...], store: Path, top: int, **common: Any) -> 
     opened = Store(store)
     bases, assembly = StoreBases(opened), opened.attributes.assembly
     alleles = [a for text in variants for a in parse_variant(text, bases, assembly)]
+    if common["calibrated"] is None:
+        common["calibrated"] = fits(opened, _score_options({**common, "calibrated": False}))
     scorer = Scorer(opened, _score_options(common))
     rows = strongest_contexts(scorer, alleles, top)
     facts = {"scheme": common["scheme"], **scorer.counts.to_dict(), "variants": rows}
-    lines = [line for row in rows for line in _described(row, common["precision"])]
-    _options.say(facts, "\n".join(lines + _accounts(facts)))
-
-
-def _described(row: dict[str, Any], precision: int) -> list[str]:
-    """A variant against a gene and its strongest contexts, for people."""
-    from seal_store.variants.alleles import short
-
-    gene = row["gene_id"] + (f" ({row['gene_symbol']})" if row["gene_symbol"] else "")
-    notes = "" if row["ref_match"] else ", REF differs from the genome"
-    notes += "" if row["status"] == "scored" else ", touches no window"
-    change = f"{row['contig']}:{row['pos']} {short(row['ref'])}>{short(row['alt'])}"
-    lines = [f"{change}, {gene}, {row['dist_to_tss']:+} bp from its TSS{notes}"]
-    columns = [
-        [
-            "nan" if effect[name] is None else f"{effect[name]:+.{precision}g}"
-            for effect in row["effects"]
-        ]
-        for name in ("effect", "quantile", "z")
-        if name in row["effects"][0]
-    ]
-    widths = [max(map(len, column)) for column in columns]
-    for effect, *numbers in zip(row["effects"], *columns, strict=True):
-        text = "  ".join(f"{n:>{width}}" for n, width in zip(numbers, widths, strict=True))
-        lines.append(f"  {text}  {effect['context_set']}:{effect['context_name']}")
-    return lines
+    lines = [line for row in rows for line in described(row, common["precision"])]
+    if scorer.calibration is not None:
+        facts["calibration"] = scorer.calibration.source
+        lines.append(background(facts["calibration"], scorer.options))
+    _options.say(facts, "\n".join(lines + accounts(facts)))
 
 
 @score.command()
 @click.argument("gene")
 @writing
 @_options.number("--span", 1_000, "Bases to either side of the TSS.", 0, 20_000)
-def saturate(gene: str, store: Path, span: int, **common: Any) -> None:
+def saturate(gene: str, store: Place, span: int, **common: Any) -> None:
     """Score every SNV around the TSS of GENE, against that gene."""
-    from seal_store.scoring.saturate import saturation
-    from seal_store.scoring.scorer import Scorer
-    from seal_store.store.store import Store
-    from seal_store.variants.source import Alleles
+    from seal_store.errors import InputError
+    from seal_store.run.job import Prepared
 
     _check(common["out"], calibrated=common["calibrated"])
-    opened = Store(store)
-    scorer = Scorer(opened, _score_options(common), gene, take(common))
-    name = f"SNVs within {span} bp of the TSS of {gene}"
-    _run(scorer, Alleles(saturation(opened, gene, span), name), common)
+    if common["out"] == STDOUT:
+        raise InputError("--out -: is for `seal-store score vcf`", "name the output")
+    crew = _options.crew(common)
+    _run(Prepared(_job(store, common, crew, gene=gene, span=span)), common, crew)
 
 
-def _check(out: Path, *, calibrated: bool) -> None:
-    """Refuse options that do nothing in this output."""
-    name = out.name.lower()
+def _check(out: Place, *, calibrated: bool, kind: str = "") -> None:
+    """Refuse options that do nothing in this output; ``kind`` is the ending that its name lacks."""
+    name = out.name.lower() + kind
     if calibrated and name.endswith((".vcf", ".vcf.gz", ".bcf")):
         _options.refuse_unused({"calibrated"}, f"in {out.name}: name it .zarr, .tsv or .parquet")
     if name.endswith((".zarr", ".parquet", ".arrow", ".feather")):
@@ -236,79 +264,103 @@ def _score_options(common: dict[str, Any]) -> ScoreOptions:
     return ScoreOptions(**{**own, "contexts": _options.names(common["contexts"])})
 
 
-def _run(scorer: Scorer, alleles: Alleles, common: dict[str, Any]) -> None:
-    from seal_store.exporting.render import Form
-    from seal_store.run.scores import is_finished, write_scores
+def _job(store: Place, common: dict[str, Any], crew: Crew, **own: Any) -> ScoreJob:
+    """What is asked for, as data."""
+    from seal_store.run.job import ScoreJob
 
-    out = common["out"]
-    if common["resume"] and not common["overwrite"] and is_finished(out):
-        _tell_finished(scorer, alleles, out)
-        return
+    return ScoreJob(
+        store,
+        common["out"],
+        options=_score_options({**common, "device": crew.kind}),
+        attribution=take(common),
+        selection=_options.selection(common),
+        precision=common["precision"],
+        command=command_line(),
+        **own,
+    )
+
+
+def _stream(prepared: Prepared, common: dict[str, Any]) -> None:
+    from seal_store.run.stream import stream_scores
+    from seal_store.scoring.scorer import Tally
+
+    alleles, scorer = prepared.whole, prepared.scorer
     announce(scorer.attributor, rows=1_000)
-    notes: list[str] = []
     with Meter() as progress:
-        counts = write_scores(
+        written = stream_scores(
             scorer,
             alleles,
-            out,
-            form=Form(_options.selection(common), common["precision"], alleles.source),
+            sys.stdout.buffer,
+            common["format"],
+            form=prepared.form,
+            command=prepared.job.command,
+            watch=prepared.watch,
+            progress=progress,
+        )
+    tell_scored(prepared, Tally(scorer.counts), prepared.seen, [written])
+
+
+def _plan(prepared: Prepared, slices: int | None, common: dict[str, Any]) -> None:
+    from seal_store.run.slices import plan_scores
+
+    with Meter() as progress:
+        plan = plan_scores(
+            prepared,
+            slices,
             overwrite=common["overwrite"],
             resume=common["resume"],
-            command=command_line(),
             progress=progress,
-            tell=notes.append,
         )
-    facts = {"out": str(out), "scheme": common["scheme"], **counts.to_dict()}
-    if notes:
-        facts["notes"] = notes
-    if scorer.attributor is not None:
-        facts["attribution"] = facts_of(scorer)
-    if common["verbose"]:
-        delta = scorer.engine.evaluator.delta
-        facts["engine"] = {"shared_stretches": delta.shared, "cones": delta.alone}
-    _options.say(facts, summary)
+    alleles, last = sum(piece.alleles for piece in plan.slices), len(plan.slices) - 1
+    facts = {"out": str(prepared.job.out), "alleles": alleles, "slices": last + 1}
+    text = f"planned {alleles} alleles in {last + 1} slices: run --slice 0 to --slice {last}"
+    _options.say(facts, f"{text}, then --finalize")
 
 
-def summary(facts: dict[str, Any]) -> str:
-    """Where the input went, for people."""
-    lines = [f"{facts['out']}: {facts['rows']} rows (scheme {facts['scheme']})"]
-    lines += _accounts(facts)
-    lines += [f"  {note}" for note in facts.get("notes", ())]
-    if "attribution" in facts:
-        lines.append(describe(facts["attribution"]))
-    if "engine" in facts:
-        engine = facts["engine"]
-        lines.append(
-            f"  reference activations: {engine['shared_stretches']} stretches shared by "
-            f"neighbouring variants, {engine['cones']} cones of single positions"
+def _slice(prepared: Prepared, numbers: tuple[int, ...]) -> None:
+    from seal_store.run.slices import run_slices
+
+    with Meter() as progress:
+        run_slices(prepared, numbers, progress)
+    facts = {"out": str(prepared.job.out), "slices": list(numbers)}
+    _options.say(facts, f"{len(numbers)} slices done")
+
+
+def _finalize(prepared: Prepared, common: dict[str, Any]) -> None:
+    from seal_store.run.slices import finalize_scores
+
+    done: list[Exported] = []
+    with Meter() as progress:
+        tally, plan = finalize_scores(
+            prepared, overwrite=common["overwrite"], progress=progress, tell=done.append
         )
-    return "\n".join(lines)
+    tell_scored(prepared, tally, (plan.records, plan.malformed), done)
 
 
-def _accounts(facts: dict[str, Any]) -> list[str]:
-    """How many alleles were scored, and why the others were not."""
-    from seal_store.scoring.assign import REASONS
+def _run(prepared: Prepared, common: dict[str, Any], crew: Crew, slices: int | None = None) -> None:
+    """Score to an output, here or by several processes, or go on with what was begun."""
+    from seal_store.run.scores import is_finished
+    from seal_store.run.slices import is_divided, score_job
 
-    lines = [
-        f"alleles in: {facts['alleles']}, scored: {facts['alleles_scored']}, "
-        f"not scored: {sum(facts['not_scored'].values())}",
-    ]
-    for reason, count in facts["not_scored"].items():
-        lines.append(f"  {reason}: {count} ({REASONS[reason]})")
-        lines += [f"    {example}" for example in facts["examples"].get(reason, [])]
-    return lines + [
-        f"  {text.format(facts[name])}" for name, text in COUNTED.items() if facts[name]
-    ]
-
-
-def _tell_finished(scorer: Scorer, alleles: Alleles, out: Path) -> None:
-    """What a run finds that has nothing left to do."""
-    from seal_store.run.scores import check_finished
-
-    facts: dict[str, Any] = {"out": str(out), "finished": True}
-    text = f"{out}: is finished (a table does not say from which inputs)"
-    if out.suffix == ".zarr":
-        counts = check_finished(scorer, alleles, out)
-        facts |= counts.to_dict()
-        text = f"{out}: is finished, {counts.rows} rows"
-    _options.say(facts, text)
+    out, resumes = prepared.job.out, common["resume"] and not common["overwrite"]
+    if resumes and is_finished(out):
+        tell_finished(prepared)
+        return
+    if is_divided(out, crew, resume=common["resume"]):
+        _options.refuse_unused({"verbose"}, "where the work is divided")
+    source = prepared.source
+    if source and source.regions and source.is_read_whole and not _options.is_given("quiet"):
+        tell(f"note: {source.name} has no index (.csi, .tbi) as new as it: all is read", err=True)
+    announce(prepared.scorer.attributor, rows=1_000)
+    done: list[Exported] = []
+    with Meter() as progress:
+        tally, seen = score_job(
+            prepared,
+            crew,
+            slices,
+            overwrite=common["overwrite"],
+            resume=common["resume"],
+            progress=progress,
+            tell=done.append,
+        )
+    tell_scored(prepared, tally, seen, done, verbose=common["verbose"])

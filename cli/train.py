@@ -188,22 +188,29 @@ def _pair(option: str, value: str) -> tuple[str, Path]:
 
 
 def _trained(facts: dict[str, Any]) -> str:
+    from seal_store.common.odd_lines import described
+
     genes = facts["genes"]
     left_out = ", ".join(f"{reason} {count}" for reason, count in genes["left_out"].items())
     return "\n".join(
         (
-            f"{facts['summary']}: {facts['contexts']} contexts, {facts['latent']} hidden units",
+            f"{facts['summary']}:{' is finished,' if facts.get('finished') else ''} "
+            f"{facts['contexts']} contexts, {facts['latent']} hidden units",
             f"genes: {genes['training']} training, {genes['validation']} validation, "
-            f"{genes['test']} test; left out: {left_out}",
+            f"{genes['test']} test; left out: {left_out}; "
+            f"rows of the expression table without a gene: {genes['expression_without_gene']}",
             f"epoch {facts['best_epoch']} of {facts['epochs']} kept: validation loss "
             f"{facts['validation_loss']:.4g}",
             f"test, median of contexts: MSE {_short(facts['test_mse_median'])}, "
             f"Spearman r {_short(facts['test_spearman_median'])}",
+            *described(facts.get("odd_lines", {})),
         )
     )
 
 
 def _compared(facts: dict[str, Any]) -> str:
+    from seal_store.common.odd_lines import described
+
     lines = [
         f"{facts['out']}: {facts['genes']} genes of {', '.join(facts['test_chromosomes'])}, "
         f"{facts['contexts']} contexts "
@@ -219,7 +226,7 @@ def _compared(facts: dict[str, Any]) -> str:
             _short(row[key]).rjust(len(title)) for key, title in zip(keys, titles, strict=True)
         ]
         lines.append("  ".join([row["model"].ljust(width), *cells]))
-    return "\n".join(lines)
+    return "\n".join([*lines, *described(facts["odd_lines"])])
 
 
 def _short(value: float | None) -> str:

@@ -3,7 +3,7 @@
 Seal's expression effects of genetic variants, from a precomputed feature store. From Python::
 
     store = seal_store.open("hg19.zarr")
-    effects = seal_store.score(store, variants)  # DataFrame, tuples or VCF -> xarray
+    effects = seal_store.score(store, variants)  # a table, tuples, texts or a VCF -> xarray
     table = seal_store.to_frame(effects)  # -> pandas
 
 The names below are the API; they load when they are used, so importing the package is cheap.
@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seal_store.api import build as build
-    from seal_store.api import open as open
-    from seal_store.api import open_results as open_results
-    from seal_store.api import score as score
+    from seal_store.api.effects import attribute as attribute
+    from seal_store.api.effects import calibrate as calibrate
+    from seal_store.api.effects import saturate as saturate
+    from seal_store.api.effects import score as score
+    from seal_store.api.files import export as export
+    from seal_store.api.heads import evaluate as evaluate
+    from seal_store.api.heads import train as train
+    from seal_store.api.stores import build as build
+    from seal_store.api.stores import open as open
+    from seal_store.api.stores import open_results as open_results
     from seal_store.building.options import BuildOptions as BuildOptions
     from seal_store.errors import SealStoreError as SealStoreError
     from seal_store.results.group import Results as Results
+    from seal_store.scoring.options import AttributionOptions as AttributionOptions
     from seal_store.scoring.options import ScoreOptions as ScoreOptions
     from seal_store.scoring.scorer import Scorer as Scorer
     from seal_store.store.frames import to_frame as to_frame
@@ -32,17 +39,24 @@ if not Path(__file__).with_name("cli").is_dir():
     __path__.append(str(Path(__file__).parents[1]))
 
 _MODULES = {
-    "open": "api",
-    "open_results": "api",
-    "score": "api",
+    "open": "api.stores",
+    "open_results": "api.stores",
+    "build": "api.stores",
+    "score": "api.effects",
+    "saturate": "api.effects",
+    "attribute": "api.effects",
+    "calibrate": "api.effects",
+    "export": "api.files",
+    "train": "api.heads",
+    "evaluate": "api.heads",
     "to_frame": "store.frames",
     "read_variants": "variants.source",
-    "build": "api",
     "Store": "store.store",
+    "Results": "results.group",
     "Scorer": "scoring.scorer",
     "ScoreOptions": "scoring.options",
+    "AttributionOptions": "scoring.options",
     "BuildOptions": "building.options",
-    "Results": "results.group",
     "SealStoreError": "errors",
 }
 __all__ = [*_MODULES, "__version__"]

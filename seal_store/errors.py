@@ -11,15 +11,24 @@ def printable(text: str) -> str:
 
 
 class SealStoreError(Exception):
-    """Base class. ``str()`` is the message, ``hint`` what to do next (may be empty)."""
+    """Base class. ``str()`` is the message, ``hint`` what to do next (may be empty).
+
+    A traceback, and so a notebook, shows the hint below the message, as a note.
+    """
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")
 
 
 class InputError(SealStoreError, ValueError):
     """Something the user gave is wrong."""
+
+
+class ParameterError(InputError, TypeError):
+    """A parameter has a value of another type, as ``batch="8"`` or gene 1.5."""
 
 
 class GenomeError(InputError):
@@ -60,6 +69,10 @@ class ArchiveError(InputError):
 
 class DownloadError(SealStoreError, OSError):
     """A server cannot be reached, refuses, or sends something else than it should."""
+
+
+class RemoteError(SealStoreError):
+    """A bucket or web server cannot be reached, refuses, or does not send what it should."""
 
 
 class OutputError(SealStoreError, OSError):

@@ -1,4 +1,4 @@
-"""Seeded synthetic worlds in Seal's file formats: for the demo, tests and benchmarks.
+"""Seeded random worlds in Seal's file formats: for tests and benchmarks.
 
 The weights are random numbers: effects have a plausible size and no meaning.
 """
@@ -81,18 +81,25 @@ def write_head_set(
     root: Path, name: str, contexts: Sequence[str], inputs: int, latent: int, seed: int
 ) -> Path:
     """Write ``root/model/<name>/`` as Seal lays it out; returns the summary file."""
+    state = random_head_set(inputs, latent, len(contexts), seed)
+    return save_head_set(root, name, contexts, state, f"{SYNTHETIC} random numbers")
+
+
+def save_head_set(
+    root: Path, name: str, contexts: Sequence[str], state: Mapping[str, Tensor], weights: str
+) -> Path:
+    """Write ``root/model/<name>/`` of a ``model_state_dict``, ``weights`` saying what they are."""
     folder = root / "model" / name
     folder.mkdir(parents=True, exist_ok=True)
     model = f"model/{name}/{name}_seal_ft_model.pt"
-    state = random_head_set(inputs, latent, len(contexts), seed)
-    torch.save({"model_state_dict": state, "optimizer_state_dict": {}}, root / model)
+    torch.save({"model_state_dict": dict(state), "optimizer_state_dict": {}}, root / model)
     summary = folder / f"{name}_seal{SUMMARY_SUFFIX}"
     summary.write_text(
-        f"Number of latent features: {latent}\n"
+        f"Number of latent features: {len(state['layers.0.bias'])}\n"
         f"Optimal finetune model: {model} \n"
         f"Number of specific contexts: {len(contexts)}\n"
         f"Name of specific contexts: {','.join(contexts)} \n"
-        f"{WEIGHTS}: {SYNTHETIC} random numbers\n",
+        f"{WEIGHTS}: {weights}\n",
         encoding="utf-8",
     )
     return summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -93,3 +94,27 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no shared facts beside this repository")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def s3_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Port of an S3 server on loopback, a process of its own."""
+    pytest.importorskip("obstore")
+    pytest.importorskip("moto")
+    from cloud import s3_server
+
+    with s3_server(tmp_path_factory.mktemp("moto")) as port:
+        yield port
+
+
+@pytest.fixture
+def bucket(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of an empty bucket, with what reaching it takes in the environment."""
+    from cloud import SETTINGS, make_bucket
+
+    name = f"bucket-{os.urandom(6).hex()}"
+    make_bucket(s3_port, name)
+    for key, value in SETTINGS.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3_port}")
+    return f"s3://{name}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seal_store.common.output import remove
+from seal_store.common.beside import remove
 from seal_store.run.scores import write_scores
 from seal_store.scoring import reading
 from seal_store.scoring.options import ScoreOptions

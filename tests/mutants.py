@@ -41,9 +41,13 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
     "model.grid": ("model/test_grid",),
     "model.cone": ("model/test_delta",),
-    "model.delta": ("model/test_delta",),
+    "model.delta": ("model/test_delta", "model/test_moved"),
+    "model.edits": ("model/test_delta", "model/test_moved"),
+    "model.fewer": ("model/test_moved",),
+    "model.moved": ("model/test_moved",),
     "variants.alleles": (
         "variants/test_alleles",
+        "variants/test_prepare",
         "variants/test_regions",
         "variants/test_liftover",
     ),

@@ -52,6 +52,17 @@ def test_effects_on_cuda_equal_those_on_the_cpu(
     assert (np.abs(found - expected) <= 1e-6 + 1e-3 * scale).all()
 
 
+@pytest.mark.parametrize("scheme", ["grid", "centered"])
+def test_errors_of_tf32_are_relative_to_the_change(scheme: str, store: Store, world: World) -> None:
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("this device has no TF32")
+    alleles = list(read_variants(world.variants))
+    expected = effects(store, alleles, "cuda", scheme=scheme)
+    found = effects(store, alleles, "cuda", scheme=scheme, tf32=True)
+    largest = np.abs(expected).max(1)
+    assert (np.abs(found - expected).max(1) <= 1e-6 + 1e-2 * largest).all()
+
+
 def test_precision_settings_are_left_as_they_were(store: Store, world: World) -> None:
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     effects(store, list(read_variants(world.variants)), "cuda", tf32=True)

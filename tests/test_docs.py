@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import runpy
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def test_the_tutorial_runs(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, cell in enumerate(cells, 1):
         exec(compile(cell, f"tutorial.md, cell {number}", "exec"), names)
     assert names["store"].synthetic
-    assert names["effects"].attrs["counts"]["alleles"] == 4
+    assert json.loads(names["effects"].attrs["counts"])["alleles"] == 4
     assert names["effects"].row.values.tolist() == [0, 1, 2]
     assert len(names["long"]) == 3 * 802
     assert names["scored"].sizes["variant"] == 39

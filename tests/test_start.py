@@ -12,6 +12,7 @@ from seal_store.store.store import Store
 from seal_store.synthetic import World
 
 HEAVY = {"torch", "pandas", "xarray", "pyarrow", "scipy", "captum", "anndata", "pysam", "sklearn"}
+HEAVY |= {"obstore", "distributed"}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,7 @@ def loaded(code: str) -> set[str]:
         "heads list STORE --contexts",
         "expression STORE --out OUT.tsv",
         "verify RESULTS -q",
+        "verify STORE --no-contents -q",
         "export RESULTS OUT.tsv -q",
         "export RESULTS OUT.tsv.gz -q --top 2",
         "export RESULTS OUT.bedgraph --gene GENE01 --contexts early_fetal.OC -q",

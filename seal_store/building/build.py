@@ -21,21 +21,26 @@ import zarr
 from seal_store.building.compute import Shards
 from seal_store.building.head_sets import check_heads, describe_heads, write_head_set
 from seal_store.building.options import BuildOptions
-from seal_store.building.plan import Planned, plan, store_at
+from seal_store.building.plan import Planned, is_finished, plan, store_at
+from seal_store.common.beside import check_plain, unpartial_path
 from seal_store.common.device import inference, resolve_device
+from seal_store.common.files import local_path
 from seal_store.common.lock import hold
-from seal_store.common.output import JOURNAL, Output, unpartial_path
+from seal_store.common.output import JOURNAL, Output
 from seal_store.common.prefetch import ahead
 from seal_store.common.progress import Progress, silent
+from seal_store.common.tasks import noted
 from seal_store.errors import InputError, OutputError, UnfinishedError
 from seal_store.model.head_set import HeadSet
 from seal_store.model.heads import Heads, load_heads
 from seal_store.model.labels import context_labels
 from seal_store.store import manifest, shard_journal
-from seal_store.store.attributes import ATTRIBUTE, StoreAttributes, attributes_of
+from seal_store.store.attributes import ATTRIBUTE, attributes_of
 from seal_store.store.layout import STORE, create, get, spec
+from seal_store.store.opening import consolidate
+from seal_store.store.place import Place
 from seal_store.store.shards import ShardFiles
-from seal_store.store.store import Store, consolidate, read_heads
+from seal_store.store.store import Store, read_heads
 
 EXPRESSION_BLOCK = 256
 
@@ -47,26 +52,29 @@ def build(
     tf32: bool = False,
     progress: Progress = silent,
     planned: Callable[[Planned], None] = lambda plan: None,
+    compute: Callable[[Path, Sequence[int]], object] | None = None,
 ) -> Store:
     """Build a whole store; computing and writing overlap.
 
     With ``resume`` a finished store is returned as it is and finished shards of an unfinished
-    one are kept. ``planned`` is called with the plan before the work starts.
+    one are kept. ``planned`` is called with the plan before the work starts. The shards of the
+    folder it names are computed here on ``device``, or by ``compute``.
     """
-    resolve_device(device)
+    if compute is None:
+        resolve_device(device)
     with store_at(options.out) as out:
         work = plan(options, progress, out=out)
-        if options.resume and out.path.exists() and not out.partial.exists():
-            return Store(out.path)
+        if options.resume and is_finished(out) and not out.partial.exists():
+            return Store(out.place)
         planned(work)
-        compute_shards(
-            work.path,
-            shard_journal.missing(work.path, work.shards),
-            device,
-            tf32=tf32,
-            from_profiles=options.from_profiles,
-            progress=progress,
-        )
+        if shards := shard_journal.missing(work.path, work.shards):
+            if compute is not None:
+                compute(work.path, shards)
+            else:
+                profiles = options.from_profiles
+                ShardComputer(work.path, device, tf32=tf32, from_profiles=profiles)(
+                    shards, progress
+                )
         return finalize(out, overwrite=options.overwrite, progress=progress)
 
 
@@ -93,50 +101,67 @@ def run_shards(
             )
         for shard in sorted(set(shards)):
             stack.enter_context(hold(shard_journal.entry_path(partial, shard)))
-        compute_shards(
-            partial, shards, device, tf32=tf32, from_profiles=from_profiles, progress=progress
+        compute = ShardComputer(partial, device, tf32=tf32, from_profiles=from_profiles)
+        compute(shards, progress)
+
+
+class ShardComputer:
+    """Computes shards of a planned store, for the one who holds them; the CNN is loaded once."""
+
+    def __init__(
+        self, partial: Path, device: str, *, tf32: bool, from_profiles: Path | None
+    ) -> None:
+        self.partial, self.tf32 = partial, tf32
+        self.group = _open_planned(partial)
+        self.attributes = attributes_of(self.group)
+        self._shards = Shards(
+            self.group, self.attributes, resolve_device(device), tf32, from_profiles
         )
 
-
-def compute_shards(
-    partial: Path,
-    shards: Sequence[int],
-    device: str,
-    *,
-    tf32: bool,
-    from_profiles: Path | None,
-    progress: Progress,
-) -> None:
-    """:func:`run_shards`, for the one who holds them already."""
-    if not shards:
-        return
-    group = _open_planned(partial)
-    attributes = attributes_of(group)
-    for shard in shards:
-        if not 0 <= shard < attributes.shards:
-            last = attributes.shards - 1
-            raise InputError(f"`shard` {shard}: this store has shards 0 to {last}")
-    work = Shards(group, attributes, resolve_device(device), tf32, from_profiles)
-    size = attributes.genes_per_shard
-    spans = {s: range(s * size, min(attributes.genes, (s + 1) * size)) for s in shards}
-    total, done = sum(map(len, spans.values())), 0
-    progress("genes", 0, total)
-    pending: Future[None] | None = None
-    with ThreadPoolExecutor(1) as writer:
-        for shard, span in spans.items():
-            block = work.empty(len(span))
-            for row, found in enumerate(ahead(work.computed(gene) for gene in span)):
-                work.place(span[row], found, {name: values[row] for name, values in block.items()})
-                done += 1
-                progress("genes", done, total)
+    def __call__(self, shards: Sequence[int], progress: Progress = silent) -> None:
+        """Compute ``shards``; each is written while the next one is computed."""
+        attributes = self.attributes
+        for shard in shards:
+            if not 0 <= shard < attributes.shards:
+                last = attributes.shards - 1
+                raise InputError(f"`shard` {shard}: this store has shards 0 to {last}")
+        size = attributes.genes_per_shard
+        spans = {s: range(s * size, min(attributes.genes, (s + 1) * size)) for s in shards}
+        total, done = sum(map(len, spans.values())), 0
+        progress("genes", 0, total)
+        pending: Future[None] | None = None
+        with ThreadPoolExecutor(1) as writer:
+            for shard, span in spans.items():
+                with ExitStack() as stack:
+                    stack.enter_context(noted(self.partial, shard))
+                    block = self._shards.empty(len(span))
+                    computed = ahead(self._shards.computed(gene) for gene in span)
+                    for row, found in enumerate(computed):
+                        rows = {name: values[row] for name, values in block.items()}
+                        self._shards.place(span[row], found, rows)
+                        done += 1
+                        progress("genes", done, total)
+                    note = stack.pop_all()
+                if pending is not None:
+                    pending.result()
+                pending = writer.submit(self._write, shard, block, note)
             if pending is not None:
                 pending.result()
-            pending = writer.submit(_write_shard, partial, group, attributes, shard, block, tf32)
-        if pending is not None:
-            pending.result()
+
+    def _write(self, shard: int, block: dict[str, np.ndarray], note: ExitStack) -> None:
+        partial, attributes = self.partial, self.attributes
+        with note:
+            shard_journal.check_plan(partial, attributes)
+            shard_journal.drop(partial, shard)
+            for name, values in block.items():
+                place = (shard, *(0,) * (values.ndim - 1))
+                ShardFiles(get(self.group, name)).write(place, values)
+            shard_journal.check_plan(partial, attributes)
+            files = [f"{name}/c/{shard}" + "/0" * (v.ndim - 1) for name, v in block.items()]
+            shard_journal.write(partial, shard, files, tf32=self.tf32)
 
 
-def finalize(out: Path | Output, *, overwrite: bool = False, progress: Progress = silent) -> Store:
+def finalize(out: Place | Output, *, overwrite: bool = False, progress: Progress = silent) -> Store:
     """Add reference predictions, labels of contexts and the manifest; rename to ``out``.
 
     Raises :class:`UnfinishedError` if a shard is missing or its files are not as its journal lists
@@ -144,9 +169,9 @@ def finalize(out: Path | Output, *, overwrite: bool = False, progress: Progress 
     """
     with store_at(out) as held:
         partial = held.partial
-        if held.path.exists() and not overwrite:
+        if held.exists() and not overwrite:
             raise OutputError(
-                f"{held.path} exists already", "choose another `out` or add `overwrite=True`"
+                f"{held.place} exists already", "choose another `out` or add `overwrite=True`"
             )
         group = _open_planned(partial)
         attributes = attributes_of(group)
@@ -159,16 +184,16 @@ def finalize(out: Path | Output, *, overwrite: bool = False, progress: Progress 
         _write_expression(group, progress)
         consolidate(partial)
         manifest.publish(held, known)
-        return Store(held.path)
+        return Store(held.place)
 
 
-def add_heads(path: Path, heads_path: Path, progress: Progress = silent) -> list[HeadSet]:
+def add_heads(path: Place, heads_path: Path, progress: Progress = silent) -> list[HeadSet]:
     """Add the head sets found at ``heads_path`` to a finished store; returns them.
 
     While it works, the store stands under its ``.partial`` name; interrupted, it is completed
     with :func:`finalize`.
     """
-    with store_at(path) as out:
+    with store_at(local_path(path)) as out:
         store = Store(out.path)
         added = load_heads(heads_path)
         cnn = store.attributes.cnn.sha256
@@ -191,13 +216,13 @@ def _reopen(out: Output) -> None:
     shard_journal.set_aside(out.partial)
 
 
-def add_hidden(path: Path, device: str = "auto", progress: Progress = silent) -> Store:
+def add_hidden(path: Place, device: str = "auto", progress: Progress = silent) -> Store:
     """Add ``hidden`` to a store that was built without it; scoring is faster with it.
 
     While it works, the store stands under its ``.partial`` name. Interrupted, the call is
     repeated; or :func:`finalize` publishes the store without ``hidden``, as it was.
     """
-    with store_at(path) as out:
+    with store_at(local_path(path)) as out:
         if out.path.exists():
             store = Store(out.path)
             if store.has_hidden:
@@ -227,23 +252,6 @@ def _write_hidden(group: zarr.Group, device: str, progress: Progress) -> None:
         array.write((first // size, 0, 0, 0), np.stack(rows))
         progress("genes", first + len(rows), genes)
     group.attrs[ATTRIBUTE] = replace(attributes, hidden=True).to_dict()
-
-
-def _write_shard(
-    partial: Path,
-    group: zarr.Group,
-    attributes: StoreAttributes,
-    shard: int,
-    block: dict[str, np.ndarray],
-    tf32: bool,
-) -> None:
-    shard_journal.check_plan(partial, attributes)
-    shard_journal.drop(partial, shard)
-    for name, values in block.items():
-        ShardFiles(get(group, name)).write((shard, *(0,) * (values.ndim - 1)), values)
-    shard_journal.check_plan(partial, attributes)
-    files = [f"{name}/c/{shard}" + "/0" * (values.ndim - 1) for name, values in block.items()]
-    shard_journal.write(partial, shard, files, tf32=tf32)
 
 
 def _write_expression(group: zarr.Group, progress: Progress) -> None:
@@ -279,4 +287,5 @@ def write_predictions(
 def _open_planned(partial: Path) -> zarr.Group:
     if not (partial / JOURNAL).exists() and not (partial / manifest.MANIFEST).exists():
         raise UnfinishedError(f"{partial}: no planned store here", "run `seal-store build --plan`")
+    check_plain(partial)
     return zarr.open_group(str(partial), mode="r+", use_consolidated=False)

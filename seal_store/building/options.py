@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from seal_store.building.seal_folder import SealFolder, locate
+from seal_store.common.typed import conform
 from seal_store.errors import InputError
 from seal_store.model.grid import MAX_DISTANCE
 from seal_store.store.layout import GENES_PER_SHARD
+from seal_store.store.place import Place
+from seal_store.variants.alleles import SCORABLE, place
 from seal_store.variants.source import VariantSource
 
 
@@ -21,7 +24,8 @@ class BuildOptions:
     ``near`` holds (contig, 1-based position) pairs: only genes with a TSS within
     ``max_distance`` bp of one are computed. ``near_lengths`` has the lengths of the contigs that
     these positions are on, if they are known. ``tss`` and ``gene_type`` are those of
-    :func:`seal_store.reference.gene_files.read_genes`. ``genes_per_shard`` genes (1 to 4096) lie
+    :func:`seal_store.reference.gene_files.read_genes`, ``features`` a table of
+    :func:`seal_store.model.labels.read_features`. ``genes_per_shard`` genes (1 to 4096) lie
     in one file of each large array, which one process writes.
     """
 
@@ -29,7 +33,8 @@ class BuildOptions:
     genes: Path
     cnn: Path
     heads: tuple[Path, ...]
-    out: Path
+    out: Place
+    features: Path | None = None
     from_profiles: Path | None = None
     gene: tuple[str, ...] = ()
     near: Iterable[tuple[str, int]] | None = None
@@ -45,6 +50,9 @@ class BuildOptions:
     resume: bool = False
     command: str = ""
 
+    def __post_init__(self) -> None:
+        conform(self)
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -55,10 +63,10 @@ class Inputs:
 
 
 def gather(
-    out: Path,
+    out: Place,
     *,
     from_seal: Path | None = None,
-    near_vcf: Path | None = None,
+    near_vcf: Place | None = None,
     **given: Any,
 ) -> Inputs:
     """Options from those of :func:`seal_store.build`; what is ``given`` is not looked for.
@@ -77,5 +85,9 @@ def gather(
     if near_vcf is not None:
         near = VariantSource(near_vcf)
         given["near_lengths"] = near.contig_lengths
-        given["near"] = [(a.contig, a.pos) for a in near.alleles() if a.pos]
+        given["near"] = [
+            (a.contig, place(a.pos, a.ref, a.alt) if a.kind in SCORABLE else a.pos)
+            for a in near.alleles()
+            if a.pos
+        ]
     return Inputs(BuildOptions(out=out, **given), found)

@@ -18,6 +18,7 @@ import zarr
 from seal_store.building.genes import check_assembly, counts, select
 from seal_store.building.head_sets import check_heads, describe_heads, write_head_set
 from seal_store.building.options import BuildOptions
+from seal_store.common.beside import check_plain
 from seal_store.common.files import difference, file_sha256, local_path
 from seal_store.common.odd_lines import OddLines
 from seal_store.common.output import JOURNAL, Output
@@ -35,6 +36,7 @@ from seal_store.store import manifest
 from seal_store.store.attributes import (
     ATTRIBUTE,
     CnnAttributes,
+    FileAttributes,
     GeneTableAttributes,
     GenomeAttributes,
     SequenceAttributes,
@@ -50,7 +52,8 @@ from seal_store.store.layout import (
     create,
     get,
 )
-from seal_store.store.store import grid_slice, sequence_start, software
+from seal_store.store.place import Place, files_at, output_at, place
+from seal_store.store.store import Store, grid_slice, sequence_start, software
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,11 @@ class Planned:
     odd_lines: OddLines
 
 
-def store_at(out: Path | Output) -> AbstractContextManager[Output]:
+def store_at(out: Place | Output) -> AbstractContextManager[Output]:
     """The store ``out`` as an output; one that is held already stays held."""
     if isinstance(out, Output):
         return nullcontext(out)
-    return Output(out, kind=ATTRIBUTE, checkpoint=JOURNAL)
+    return output_at(out, kind=ATTRIBUTE, checkpoint=JOURNAL)
 
 
 def plan(
@@ -86,8 +89,8 @@ def plan(
     for an input that is wrong and :class:`OutputError` if the output exists, is being written, or
     the plan differs.
     """
-    inputs = (options.genome, options.genes, options.cnn, *options.heads, options.from_profiles)
-    for path in filter(None, inputs):
+    inputs = (options.genome, options.genes, options.cnn, options.features, *options.heads)
+    for path in filter(None, (*inputs, options.from_profiles)):
         local_path(path)
     genes = read_genes(options.genes, tss=options.tss, gene_types=options.gene_type)
     heads = [head_set for path in options.heads for head_set in load_heads(path)]
@@ -105,6 +108,7 @@ def plan(
             ) from None
     model = load_cnn(options.cnn)
     check_heads(heads, model.config, grid, [], model.sha256())
+    features = feature_labels(model.config.features, options.features)
     with store_at(out or options.out) as held, Genome(options.genome) as genome:
         check_assembly(genes, genome, options)
         status = select(genes, genome, options)
@@ -122,21 +126,25 @@ def plan(
             genes.odd,
         )
         unfinished = held.begun or (partial / manifest.MANIFEST).exists()
-        if options.resume and (unfinished or held.path.exists()):
-            found = partial if unfinished else held.path
-            _check_same_plan(found, attributes, genes.gene_id[selected])
+        if options.resume and (unfinished or is_finished(held)):
+            _check_same_plan(held, attributes, genes.gene_id[selected], unfinished=unfinished)
             return planned
         held.claim(overwrite=options.overwrite, resume=options.resume)
         group = zarr.create_group(
             str(partial), zarr_format=3, attributes={ATTRIBUTE: attributes.to_dict()}
         )
-        _write_labels(group, attributes, genes, status, selected)
+        _write_labels(group, attributes, genes, status, selected, features)
         _write_cnn(group, attributes, model)
         for head_set in heads:
             write_head_set(group, attributes, head_set)
         _write_sequences(group, attributes, genes, selected, genome, progress)
         (partial / JOURNAL).mkdir()
     return planned
+
+
+def is_finished(held: Output) -> bool:
+    """Whether a whole store is there. An empty folder, as workflow engines make, is none."""
+    return files_at(place(held.place)).has(manifest.MANIFEST)
 
 
 def _attributes(
@@ -165,7 +173,14 @@ def _attributes(
             tss=None if options.tss == "gene" else options.tss,
             gene_types=tuple(sorted(options.gene_type)) or None,
         ),
-        cnn=CnnAttributes(file=options.cnn.name, sha256=model.sha256(), config=model.config),
+        cnn=CnnAttributes(
+            file=options.cnn.name,
+            sha256=model.sha256(),
+            config=model.config,
+            features=None
+            if options.features is None
+            else FileAttributes(file=options.features.name, sha256=file_sha256(options.features)),
+        ),
         grid=grid,
         sequence=SequenceAttributes(offset=SEQUENCE_OFFSET, length=SEQUENCE_LENGTH),
         genes_per_shard=options.genes_per_shard,
@@ -178,8 +193,15 @@ def _attributes(
     )
 
 
-def _check_same_plan(partial: Path, attributes: StoreAttributes, gene_id: np.ndarray) -> None:
-    group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
+def _check_same_plan(
+    held: Output, attributes: StoreAttributes, gene_id: np.ndarray, *, unfinished: bool
+) -> None:
+    where = held.partial if unfinished else held.place
+    if unfinished:
+        check_plain(held.partial)
+        group = zarr.open_group(str(held.partial), mode="r", use_consolidated=False)
+    else:
+        group = Store(held.place).group
     found = attributes_of(group)
     # more may have been added since
     heads = found.heads[: len(attributes.heads)]
@@ -188,12 +210,12 @@ def _check_same_plan(partial: Path, attributes: StoreAttributes, gene_id: np.nda
     if begun != wanted:
         key, then, now = difference(begun.to_dict(), wanted.to_dict())
         raise OutputError(
-            f"{partial}: planned with another {key}: {json.dumps(then)[:120]}, "
+            f"{where}: planned with another {key}: {json.dumps(then)[:120]}, "
             f"now {json.dumps(now)[:120]}",
             "use the same inputs and options, or `overwrite=True` to start again",
         )
     if list(np.asarray(get(group, "gene_id")[:])) != list(gene_id):
-        raise OutputError(f"{partial}: planned for other genes", "use the same gene selection")
+        raise OutputError(f"{where}: planned for other genes", "use the same gene selection")
 
 
 def _write_labels(
@@ -202,6 +224,7 @@ def _write_labels(
     genes: GeneTable,
     status: np.ndarray,
     selected: np.ndarray,
+    features: dict[str, np.ndarray],
 ) -> None:
     """Create the arrays of :data:`STORE` but those that need heads; fill those of labels."""
     grid = attributes.grid
@@ -217,7 +240,7 @@ def _write_labels(
     values |= {f"table/{name}": column for name, column in columns.items()}
     values |= {"table/status": status}
     values |= {"window_offset": grid.offsets, "decay_weight": grid.decay_weights}
-    values |= feature_labels(attributes.cnn.config.features)
+    values |= features
     group.create_group("table")
     for entry in STORE:
         if entry.written == "finalize" or (entry.name == "hidden" and not attributes.hidden):

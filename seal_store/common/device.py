@@ -44,19 +44,60 @@ def to_device(values: np.ndarray, device: torch.device) -> Tensor:
     return pinned(values, device).to(device, non_blocking=True)
 
 
+OutOfMemory = torch.cuda.OutOfMemoryError
+"""What PyTorch raises if the memory of a device does not suffice; the same on every device."""
+
+
+@contextmanager
+def enough_memory(device: torch.device) -> Iterator[None]:
+    """Raises :class:`InputError` where :data:`OutOfMemory` is raised within."""
+    try:
+        yield
+    except OutOfMemory as error:
+        raise InputError(
+            f"device '{device}': out of memory, even with one variant at a time",
+            "free its memory, or use another `device`",
+        ) from error
+
+
 @contextmanager
 def inference(*, tf32: bool = False) -> Iterator[None]:
     """Inference mode with float32 products in full precision (TF32 only when asked).
 
     The caller's settings are restored on exit.
     """
+    with _tf32(tf32), torch.inference_mode():
+        yield
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 products in full precision, whatever is allowed around; also a decorator.
+
+    For what a change is added to: a unit near zero that rounding puts on the other side of its
+    ReLU, or near another maximum of its pool, is an error that does not shrink with the change.
+    """
+    with _tf32(False):
+        yield
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
     matmul = torch.backends.cuda.matmul.allow_tf32
     conv = torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = matmul
         torch.backends.cudnn.allow_tf32 = conv
+
+
+def check_tf32(device: torch.device) -> None:
+    """Raise :class:`InputError` for a device that computes no products in TF32."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        raise InputError(
+            f"`tf32`: device '{device}' computes products in float32",
+            "leave it out, or use a CUDA device of compute capability 8.0 or more",
+        )

@@ -10,9 +10,12 @@ EXTRAS = {
     "anndata": {"anndata": "anndata"},
     "attribution": {"captum": "captum"},
     "bigwig": {"pyBigWig": "pyBigWig"},
+    "cloud": {"obstore": "obstore"},
+    "dask": {"distributed": "distributed"},
     "htslib": {"cyvcf2": "cyvcf2", "pysam": "pysam"},
     "liftover": {"liftover": "liftover"},
     "parquet": {"pyarrow": "pyarrow"},
+    "plot": {"altair": "altair", "vl_convert": "vl-convert-python", "xarray": "xarray"},
     "train": {"matplotlib": "matplotlib", "scipy": "scipy", "sklearn": "scikit-learn"},
     "xarray": {"xarray": "xarray"},
 }

@@ -15,17 +15,17 @@ from typing import Any
 
 from seal_store.errors import InputError, OutputError
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """``s3://...``, or ``s3:/...`` as a :class:`pathlib.Path` makes of it."""
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
     """``path`` as a :class:`pathlib.Path`. Raises :class:`InputError` for an address."""
     text = os.fspath(path)
-    if _ADDRESS.match(text):
+    if ADDRESS.match(text):
         shown = text if "://" in text else text.replace(":/", "://", 1)
         raise InputError(
-            f"{shown}: is an address; buckets and web servers are not read or written",
+            f"{shown}: is an address, where a path of this machine is needed",
             "give the path of a local file or folder",
         )
     return Path(path)

@@ -7,7 +7,7 @@ refused where its meaning is in doubt.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -34,11 +34,16 @@ class OddLines:
 
     def __iter__(self) -> Iterator[str]:
         """A line for people for each kind."""
-        for what, count in sorted(self.counts.items()):
-            lines = "1 line" if count == 1 else f"{count} lines"
-            yield f"{lines} {what} (first: {self.first[what]})"
+        yield from described(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values: ``{what: {"lines": count, "first": place}}``."""
         counts = sorted(self.counts.items())
         return {what: {"lines": n, "first": self.first[what]} for what, n in counts}
+
+
+def described(found: Mapping[str, Any]) -> Iterator[str]:
+    """What :meth:`OddLines.to_dict` gave, a line for people for each kind."""
+    for what, entry in found.items():
+        lines = "1 line" if entry["lines"] == 1 else f"{entry['lines']} lines"
+        yield f"{lines} {what} (first: {entry['first']})"

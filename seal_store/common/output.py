@@ -1,34 +1,47 @@
 """Outputs by atomic rename: a file or folder is locked, written aside, renamed into place.
 
-``OUT`` is written to ``OUT.partial`` by the one process that holds its lock, and renamed once all
-of it is on the disk; what stood there before stays until then. A link is followed: what it names
-is replaced. What is left of ``OUT.partial`` when the writer stops:
+``OUT`` is written to the folder ``OUT.partial`` by the one process that holds its lock, and
+renamed once all of it is on the disk; what stood there before stays until then. A link is
+followed: what it names is replaced. What is left of ``OUT.partial`` when the writer stops:
 
 - published: nothing;
 - an exception: whatever a later run can go on from (a checkpoint) or has to end (renames that
   were begun), else nothing of what this run wrote;
 - killed: all of it. The next run goes on, ends it, or replaces it, as its user says.
+
+Whatever has the name of what stands beside an output and was not made here is never removed:
+:mod:`seal_store.common.beside`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from seal_store.common.beside import (
+    METADATA_BYTES,
+    MOVE,
+    PUBLISHED,
+    Named,
+    attribute_names,
+    head,
+    is_ours,
+    partial_path,
+    remove,
+    replace,
+    replaced_path,
+)
 from seal_store.common.files import local_path, sync, write_json
 from seal_store.common.lock import check_named, hold
+from seal_store.common.plain import read_plain
+from seal_store.common.settle import settle
 from seal_store.errors import OutputError
 
-GROUP = "zarr.json"
-METADATA_BYTES = 4 << 20
-"""Largest ``zarr.json`` of a group that is read."""
-
 JOURNAL = "journal"
-PUBLISHED = "published.json"
 TABLE = "table"
 """What an output other than a Zarr group is called in its ``.partial``."""
 NEW = ".new"
@@ -37,42 +50,68 @@ NEW = ".new"
 class Output:
     """An output at ``path``; as a context manager, the right to write it.
 
-    ``kind`` is the attribute by which a Zarr group of this kind is known. ``checkpoint`` names
-    what is in ``partial`` once a later run can go on with it. ``names`` are the files that are
-    published beside each other, by default ``path`` alone; ``may_exist`` of them are there to be
-    completed. ``lock`` is the output whose lock is taken, by default ``path``.
+    ``kind`` is the attribute by which a Zarr group of this kind is known, ``begins`` how a file
+    of this kind does: a regular expression for :func:`head`. ``checkpoint`` names what is in
+    ``partial`` once a later run can go on with it. ``names`` are the files that are published
+    beside each other and how they begin, by default ``path`` alone; ``may_exist`` of them are
+    there to be completed. ``beside`` has the endings of files that go with it, as an index, and
+    how these begin. ``lock`` is the output whose lock is taken, by default ``path``.
+
+    ``place`` is where the finished output is found, here ``path`` itself; one of another kind, as
+    in a bucket, is written beside a ``path`` of this machine and differs in what is done below
+    ``# How it takes its place``.
     """
+
+    place: Named
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | os.PathLike[str],
         *,
         kind: str = "",
+        begins: bytes = b"",
         checkpoint: str = "",
-        names: Sequence[str] = (),
+        names: Mapping[str, bytes] | None = None,
         may_exist: Collection[str] = (),
+        beside: Mapping[str, bytes] | None = None,
         lock: Path | None = None,
     ) -> None:
-        """Raises :class:`InputError` for an address, :class:`OutputError` without a name."""
-        place = check_named(local_path(path))
-        self.path = place.resolve() if place.is_symlink() else place
+        """Raises :class:`InputError` for an address.
+
+        :class:`OutputError` is raised without a name, or for one too long for what stands beside
+        it, and for a link that leads nowhere but to itself.
+        """
+        self.path = self.place = check_named(resolved(local_path(path)))
         self.partial = partial_path(self.path)
         self.kind, self.checkpoint = kind, checkpoint
-        self.names = tuple(names) or (self.path.name,)
+        names = names or {self.path.name: begins}
+        self.names = tuple(names)
         self._new = [name for name in self.names if name not in may_exist]
+        indexes = {self.path.name + ending: like for ending, like in (beside or {}).items()}
+        self._beside, self._begins = tuple(indexes), {**names, **indexes}
         self._lock, self._held = lock or self.path, ExitStack()
         self._discard = False
+        for name in (replaced_path(self.path).name, *(f"{n}{NEW}.tmp" for n in self.names)):
+            _check_length(self.path, name)
 
     def __enter__(self) -> Output:
-        """Raises :class:`OutputError` if another process writes it."""
+        """Raises :class:`OutputError` if another process writes it.
+
+        What a run that was killed had replaced and not yet removed is removed.
+        """
         self._held.enter_context(hold(self._lock))
+        old = replaced_path(self.path)
+        if self.path.is_dir() and old.is_dir() and is_ours(old):
+            remove(old)
         return self
 
     def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
         """See the head of this module."""
         with self._held:
-            if failure is not None and self._discard and not self.begun:
-                remove(self.partial)
+            if failure is not None:
+                settle()
+                if self._discard and not self.begun:
+                    remove(self.partial)
 
     @property
     def begun(self) -> bool:
@@ -84,20 +123,20 @@ class Output:
 
         ``resume`` allows what an unfinished run, which was allowed it, had begun.
         """
-        left = self.partial.exists()
+        left = os.path.lexists(self.partial)
         allowed = overwrite or (resume and left)
-        existing = [self.path.with_name(n) for n in self._new if self.path.with_name(n).exists()]
+        existing = [name for name in (*self._new, *self._beside) if self._stands(name)]
         if existing and not allowed:
             raise OutputError(
-                f"{existing[0]} exists already", "choose another `out` or add `overwrite=True`"
+                f"{self.place.with_name(existing[0])} exists already",
+                "choose another `out` or add `overwrite=True`",
             )
-        full = self.path.is_dir() and any(self.path.iterdir())
-        foreign = full and self.kind not in attribute_names(self.path)
-        if foreign or (self.partial.is_dir() and not self._is_ours()):
-            raise OutputError(
-                f"{self.path if foreign else self.partial} is a folder with other content",
-                "choose another `out`",
-            )
+        for name in existing:
+            self._check_kind(name)
+        if not self._is_ours():
+            is_folder = self.partial.is_dir() and not self.partial.is_symlink()
+            what = "is a folder with other content" if is_folder else "is no folder of seal-store"
+            raise OutputError(f"{self.partial} {what}", "choose another `out`")
         if left and not allowed:
             go_on = "add `resume=True` to go on with it, or " if self.checkpoint else "add "
             raise OutputError(
@@ -105,11 +144,17 @@ class Output:
                 f"{go_on}`overwrite=True` to start again",
             )
 
+    def _is_ours(self) -> bool:
+        names = {TABLE, JOURNAL, PUBLISHED, self.checkpoint, *self.names}
+        return is_ours(self.partial, names)
+
     def claim(self, *, overwrite: bool = False, resume: bool = False) -> bool:
         """Make way for a new ``partial``, unless an earlier run is gone on with: whether it is.
 
         Raises as :meth:`check` does. The finished output stays until the new one is published.
         """
+        if not (resume and self.begun):
+            self.complete()
         self.check(overwrite=overwrite, resume=resume)
         if resume and self.begun:
             return True
@@ -127,134 +172,131 @@ class Output:
         """Say that ``partial`` is whole: whatever happens now, it stays until it is renamed."""
         self._discard = False
 
-    def _is_ours(self) -> bool:
-        """Whether a folder has nothing but what a run of ours left in it, killed however early."""
-        own = {TABLE, JOURNAL, PUBLISHED.split(".")[0], self.checkpoint, *self.names} - {""}
-        others = [
-            file.name
-            for file in self.partial.iterdir()
-            if not file.name.endswith(".partial")
-            and not any(file.name == name or file.name.startswith(f"{name}.") for name in own)
-        ]
-        is_group = bool(attribute_names(self.partial))
-        return not others or is_group or (bool(self.kind) and _is_debris(self.partial))
-
     def __getitem__(self, name: str) -> Path:
         """Where to write one of ``names``: not under its name, by which it might be found."""
         assert name in self.names
         return self.partial / (name + NEW)
 
-    def publish(self, retract: Callable[[], None] | None = None) -> None:
-        """Rename what is in ``partial``: the file that it is, or the files that are ``names``.
-
-        ``retract`` is called before the first is: to take back what still names older files.
-        """
-        if self.partial.is_dir():
-            self.publish_files({name + NEW: name for name in self.names}, retract)
-        else:
-            sync(self.partial)
-            replace(self.partial, self.path)
-
-    def publish_files(
-        self, files: Mapping[str, str], retract: Callable[[], None] | None = None
+    def publish(
+        self,
+        files: Mapping[str, str] | None = None,
+        retract: Callable[[], None] | None = None,
     ) -> None:
         """Rename files of the folder ``partial`` to names beside it, in their order; remove it.
 
-        ``files`` gives each one's new name. They are on the disk before the first is renamed; a
-        process killed after that leaves a list of them, by which :meth:`complete` ends it.
+        ``files`` gives each one's new name, by default those of ``names``. They are on the disk
+        before the first is renamed; a process killed after that leaves a list of them, by which
+        :meth:`complete` ends it. ``retract`` is called before the first is: to take back what
+        still names older files. Indexes that belonged to what stood at ``path`` are removed.
         """
+        files = {name + NEW: name for name in self.names} if files is None else files
         for name in files:
             sync(self.partial / name)
+        for name in self._beside:
+            self._drop(name)
         if retract is not None:
             retract()
         write_json(self.partial / PUBLISHED, list(files.items()))
         self.keep()
-        self.complete()
+        self._rename(files)
 
     def complete(self) -> None:
-        """End a :meth:`publish_files` that was killed, if there is one."""
+        """End a :meth:`publish` that was killed, if there is one."""
         try:
-            files = json.loads((self.partial / PUBLISHED).read_text(encoding="utf-8"))
-        except OSError:
+            files = dict(json.loads(read_plain(self.partial / PUBLISHED, METADATA_BYTES)))
+        except (OSError, ValueError, TypeError, RecursionError):
             return
-        for name, target in dict(files).items():
-            if (self.partial / name).exists():
-                replace(self.partial / name, self.path.with_name(target))
+        known = {*self.names, *self._beside}
+        if self._is_ours() and known.issuperset(map(str, files.values())):
+            self._rename({name: to for name, to in files.items() if "/" not in name})
+
+    def _rename(self, files: Mapping[str, str]) -> None:
+        for name, target in files.items():
+            if (self.partial / name).is_file():
+                self._put(self.partial / name, target)
         remove(self.partial)
 
-    def remove_beside(self, *suffixes: str) -> None:
-        """Remove files that belonged to what stood at ``path``, as an index."""
-        for suffix in suffixes:
-            remove(self.path.with_name(self.path.name + suffix))
+    # How it takes its place
+
+    def exists(self) -> bool:
+        """Whether a finished output is there."""
+        return self.path.exists()
+
+    def take_place(self) -> None:
+        """Let the folder ``partial``, which is whole, take the place of what is there."""
+        replace(self.partial, self.path)
+
+    def _put(self, file: Path, name: str) -> None:
+        replace(file, self.path.with_name(name))
+
+    def _drop(self, name: str) -> None:
+        remove(self.path.with_name(name))
+
+    def _stands(self, name: str) -> bool:
+        return os.path.lexists(self.path.with_name(name))
+
+    def _check_kind(self, name: str) -> None:
+        """Raise :class:`OutputError` unless what has that name is what would replace it."""
+        place, why = self.path.with_name(name), ""
+        if place.is_dir() and not place.is_symlink():
+            own = place == self.path and (not any(place.iterdir()) or self._is_group(place))
+            why = "" if own else "is a folder with other content"
+            old = replaced_path(place)
+            if own and not is_ours(old):
+                place, why = old, "is in the way: it was not made by seal-store"
+        elif self.kind and place == self.path:
+            why = "is a file, not a folder of seal-store"
+        else:
+            try:
+                why = self._wrong(name, head(place))
+            except OSError as error:
+                why = str(error.strerror)
+        if why:
+            raise OutputError(f"{place} {why}", "choose another `out`")
+
+    def _is_group(self, folder: Path) -> bool:
+        return bool(self.kind) and self.kind in attribute_names(folder)
+
+    def _wrong(self, name: str, beginning: bytes) -> str:
+        """Why a file of that ``beginning`` is none that would be replaced; empty if it is one."""
+        own = not beginning or re.match(self._begins[name], beginning) is not None
+        return "" if own else "is not a file that seal-store made"
 
     @contextmanager
     def scratch(self, suffix: str) -> Iterator[Path]:
-        """An empty folder beside the output while the block runs."""
+        """An empty folder beside the output while the block runs.
+
+        Raises :class:`OutputError` if something of that name is not what a run of ours left.
+        """
         folder = self.path.with_name(self.path.name + suffix)
+        if not is_ours(folder):
+            raise OutputError(f"{folder} is in the way: it was not made by seal-store", MOVE)
         remove(folder)
         folder.mkdir()
         try:
             yield folder
         finally:
+            settle()
             remove(folder)
 
 
-def partial_path(path: Path) -> Path:
-    """Where ``path`` is written before it is published."""
-    return path.with_name(path.name + ".partial")
+def resolved(path: Path) -> Path:
+    """``path``, or what it names as a link. Raises :class:`OutputError` for one to itself."""
+    if not path.is_symlink():
+        return path
+    place = Path(os.path.realpath(path))
+    if place.is_symlink():
+        raise OutputError(f"{path} is a link that leads to itself", "choose another `out`")
+    return place
 
 
-def unpartial_path(partial: Path) -> Path:
-    """The name that ``partial`` will be published under."""
-    return partial.with_name(partial.name.removesuffix(".partial"))
-
-
-def attribute_names(folder: Path) -> set[str]:
-    """Names of a Zarr group's attributes and of its metadata; empty if it is none."""
-    try:
-        file = folder / GROUP
-        if file.stat().st_size > METADATA_BYTES:
-            return set()
-        metadata = json.loads(file.read_text(encoding="utf-8"))
-        return {*metadata, *metadata["attributes"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return set()
-
-
-def _is_debris(folder: Path) -> bool:
-    """Whether nothing is in a folder but pieces of Zarr arrays.
-
-    Zarr writes in a thread: what it was writing when Ctrl-C came may appear after the removal.
-    """
-    files = [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()]
-    return all(
-        file.name == GROUP
-        or file.suffix == ".partial"
-        or ("c" in file.parts and file.stem.isdigit())
-        for file in files
-    )
-
-
-def replace(partial: Path, path: Path) -> None:
-    """Rename ``partial`` to ``path``; what stood there is removed only afterwards."""
-    if path.is_dir() and not path.is_symlink():
-        old = path.with_name(f".{path.name}.replaced")
-        remove(old)
-        os.replace(path, old)
-        os.replace(partial, path)
-        sync(path.parent)
-        remove(old)
-    else:
-        os.replace(partial, path)
-        sync(path.parent)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or folder if it is there; of a group last what tells that it is ours."""
-    if path.is_dir() and not path.is_symlink():
-        for inner in path.iterdir():
-            if inner.name != GROUP:
-                remove(inner)
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _check_length(path: Path, name: str) -> None:
+    """Raise :class:`OutputError` if ``name``, made from that of ``path``, is too long for it."""
+    most = 255
+    with suppress(OSError, ValueError):
+        most = os.pathconf(path.parent, "PC_NAME_MAX")
+    if (over := len(os.fsencode(name)) - most) > 0:
+        raise OutputError(
+            f"{path.name}: the name is too long for what is written beside it",
+            f"shorten it by {over} bytes",
+        )

@@ -27,6 +27,7 @@ class Row:
     key: tuple[int, str, str, str]
     contig: str
     gene: str
+    symbol: str
     distance: int
     match: bool
     status: str
@@ -58,9 +59,13 @@ class Fields:
         several = "" if self._single else ", | between genes"
         number, whole = ("Float", "Integer") if self._single else ("String", "String")
         top = f"The {self.top} strongest contexts and effects as context:effect, & between contexts"
-        status = "scored, outside_grid (touches no window), or why not scored"
+        status = (
+            "scored, swapped (REF and ALT exchanged), alt_is_reference, outside_grid (touches no "
+            "window), or why not scored"
+        )
         fields = [
             ("GENE", "String", f"Gene scored against{several}"),
+            ("SYMBOL", "String", f"Symbol of the gene{several}"),
             ("DIST", whole, f"POS - TSS of the gene in bp{several}"),
             ("MAX", "Float", f"Effect of largest size over contexts and genes, {unit}"),
             ("TOP", "String", f"{top}{several}"),
@@ -94,7 +99,7 @@ class Fields:
         found: list[tuple[str, Sequence[str]]] = [("STATUS", status)]
         if any(rows for _, rows in groups):
             per_allele = [self._values(rows) for _, rows in groups]
-            names = ("GENE", "DIST", "MAX", "TOP", *self._chosen)
+            names = ("GENE", "SYMBOL", "DIST", "MAX", "TOP", *self._chosen)
             found = [*zip(names, zip(*per_allele, strict=True), strict=True), *found]
         text = ";".join(f"{PREFIX}{name}={','.join(values)}" for name, values in found)
         if any(not row.match for _, rows in groups for row in rows):
@@ -104,7 +109,7 @@ class Fields:
     def _values(self, rows: Sequence[Row]) -> list[str]:
         """Values of one allele, in the order of the fields."""
         if not rows:
-            return ["."] * (4 + len(self._chosen))
+            return ["."] * (5 + len(self._chosen))
         effect = np.stack([row.effect for row in rows])
         order = strongest(effect, self.top)
         number = self._number
@@ -116,6 +121,7 @@ class Fields:
         chosen = effect.T.tolist() if self._chosen else []
         return [
             "|".join(encode(row.gene) for row in rows),
+            "|".join(encode(row.symbol) or "." for row in rows),
             "|".join(str(row.distance) for row in rows),
             number % largest,
             "|".join(top),
@@ -125,7 +131,7 @@ class Fields:
 
 def _field_names(labels: Sequence[str]) -> list[str]:
     """Names of INFO fields for contexts: letters, digits and ``_``, each only once."""
-    taken = {"GENE", "DIST", "MAX", "TOP", "STATUS", "REF_MISMATCH"}
+    taken = {"GENE", "SYMBOL", "DIST", "MAX", "TOP", "STATUS", "REF_MISMATCH"}
     names = []
     for label in labels:
         plain = name = re.sub(r"[^0-9A-Za-z_]", "_", label)

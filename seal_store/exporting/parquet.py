@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seal_store.common.progress import Progress, silent
-from seal_store.results.group import ATTRIBUTE
-from seal_store.results.view import COLUMN_OF, LABELS, Block, View
-from seal_store.store.layout import CALIBRATED, LIFTED, RESULTS, spec
+from seal_store.results.group import ATTRIBUTE, Results
+from seal_store.results.view import COLUMN_OF, LABELS, Block, Scored, View
+from seal_store.store.layout import CALIBRATED, LIFTED, NAMED, RESULTS, spec
 
 GROUP_BYTES = 64 << 20
 """Size of a row group before compression, about."""
@@ -26,7 +27,10 @@ GROUP_BYTES = 64 << 20
 GROUP_LINES = 1 << 17
 """Most lines of a row group."""
 
-_REPEATED = ("chrom", "gene_strand", "gene_id", "source_contig", "liftover")
+_REPEATED = (
+    *("chrom", "gene_strand", "gene_id", "input_chrom", "gene_symbol"),
+    *("source_contig", "liftover", "status"),
+)
 """Leading columns that are dictionaries."""
 
 
@@ -36,21 +40,53 @@ def write_columns(view: View, path: Path, progress: Progress = silent) -> int:
     Both are compressed by zstd, in row groups or record batches of bounded size.
     """
     table = _Table(view)
-    if path.suffix == ".parquet":
-        numbers = ("float", "int", "bool")
-        repeated = [f.name for f in table.schema if not str(f.type).startswith(numbers)]
-        options: dict[str, Any] = {"compression": "zstd", "use_dictionary": repeated}
-        writer = pq.ParquetWriter(str(path), table.schema, **options)
-    else:
-        zstd = pa.ipc.IpcWriteOptions(compression="zstd")
-        writer = pa.ipc.new_file(str(path), table.schema, options=zstd)
     count = 0
-    with writer:
+    with _writer(path, path.suffix, table.schema) as writer:
         for group in table.groups():
             writer.write_table(group)
             count += len(group)
             progress("rows", count, None)
     return count
+
+
+def write_lines(
+    parts: Iterator[dict[str, np.ndarray]],
+    path: Path,
+    ending: str,
+    results: Results,
+    progress: Progress = silent,
+) -> int:
+    """Write columns, a part at a time and at least one, as :func:`write_columns`; the lines."""
+    first = _plain_table(next(parts), results)
+    count = 0
+    with _writer(path, ending, first.schema) as writer:
+        for table in chain([first], (_plain_table(part, results) for part in parts)):
+            writer.write_table(table)
+            count += len(table)
+            progress("lines", count, None)
+    return count
+
+
+def _plain_table(columns: dict[str, np.ndarray], results: Results) -> pa.Table:
+    arrays = {
+        name: pa.array(values.tolist(), pa.string()) if values.dtype.kind in "UT" else values
+        for name, values in columns.items()
+    }
+    return pa.table(arrays, metadata=_metadata(results))
+
+
+def _metadata(results: Scored) -> dict[str, str]:
+    return {ATTRIBUTE: json.dumps(results.attributes.to_dict())}
+
+
+def _writer(path: Path, ending: str, schema: pa.Schema) -> Any:
+    """A writer of Parquet or, by another ``ending``, an Arrow IPC file."""
+    if ending != ".parquet":
+        zstd = pa.ipc.IpcWriteOptions(compression="zstd")
+        return pa.ipc.new_file(str(path), schema, options=zstd)
+    numbers = ("float", "int", "bool")
+    repeated = [f.name for f in schema if not str(f.type).startswith(numbers)]
+    return pq.ParquetWriter(str(path), schema, compression="zstd", use_dictionary=repeated)
 
 
 class _Table:
@@ -73,6 +109,7 @@ class _Table:
             return np.array(["+", "-"])
         found: set[str] = set()
         results, column = self.view.results, COLUMN_OF.get(name, name)
+        assert isinstance(results, Results)
         for start in range(0, len(results), GROUP_LINES):
             found.update(results.labels(column, slice(start, start + GROUP_LINES)).tolist())
         return np.array(sorted(found), np.str_)
@@ -94,7 +131,7 @@ class _Table:
             ):
                 more = {**_unit(measure), "context_set": head_set, "context": name}
                 fields.append(pa.field(label, number, metadata=more))
-        return pa.schema(fields, {ATTRIBUTE: json.dumps(self.view.results.attributes.to_dict())})
+        return pa.schema(fields, _metadata(self.view.results))
 
     def groups(self) -> Iterator[pa.Table]:
         """Tables of a row group's size."""
@@ -143,5 +180,5 @@ def _unit(measure: str) -> dict[str, str]:
 
 
 def _arrow_type(column: str) -> pa.DataType:
-    dtype = spec((*RESULTS, *LIFTED), COLUMN_OF.get(column, column)).dtype
+    dtype = spec((*RESULTS, *NAMED, *LIFTED), COLUMN_OF.get(column, column)).dtype
     return pa.string() if dtype == "str" else pa.from_numpy_dtype(dtype)

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from seal_store.common.extras import require
-from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError
+from seal_store.exporting.kinds import file_at
 from seal_store.reference.contigs import resolve_contig
 from seal_store.results.group import Results
 from seal_store.results.view import Selection, View
+from seal_store.store.place import Place
 from seal_store.store.store import Store
 from seal_store.variants.alleles import trim
 
@@ -37,7 +38,7 @@ class Part:
     value: np.ndarray
 
 
-def is_track(out: Path) -> bool:
+def is_track(out: Place) -> bool:
     """Whether the name is that of a track."""
     return out.name.lower().endswith(ENDINGS)
 
@@ -130,16 +131,17 @@ def profile_track(
     for gene in chosen:
         by_contig[str(contigs[gene])].append(gene)
     done, half = 0, store.grid.step // 2
-    for contig, members in by_contig.items():
-        starts, values = [], []
-        for gene in members:
-            middle = store.grid.starts(int(tss[gene]), int(strands[gene])) + store.grid.window // 2
-            starts.append(middle - half)
-            values.append(store.features(gene)[:, column])
-            done += 1
-            progress("genes", done, len(chosen))
-        start = np.concatenate(starts)
-        yield flatten(contig, start, start + 2 * half, np.concatenate(values), lengths[contig])
+    with store.standing():
+        for contig, members in by_contig.items():
+            starts, values = [], []
+            for gene in members:
+                first = store.grid.starts(int(tss[gene]), int(strands[gene]))
+                starts.append(first + store.grid.window // 2 - half)
+                values.append(store.features(gene)[:, column])
+                done += 1
+                progress("genes", done, len(chosen))
+            start = np.concatenate(starts)
+            yield flatten(contig, start, start + 2 * half, np.concatenate(values), lengths[contig])
 
 
 def flatten(
@@ -164,7 +166,7 @@ def flatten(
 
 def write_track(
     parts: Iterable[Part],
-    out: Path,
+    out: Place,
     lengths: Mapping[str, int] | None = None,
     *,
     precision: int = 6,
@@ -181,8 +183,10 @@ def write_track(
     packed = not out.name.lower().endswith(".bedgraph")
     if packed:
         require("bigwig", "writing BigWig")
-    with Output(out) as held:
+    with file_at(out) as held:
         held.claim(overwrite=overwrite)
+        held.partial.mkdir()
+        path = held[held.path.name]
         known = {part.contig: part for part in parts}
         if missing := sorted(set(known) - set(lengths or ())):
             if packed:
@@ -192,9 +196,9 @@ def write_track(
             lengths = None
         ordered = [known[name] for name in lengths or sorted(known) if name in known]
         if packed:
-            _write_bigwig(ordered, held.partial, lengths or {})
+            _write_bigwig(ordered, path, lengths or {})
         else:
-            _write_bedgraph(ordered, held.partial, precision)
+            _write_bedgraph(ordered, path, precision)
         held.publish()
     return sum(len(part.start) for part in ordered)
 

@@ -1,45 +1,47 @@
-"""TSV tables: effects as Seal writes them, attributions one a line, reference expression."""
+"""TSV tables: effects as Seal writes them, reference expression."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
 from seal_store.common.files import sync
 from seal_store.common.output import TABLE, Output
+from seal_store.common.plain import open_plain
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import HeadsError, OutputError
 from seal_store.exporting.cells import cell
+from seal_store.exporting.kinds import file_at
+from seal_store.model.contexts import select_contexts
 from seal_store.model.labels import context_columns
-from seal_store.results.group import Results
-from seal_store.results.view import LABELS, TSV_COLUMNS, View, leading
-from seal_store.scoring.rows import Rows, select_contexts
-from seal_store.scoring.scorer import Scorer
-from seal_store.store.layout import CALIBRATED, ArraySpec, get, read
+from seal_store.results.group import PLACE_NAMES
+from seal_store.results.heading import Heading
+from seal_store.results.view import LABELS, LEADING, TSV_COLUMNS, View, leading
+from seal_store.scoring.rows import Rows
+from seal_store.store.layout import CALIBRATED, read
+from seal_store.store.place import Place
 from seal_store.store.store import Store
 
 GENES_AT_ONCE = 1_024
-_FEATURES = ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
 
 
 class TsvWriter:
     """Writes Seal's table: eight columns and one per context, ``precision`` significant digits.
 
-    ``columns`` that rows have besides those of all results come after the eight. Of a calibrated
-    ``scorer`` the columns ``CONTEXT.quantile`` of all contexts and then ``CONTEXT.z`` of all come
-    last. ``out`` is claimed, or has the ``state`` of an earlier writer.
+    Between these stand ``id``, ``status`` and the columns of ``heading`` but for the place in the
+    input. Calibrated, the columns ``CONTEXT.quantile`` of all contexts and then ``CONTEXT.z`` of
+    all come last. ``out`` is claimed, or has the ``state`` of an earlier writer.
     """
 
     def __init__(
         self,
         out: Output,
-        scorer: Scorer,
-        columns: Sequence[ArraySpec],
+        heading: Heading,
         precision: int,
         state: dict[str, Any] | None = None,
     ) -> None:
@@ -48,16 +50,17 @@ class TsvWriter:
         self._digest = hashlib.sha256()
         self._size = 0
         self._precision = precision
-        self._more = [entry.name for entry in CALIBRATED] if scorer.calibration is not None else []
+        self._more = [entry.name for entry in CALIBRATED] if heading.calibrated else []
         if state is None:
-            self.partial.mkdir()
+            self.partial.mkdir(exist_ok=True)
             self._handle: BinaryIO = self._path.open("wb")
-            own = context_columns(scorer.context_set, scorer.context_name, TSV_COLUMNS)
+            own = context_columns(heading.context_set, heading.context_name, LEADING)
             labels = [*own, *(f"{name}.{more}" for more in self._more for name in own)]
-            first = (*TSV_COLUMNS, *(entry.name for entry in columns))
+            columns = [entry.name for entry in heading.columns if entry.name not in PLACE_NAMES]
+            first = (*TSV_COLUMNS, "id", "status", *columns)
             self._put("\t".join((*first, *map(cell, labels))) + "\n")
         else:
-            self._handle = self._path.open("r+b")
+            self._handle = io.BufferedRandom(open_plain(self._path, write=True))
             self._go_on(state)
 
     def _go_on(self, state: dict[str, Any]) -> None:
@@ -94,7 +97,7 @@ class TsvWriter:
         """Close and rename into place (a TSV has no room for ``attributes``)."""
         self.state()
         self._handle.close()
-        self.out.publish_files({TABLE: self.out.path.name})
+        self.out.publish({TABLE: self.out.path.name})
 
     def close(self) -> None:
         """Close the file."""
@@ -126,71 +129,9 @@ def write_tsv(
     return count
 
 
-def export_attributions(
-    results: Results,
-    out: Path,
-    *,
-    top: int = 20,
-    targets: Sequence[str] = (),
-    precision: int = 6,
-    overwrite: bool = False,
-) -> int:
-    """Write the ``top`` strongest attributions of each row and target, one a line; their number.
-
-    ``targets`` are names as in :func:`seal_store.scoring.rows.select_contexts`; all by default.
-
-    Raises :class:`OutputError` if ``results`` have no attributions of single features,
-    :class:`HeadsError` for a name that is no target.
-    """
-    if "attribution" not in results.group:
-        raise OutputError(
-            f"{results.path}: no attributions of single features",
-            "add them with `seal-store attribute`",
-        )
-    labels = [results.labels(name) for name in ("target_set", "target_name")]
-    pairs = list(zip(*labels, strict=True))
-    try:
-        chosen = select_contexts(pairs, targets)
-    except HeadsError as error:
-        known = ", ".join(":".join(pair) for pair in pairs[:5])
-        raise HeadsError(f"{results.path}: among its targets: {error}", f"it has {known}") from None
-    features = [results.labels(name) for name in _FEATURES]
-    count = 0
-    with writing(out, overwrite=overwrite) as handle:
-        own = ("target_set", "target", "feature", *_FEATURES[1:], "attribution")
-        handle.write("\t".join((*TSV_COLUMNS, *results.origin_columns, *own)) + "\n")
-        step = get(results.group, "attribution").chunks[0]
-        for start in range(0, len(results), step):
-            found = results.attribution(start, start + step)
-            values, feature = found["attribution"], found.get("attribution_feature")
-            order = _largest(np.abs(values), top)
-            for row, leading_fields in enumerate(
-                _lines(leading(results.rows(start, start + step)))
-            ):
-                for target in chosen.tolist():
-                    first = (*leading_fields, *(label[target] for label in labels))
-                    for place in order[row, target].tolist():
-                        value = values[row, target, place]
-                        index = place if feature is None else feature[row, target, place]
-                        if index < 0 or value == 0:
-                            continue
-                        fields = map(cell, (*first, *(f[index] for f in features)))
-                        handle.write("\t".join(fields) + f"\t{value:.{precision}g}\n")
-                        count += 1
-    return count
-
-
-def _largest(sizes: np.ndarray, top: int) -> np.ndarray:
-    """Places of the ``top`` largest along the last axis, largest first."""
-    top = min(top, sizes.shape[-1])
-    chosen = np.argpartition(sizes, -top, axis=-1)[..., -top:]
-    order = np.argsort(-np.take_along_axis(sizes, chosen, -1), axis=-1, kind="stable")
-    return np.take_along_axis(chosen, order, -1)
-
-
 def export_expression(
     store: Store,
-    out: Path,
+    out: Place,
     *,
     genes: Sequence[str] = (),
     contexts: Sequence[str] = (),
@@ -199,7 +140,7 @@ def export_expression(
 ) -> tuple[int, int]:
     """Write reference predictions, one gene a line; numbers of genes and contexts.
 
-    ``genes`` are ids, ``contexts`` names as in :func:`seal_store.scoring.rows.select_contexts`;
+    ``genes`` are ids, ``contexts`` names as in :func:`seal_store.model.contexts.select_contexts`;
     all by default. Raises :class:`HeadsError` if the store has no heads.
     """
     if not store.head_sets:
@@ -209,7 +150,7 @@ def export_expression(
     rows = np.array([store.gene(gene) for gene in dict.fromkeys(genes)] or range(len(store)))
     array = store.array("expression")
     text = f"%.{precision}g"
-    with writing(out, overwrite=overwrite) as handle:
+    with writing(out, overwrite=overwrite) as handle, store.standing():
         labels = context_columns(sets[keep].tolist(), names[keep].tolist())
         handle.write("\t".join(("gene_id", *map(cell, labels))) + "\n")
         for part in np.array_split(rows, -(-len(rows) // GENES_AT_ONCE)):
@@ -220,11 +161,12 @@ def export_expression(
 
 
 @contextmanager
-def writing(out: Path, *, overwrite: bool) -> Iterator[TextIO]:
+def writing(out: Place, *, overwrite: bool) -> Iterator[TextIO]:
     """A text file that stands under its name only once the block has ended well."""
-    with Output(out) as held:
+    with file_at(out) as held:
         held.claim(overwrite=overwrite)
-        with held.partial.open("w", encoding="utf-8", newline="\n") as handle:
+        held.partial.mkdir()
+        with held[held.path.name].open("w", encoding="utf-8", newline="\n") as handle:
             yield handle
         held.publish()
 

@@ -25,25 +25,38 @@ def check_variants(
     lengths: Mapping[str, int],
     what: str,
     hint: str = LIFT,
-) -> None:
-    """Refuse variants whose header has another assembly's lengths than ``what`` has.
+    named: str = UNKNOWN,
+) -> list[str]:
+    """Refuse variants whose header is of another assembly than ``what``.
 
-    ``assembly`` and ``lengths`` are those of ``what``. Raises :class:`VariantError` if both
-    assemblies are known and differ, or if the header's is known and a length contradicts it.
+    ``header`` has the lengths in bp of its contigs, ``named`` is the assembly that it names;
+    ``assembly`` and ``lengths`` are those of ``what``. Returns the contigs of another length than
+    in ``what``, where others have the same: as b37's MT beside hg19's chrM.
+
+    Raises :class:`VariantError` if the assemblies, told by lengths or else by name, are known and
+    differ, or if no length is that of ``what`` and one contradicts it.
     """
     found = assembly_of_lengths(header)
-    if found in (UNKNOWN, assembly):
-        return
-    contradicts = any(
-        (own := resolve_contig(name, lengths)) is not None and lengths[own] != length
-        for name, length in header.items()
-    )
-    if differ(found, assembly) or contradicts:
+    equal = same_lengths(header, lengths)
+    others = [name for name, is_equal in equal.items() if not is_equal]
+    is_sure = found in (UNKNOWN, assembly)
+    if differ(found, assembly) or (others and not (is_sure and any(equal.values()))):
+        name = "other contigs" if found == UNKNOWN else called(found)
         raise VariantError(
-            f"{where}: its ##contig lines are those of {called(found)}, {what} is of "
-            f"{called(assembly)}",
+            f"{where}: its ##contig lines are those of {name}, {what} is of {called(assembly)}",
             hint,
         )
+    if found == UNKNOWN and differ(named, assembly):
+        raise VariantError(
+            f"{where}: its header names {called(named)}, {what} is of {called(assembly)}", hint
+        )
+    return others
+
+
+def same_lengths(header: Mapping[str, int], lengths: Mapping[str, int]) -> dict[str, bool]:
+    """Whether a contig of ``header`` has the length in ``lengths``, for each that is there too."""
+    own = {name: resolve_contig(name, lengths) for name in header}
+    return {name: lengths[o] == header[name] for name, o in own.items() if o is not None}
 
 
 def check_name(contig: str, assembly: str, what: str = "the store is of") -> None:

@@ -6,11 +6,14 @@ line. A wrong number would shift or cut a sequence without an error.
 
 from __future__ import annotations
 
+import os
 import re
 from mmap import ACCESS_READ, mmap
 from os import SEEK_END
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+from seal_store.common.plain import beginning
 
 GAP = 1 << 16
 """Most bytes between two contigs: the end of a line and a header."""
@@ -99,3 +102,17 @@ def _between(handle: BinaryIO, start: int, end: int | None) -> bytes:
     """Bytes ``[start, end)``, at most ``GAP`` of them."""
     handle.seek(start)
     return handle.read(GAP if end is None else min(GAP, end - start))
+
+
+def is_index(path: Path) -> bool:
+    """Whether nothing is there but an index as samtools makes it: a ``.fai``, or a ``.gzi``."""
+    if not os.path.lexists(path):
+        return True
+    try:
+        start = beginning(path, 1 << 16)
+        size = path.stat().st_size
+    except OSError:
+        return False
+    if path.suffix == ".gzi":
+        return size == 8 + 16 * int.from_bytes(start[:8], "little")
+    return not start or re.match(rb"[^\t\n]+(\t\d+){4}\n", start) is not None

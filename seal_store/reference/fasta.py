@@ -15,7 +15,7 @@ from seal_store.common.extras import require
 from seal_store.common.files import compression
 from seal_store.errors import GenomeError
 from seal_store.reference.contigs import assembly_of_lengths, resolve_contig
-from seal_store.reference.fai import check_fai, check_line_ends
+from seal_store.reference.fai import check_fai, check_line_ends, is_index
 
 BASES = b"AGCT"
 """Row order of the one-hot encoding: the complement is a row flip, the reverse a column flip."""
@@ -47,8 +47,8 @@ class Genome:
     """A FASTA file with random access: plain, or compressed with bgzip (needs the extra htslib).
 
     Its ``.fai`` (and ``.gzi``) are used if they are not older than the FASTA; one that does not
-    fit it is an error. Otherwise they are
-    made, and put beside it if that folder can be written to. ``lengths`` has the length in bp of
+    fit it is an error. Otherwise they are made, and put beside it if that folder can be written
+    to and nothing but an older index has the name. ``lengths`` has the length in bp of
     each contig. Raises :class:`GenomeError` if the file is missing, empty or not FASTA.
     """
 
@@ -71,7 +71,7 @@ class Genome:
         suffixes = (".fai", ".gzi") if compressed else (".fai",)
         beside = [self.path.with_name(self.path.name + suffix) for suffix in suffixes]
         age = self.path.stat().st_mtime
-        fresh = all(p.exists() and p.stat().st_mtime >= age for p in beside)
+        fresh = all(p.is_file() and p.stat().st_mtime >= age for p in beside)
         opened = _Bgzf if compressed else _Plain
         try:
             if fresh:
@@ -99,6 +99,8 @@ class Genome:
 
     def _keep(self, made: list[Path], beside: list[Path]) -> None:
         """Put a new index beside the FASTA; where that is not possible it stays a temporary one."""
+        if not all(map(is_index, beside)):
+            return
         try:
             for source, target in zip(made, beside, strict=True):
                 source.replace(target)

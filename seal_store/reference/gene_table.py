@@ -50,14 +50,17 @@ class GeneTable:
         }
 
     @cached_property
-    def _rows_of(self) -> dict[str, list[int]]:
-        """Rows by id; by id without version and by symbol where no id is so."""
-        found: dict[str, list[int]] = {str(gene): [row] for row, gene in enumerate(self.gene_id)}
-        ids = set(found)
+    def _row_of_id(self) -> dict[str, int]:
+        return {gene: row for row, gene in enumerate(self.gene_id.tolist())}
+
+    @cached_property
+    def _rows_of_name(self) -> dict[str, list[int]]:
+        """Rows by id without version, and by symbol where no id without version is so."""
+        found: dict[str, list[int]] = {}
         for names in (map(without_version, self.gene_id.tolist()), self.symbol.tolist()):
             more: dict[str, list[int]] = defaultdict(list)
             for row, name in enumerate(names):
-                if name and name not in ids:
+                if name:
                     more[name].append(row)
             found = {**more, **found}
         return found
@@ -78,7 +81,11 @@ class GeneTable:
 
         Raises :class:`GeneTableError` if it is not in the table, or if several genes go by it.
         """
-        rows = self._rows_of.get(gene) or self._rows_of.get(without_version(gene), [])
+        for name in (gene, without_version(gene)):
+            if name in self._row_of_id:
+                return self._row_of_id[name]
+        named = self._rows_of_name
+        rows = named.get(gene) or named.get(without_version(gene), [])
         if len(rows) == 1:
             return rows[0]
         if rows:

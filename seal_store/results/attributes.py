@@ -66,11 +66,26 @@ class CountsAttributes(Record):
     alleles_scored: int
     rows: int
     ref_mismatches: int
+    alt_is_reference: int = 0
     swapped: int = 0
+    normalized: int = 0
     genes_not_computed: int = 0
     genes_too_long: int = 0
     not_scored: dict[str, int]
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedFrom(Record):
+    """Results that were merged: what they had of their own, and ``sha256`` of their manifest."""
+
+    variants: str
+    variants_sha256: str | None
+    regions: tuple[str, ...] | None = field(default=None, metadata=LEFT_OUT)
+    command: str
+    software: dict[str, str]
+    device: str | None = field(default=None, metadata=LEFT_OUT)
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +97,7 @@ class ResultsAttributes(Record):
     genes: str
     max_distance: int
     ref_mismatch: str
+    normalize: bool = False
     gene: str | None = None
     device: str | None = field(default=None, metadata=LEFT_OUT)
     tf32: bool = False
@@ -97,3 +113,4 @@ class ResultsAttributes(Record):
     counts: CountsAttributes
     attribution_command: str | None = field(default=None, metadata=LEFT_OUT)
     attribution_software: dict[str, str] | None = field(default=None, metadata=LEFT_OUT)
+    merged: tuple[MergedFrom, ...] | None = field(default=None, metadata=LEFT_OUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,18 +12,24 @@ from zipfile import BadZipFile
 import numpy as np
 import zarr
 
+from seal_store.common.beside import partial_path
 from seal_store.common.files import replace_synced, sync
-from seal_store.common.output import JOURNAL, Output, partial_path
+from seal_store.common.output import JOURNAL, Output
+from seal_store.common.plain import open_plain
 from seal_store.errors import FormatError, OutputError
 from seal_store.results.attributes import ResultsAttributes
+from seal_store.results.heading import Heading, Labels
+from seal_store.scoring.attribution_arrays import attribution_arrays
 from seal_store.scoring.rows import Rows
-from seal_store.scoring.scorer import Scorer
-from seal_store.store import frames, manifest
+from seal_store.store import frames, manifest, summary
 from seal_store.store import untrusted as guard
+from seal_store.store.address import Entry
 from seal_store.store.layout import (
     ATTRIBUTION,
     CALIBRATED,
     LIFTED,
+    NAMED,
+    PLACES,
     RESULTS,
     RESULTS_VERSION,
     VARIANTS_PER_CHUNK,
@@ -33,18 +40,21 @@ from seal_store.store.layout import (
     rows_per_chunk,
     shape_of,
     spec,
-    texts,
 )
-from seal_store.store.store import check_attributes, consolidate
-from seal_store.store.untrusted import Expected
+from seal_store.store.opening import check_attributes, consolidate
+from seal_store.store.place import Place, files_at, place
+from seal_store.store.untrusted import Expected, texts
 from seal_store.variants.source import Alleles
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 ATTRIBUTE = "seal_store_results"
 ANY_LENGTH = ("id", "ref", "alt", "source_ref", "source_alt")
 """Columns of text that stays as long as each is; others are names, numpy ``U``."""
+
+PLACE_NAMES = tuple(entry.name for entry in PLACES)
 
 COLUMNS = tuple(entry.name for entry in RESULTS if entry.dims == ("variant",))
 
@@ -72,7 +82,7 @@ class Appender:
         state: dict[str, Any] | None = None,
     ) -> None:
         self.group, self.partial = group, partial
-        self.files: dict[str, manifest.Entry] = {}
+        self.files: dict[str, Entry] = {}
         """Chunks written and synced."""
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._held: dict[str, list[np.ndarray]] = {}
@@ -97,7 +107,7 @@ class Appender:
     def _tail(self, name: str) -> dict[str, np.ndarray]:
         """Rows that an earlier writer held; nothing in the file is executed."""
         try:
-            with (self.partial / name).open("rb") as file:
+            with open_plain(self.partial / name) as file:
                 tail = np.load(file, allow_pickle=False)
                 return {array: tail[array] for array in self._arrays}
         except (OSError, ValueError, LookupError, EOFError, BadZipFile, MemoryError) as error:
@@ -152,63 +162,45 @@ class Appender:
             return
         array.resize((start + len(values), *array.shape[1:]))
         array[start:] = values
-        for place in range(start // chunk, -(-array.shape[0] // chunk)):
-            name = "/".join([array.basename, "c", str(place), *["0"] * (array.ndim - 1)])
+        for index in range(start // chunk, -(-array.shape[0] // chunk)):
+            name = "/".join([array.basename, "c", str(index), *["0"] * (array.ndim - 1)])
             if (self.partial / name).exists():  # zarr writes no chunk of fill values
                 sync(self.partial / name)
                 self.files[name] = manifest.entry(self.partial / name)
 
 
-def write_labels(group: zarr.Group, scorer: Scorer) -> None:
+def write_labels(group: zarr.Group, labels: Labels) -> None:
     """Labels of the attributions' dimensions."""
-    attributor = scorer.attributor
-    assert attributor is not None
-    names, sets = np.array(scorer.context_name), np.array(scorer.context_set)
-    labels: dict[str, np.ndarray] = dict(attributor.groups)
-    labels |= {"target_name": names[attributor.targets], "target_set": sets[attributor.targets]}
-    features = (e.name for e in ATTRIBUTION if e.dims == ("feature",))
-    labels |= {name: scorer.store.column(name) for name in features}
-    for name, values in labels.items():
-        entry = spec(ATTRIBUTION, name)
+    for entry, values in labels:
         create(group, entry, {entry.dims[0]: len(values)})[...] = values
 
 
 class ZarrWriter(Appender):
-    """Writes a results group with ``columns`` besides those of all results.
+    """Writes a results group.
 
     It takes rows batch by batch; ``out`` appears with :meth:`publish`, or not at all. It is
     claimed, or ``state`` that of an earlier writer of it.
     """
 
-    def __init__(
-        self,
-        out: Output,
-        scorer: Scorer,
-        columns: Sequence[ArraySpec] = (),
-        state: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, out: Output, heading: Heading, state: dict[str, Any] | None = None) -> None:
         self.out = out
-        specs = [entry for entry in RESULTS if entry.dims[0] == "variant"]
-        specs += columns
-        specs += CALIBRATED if scorer.calibration is not None else ()
-        sizes = {"context": len(scorer.context_name)}
-        if scorer.attributor is not None:
-            specs += scorer.attributor.specs()
-            sizes |= scorer.attributor.sizes()
+        specs = [*(entry for entry in RESULTS if entry.dims[0] == "variant"), *heading.more]
+        sizes = {"context": len(heading.context_name), **heading.sizes}
         if state is None:
-            group = zarr.create_group(str(out.partial), zarr_format=3)
+            # the attribute tells whose folder it is, from the first moment
+            group = zarr.create_group(str(out.partial), zarr_format=3, attributes={ATTRIBUTE: {}})
             for name in ("context_name", "context_set"):
-                values = np.array(getattr(scorer, name))
+                values = np.array(getattr(heading, name))
                 create(group, spec(RESULTS, name), sizes)[...] = values
-            if scorer.attributor is not None:
-                write_labels(group, scorer)
+            write_labels(group, heading.labels)
         else:
             group = zarr.open_group(str(out.partial), mode="r+", use_consolidated=False)
         super().__init__(group, out.partial, specs, sizes, state)
 
     def write(self, rows: Rows) -> None:
         """Append rows."""
-        values = {**rows.columns, "effect": rows.effect}
+        lines = np.array(rows.lines, np.int64)
+        values = {**rows.columns, **dict.fromkeys(PLACE_NAMES, lines), "effect": rows.effect}
         self.append({**values, **rows.attribution, **rows.calibrated})
 
     def publish(self, attributes: dict[str, Any]) -> None:
@@ -245,7 +237,7 @@ def expected_arrays(
     if top is not None:
         sizes["rank"] = min(top, sizes.get("feature", 0))
     found = {}
-    for entry in (*RESULTS, *LIFTED, *CALIBRATED, *ATTRIBUTION):
+    for entry in (*RESULTS, *NAMED, *LIFTED, *PLACES, *CALIBRATED, *ATTRIBUTION):
         if entry.name == "attribution" and made:
             dims = entry.dims if top is None else (*entry.dims[:2], "rank")
             entry = replace(entry, dtype=made.dtype, dims=dims)
@@ -254,38 +246,37 @@ def expected_arrays(
     return found
 
 
-def parse_attributes(attributes: Mapping[str, Any], where: Path) -> ResultsAttributes:
+def parse_attributes(attributes: Mapping[str, Any], where: Place) -> ResultsAttributes:
     """Those of results, checked. Raises :class:`FormatError` as :func:`check_attributes`."""
     return ResultsAttributes.parse(
         check_attributes(attributes, where, ATTRIBUTE, "results", RESULTS_VERSION)
     )
 
 
-class Results:
+class Results(manifest.Finished):
     """A finished results group, read only.
 
     ``attributes`` say how it was made: scheme, options, store, and ``counts`` with the reasons
-    of alleles that were not scored.
+    of alleles that were not scored. ``len(results)`` is the number of rows, iterating gives them
+    in bounded parts, and ``gene_id in results`` says whether a row is of that gene.
     """
 
     def __init__(
-        self, path: str | Path, opened: tuple[zarr.Group, ResultsAttributes] | None = None
+        self,
+        path: str | os.PathLike[str],
+        opened: tuple[zarr.Group, ResultsAttributes] | None = None,
     ) -> None:
         """Open. Raises :class:`UnfinishedError` or :class:`FormatError`.
 
-        ``opened`` has group and attributes if they were opened otherwise, as those of an output
-        that is not published yet: then nothing is checked here.
+        ``path`` may be an address, see :func:`~seal_store.store.place.place`. ``opened`` has
+        group and attributes if they were opened otherwise, as those of an output that is not
+        published yet: then nothing is checked here.
         """
-        self.path = Path(path)
+        self.path = place(path)
         self.group, self.attributes = opened or self._open()
 
     def _open(self) -> tuple[zarr.Group, ResultsAttributes]:
-        partial = partial_path(self.path)
-        whole = (partial / manifest.MANIFEST).exists()
-        hint = f"all of it is there: rename {partial.name} to {self.path.name}"
-        self.listed = manifest.check(
-            self.path, "results", hint if whole else "score again with `overwrite=True`"
-        )
+        self.listed = self._listed("results", self._finish)
         """Size and SHA-256 of every file, as the manifest has them."""
         metadata = guard.read_metadata(self.path, self.listed)
         attributes = parse_attributes(metadata["attributes"], self.path)
@@ -296,8 +287,49 @@ class Results:
                 raise FormatError(f"{self.path}: array {entry.name} is missing", "score again")
         return group, attributes
 
+    def _finish(self) -> str:
+        """What finishes what there is, which are no finished results."""
+        partial = partial_path(self.path)
+        if files_at(partial).has(manifest.MANIFEST):
+            return f"all of it is there: rename {partial.name} to {self.path.name}"
+        return "score again with `overwrite=True`"
+
     def __len__(self) -> int:
         return int(get(self.group, "pos").shape[0])
+
+    def __iter__(self) -> Iterator[Rows]:
+        return self.batches()
+
+    def __contains__(self, gene: object) -> bool:
+        return isinstance(gene, str) and any((ids == gene).any() for ids in self._genes())
+
+    def _genes(self) -> Iterator[np.ndarray]:
+        for start in range(0, len(self), VARIANTS_PER_CHUNK):
+            yield self.labels("gene_id", slice(start, start + VARIANTS_PER_CHUNK))
+
+    def __repr__(self) -> str:
+        return summary.as_text(*self._summary())
+
+    def _repr_html_(self) -> str:
+        return summary.as_html(*self._summary())
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        """What a notebook shows: a title and lines, of names from anywhere."""
+        made, counts = self.attributes, self.attributes.counts
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.not_scored.items())
+        lines = {
+            "rows": f"{len(self):,} in {len(self.contexts()[0]):,} contexts",
+            "scheme": f"{made.scheme}, genes {made.genes} within {made.max_distance:,} bp",
+            "variants": made.variants,
+            "alleles": f"{counts.alleles:,}, scored {counts.alleles_scored:,}",
+            "not scored": reasons or "none",
+            "calibrated": made.calibration.file if made.calibration else "no",
+            "attributions": made.attribution.method if made.attribution else "no",
+            "store": f"{made.store.path}, sha256 {made.store.sha256[:16]}",
+        }
+        if made.store.synthetic:
+            lines["weights"] = "SYNTHETIC: no biological meaning"
+        return f"Results {self.path}", lines
 
     def contexts(self) -> tuple[list[str], list[str]]:
         """Names of the contexts and of their head sets."""
@@ -307,7 +339,7 @@ class Results:
         """Rows ``[start, stop)``, all by default."""
         part = slice(start, stop)
         columns = {}
-        for name in (*COLUMNS, *self.origin_columns):
+        for name in (*COLUMNS, *self.more_columns):
             values = read(get(self.group, name), part)
             is_short = values.dtype.kind == "T" and name not in ANY_LENGTH
             columns[name] = texts(values, f"{self.path}: {name}") if is_short else values
@@ -330,10 +362,48 @@ class Results:
             found["attribution"] = found["attribution"].astype(np.float32) * scale[..., None]
         return found
 
+    def as_written(self, start: int = 0, stop: int | None = None) -> Rows:
+        """Rows ``[start, stop)`` with all arrays as they were written, attributions unscaled."""
+        part = slice(start, stop)
+        names = [e.name for e in ATTRIBUTION if e.dims[0] == "variant" and e.name in self.group]
+        places = [read(get(self.group, n), part) for n in PLACE_NAMES if n in self.group]
+        return replace(
+            self.rows(start, stop),
+            attribution={name: read(get(self.group, name), part) for name in names},
+            lines=places[0].tolist() if places else (),
+        )
+
+    def heading(self) -> Heading:
+        """What the rows have in common, as they are stored."""
+        group, made = self.group, self.attributes.attribution
+        arrays = [] if made is None else attribution_arrays(made)
+        return Heading(
+            *self.contexts(),
+            columns=tuple(e for e in (*NAMED, *LIFTED, *PLACES) if e.name in group),
+            calibrated=self.is_calibrated,
+            attribution=tuple(arrays),
+            sizes={
+                dim: length
+                for entry in arrays
+                for dim, length in zip(entry.dims, get(group, entry.name).shape, strict=True)
+                if dim != "variant"
+            },
+            labels=[
+                (entry, self.labels(entry.name))
+                for entry in ATTRIBUTION
+                if entry.dims[0] != "variant" and entry.name in group
+            ],
+        )
+
     @property
-    def origin_columns(self) -> tuple[str, ...]:
-        """Columns that say what the input has, where rows are not as it has them."""
-        return tuple(entry.name for entry in LIFTED if entry.name in self.group)
+    def more_columns(self) -> tuple[str, ...]:
+        """Columns that not all results have: of :data:`NAMED` and, if lifted, :data:`LIFTED`."""
+        return tuple(entry.name for entry in (*NAMED, *LIFTED) if entry.name in self.group)
+
+    @property
+    def is_lifted(self) -> bool:
+        """Whether rows are not where the input has its variants."""
+        return all(entry.name in self.group for entry in LIFTED)
 
     @property
     def is_calibrated(self) -> bool:
@@ -345,9 +415,13 @@ class Results:
         return texts(read(get(self.group, name), part), f"{self.path}: {name}")
 
     def batches(self) -> Iterator[Rows]:
-        """All rows, one chunk at a time."""
-        for start in range(0, len(self), VARIANTS_PER_CHUNK):
-            yield self.rows(start, start + VARIANTS_PER_CHUNK)
+        """All rows, one chunk at a time.
+
+        Raises :class:`StoreError` at the end if other results have taken their place meanwhile.
+        """
+        with self.standing():
+            for start in range(0, len(self), VARIANTS_PER_CHUNK):
+                yield self.rows(start, start + VARIANTS_PER_CHUNK)
 
     def to_xarray(self) -> xr.Dataset:
         """All arrays as an xarray dataset, read when they are used.
@@ -357,4 +431,8 @@ class Results:
         attributions too, if there are any. :func:`seal_store.to_frame` makes a table of it.
         Needs the extra ``xarray``, else :class:`~seal_store.errors.MissingExtraError`.
         """
-        return frames.open_effects(self.group.store, self.attributes.to_dict())
+        return frames.open_effects(self.group, self.attributes.to_dict())
+
+    def to_frame(self, *, long: bool = False) -> pd.DataFrame:
+        """All rows as a table of pandas, see :func:`seal_store.to_frame`."""
+        return frames.to_frame(self, long=long)

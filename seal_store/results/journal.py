@@ -15,10 +15,15 @@ from typing import Any
 
 from seal_store.common.files import check_fingerprint, write_json
 from seal_store.common.output import JOURNAL
+from seal_store.common.plain import read_plain
 from seal_store.errors import OutputError
 
 PROGRESS = "progress.json"
 CHECKPOINT = f"{JOURNAL}/{PROGRESS}"
+PLAN = f"{JOURNAL}/plan.json"
+"""Of a score in slices: see :mod:`seal_store.run.slices`."""
+CHECKPOINT_BYTES = 256 << 20
+"""Largest checkpoint that is read: it lists every file written."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,10 @@ def load(partial: Path, fingerprint: dict[str, Any]) -> tuple[str, Checkpoint]:
     message names the first difference.
     """
     try:
-        found = json.loads((partial / CHECKPOINT).read_text(encoding="utf-8"))
+        found = json.loads(read_plain(partial / CHECKPOINT, CHECKPOINT_BYTES))
         begun, command = found["fingerprint"], found["command"]
         checkpoint = Checkpoint(**found["checkpoint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise OutputError(
             f"{partial}: its journal is damaged", "start again with `overwrite=True`"
         ) from error

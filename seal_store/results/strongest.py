@@ -15,13 +15,12 @@ from seal_store.variants.alleles import Allele
 def strongest_contexts(scorer: Scorer, alleles: Iterable[Allele], top: int) -> list[dict[str, Any]]:
     """Each row with its ``top`` contexts of largest ``|effect|``, in the order of the input.
 
-    Keys are those of results, with ``gene_symbol`` and ``effects``: ``context_set``,
+    Keys are the columns of results, and ``effects``: ``context_set``,
     ``context_name`` and ``effect`` (ln(expression + pseudocount), alt minus ref), the strongest
     first, at a tie in the order of the store; of a calibrated scorer ``quantile`` and ``z`` too,
     None in a context whose background effects are all the same.
     ``scorer.counts`` says why others have no row.
     """
-    symbols = dict(zip(scorer.store.gene_id, scorer.store.column("gene_symbol"), strict=True))
     found = []
     for rows in scorer.score(alleles, "command line"):
         columns = {name: values.tolist() for name, values in rows.columns.items()}
@@ -29,7 +28,6 @@ def strongest_contexts(scorer: Scorer, alleles: Iterable[Allele], top: int) -> l
         measures = {"effect": rows.effect} | rows.calibrated
         for i in range(len(rows)):
             row = {name: values[i] for name, values in columns.items()}
-            row["gene_symbol"] = str(symbols[row["gene_id"]])
             row["effects"] = [
                 {
                     "context_set": scorer.context_set[place],

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from seal_store.common.typed import conform
 from seal_store.errors import InputError
+from seal_store.model.contexts import select_contexts
 from seal_store.model.labels import context_columns
-from seal_store.results.group import Results
-from seal_store.scoring.rows import Rows, select_contexts
-from seal_store.store.layout import CALIBRATED, LIFTED
+from seal_store.results.attributes import ResultsAttributes
+from seal_store.scoring.rows import Rows
+from seal_store.store.layout import CALIBRATED, LIFTED, NAMED
 
 COLUMN_OF = {
     "chrom": "contig",
@@ -27,6 +30,12 @@ COLUMN_OF = {
 
 TSV_COLUMNS = tuple(COLUMN_OF)
 
+MORE_COLUMNS = ("id", "status", *(entry.name for entry in (*NAMED, *LIFTED)))
+"""What follows them; older results lack those of ``NAMED``, and only lifted ones have the last."""
+
+LEADING = (*TSV_COLUMNS, *MORE_COLUMNS)
+"""Names that no context's column has."""
+
 LABELS = ("context_set", "context")
 """What follows them in a long table, before the measures."""
 
@@ -38,19 +47,20 @@ LONG_LINES = 1 << 16
 class Selection:
     """What to show; everything by default.
 
-    ``contexts`` are names as in :func:`seal_store.scoring.rows.select_contexts`. ``min_effect``
+    ``contexts`` are names as in :func:`seal_store.model.contexts.select_contexts`. ``min_effect``
     keeps a variant and gene if the effect on any chosen context is at least that large, either
     sign. ``top`` keeps the so many strongest chosen contexts of each variant and gene, strongest
     first (ties in the order of the contexts), and makes a table long. ``long`` gives one line for
     each variant, gene and context instead of one column for each context.
     """
 
-    contexts: tuple[str, ...] = ()
+    contexts: Sequence[str] = ()
     min_effect: float = 0.0
     top: int | None = None
     long: bool = False
 
     def __post_init__(self) -> None:
+        conform(self)
         if not self.min_effect >= 0:
             raise InputError(f"`min_effect` {self.min_effect}: not zero or more")
         if self.top is not None and self.top < 1:
@@ -84,27 +94,44 @@ class Block:
         return len(self.values["effect"])
 
 
+class Scored(Protocol):
+    """What a view needs of results: a group, or what is just being computed."""
+
+    @property
+    def attributes(self) -> ResultsAttributes: ...  # noqa: D102
+
+    @property
+    def more_columns(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def is_calibrated(self) -> bool: ...  # noqa: D102
+
+    def contexts(self) -> tuple[list[str], list[str]]: ...  # noqa: D102
+
+    def batches(self) -> Iterator[Rows]: ...  # noqa: D102
+
+
 class View:
-    """A selection of one results group.
+    """A selection of results.
 
     Raises :class:`seal_store.errors.HeadsError` for a context that is not there.
     """
 
-    def __init__(self, results: Results, selection: Selection = EVERYTHING) -> None:
+    def __init__(self, results: Scored, selection: Selection = EVERYTHING) -> None:
         names, sets = results.contexts()
         self.results, self.selection = results, selection
         keep = select_contexts(list(zip(sets, names, strict=True)), selection.contexts)
         self._keep = keep if len(keep) < len(names) else None
         self.context_name = [names[i] for i in keep]
         self.context_set = [sets[i] for i in keep]
-        self.labels = context_columns(self.context_set, self.context_name, TSV_COLUMNS)
+        self.labels = context_columns(self.context_set, self.context_name, LEADING)
         calibrated = [entry.name for entry in CALIBRATED] if results.is_calibrated else []
         self.measures = ("effect", *calibrated)
         self.value_columns = [
             *self.labels,
             *(f"{label}.{measure}" for measure in calibrated for label in self.labels),
         ]
-        self.columns = (*TSV_COLUMNS, *results.origin_columns)
+        self.columns = leading_columns(results)
 
     def effect(self, rows: Rows) -> np.ndarray:
         """Effects of ``rows`` on the chosen contexts."""
@@ -154,12 +181,14 @@ def strongest(effect: np.ndarray, top: int | None) -> np.ndarray:
     return np.argsort(-np.abs(effect), axis=1, kind="stable")[:, :top]
 
 
-def leading(rows: Rows) -> dict[str, np.ndarray]:
-    """The columns before those of the contexts, by name; positions are 1-based.
+def leading_columns(results: Scored) -> tuple[str, ...]:
+    """Names of the columns before those of the contexts."""
+    return (*TSV_COLUMNS, "id", "status", *results.more_columns)
 
-    They are :data:`TSV_COLUMNS`, and those of the origin where rows have them.
-    """
+
+def leading(rows: Rows) -> dict[str, np.ndarray]:
+    """The columns before those of the contexts, by name; positions are 1-based."""
     c = rows.columns
     shown = {name: c[column] for name, column in COLUMN_OF.items()}
     shown["gene_strand"] = np.where(c["strand"] > 0, "+", "-")
-    return shown | {entry.name: c[entry.name] for entry in LIFTED if entry.name in c}
+    return shown | {name: c[name] for name in MORE_COLUMNS if name in c}

@@ -15,17 +15,20 @@ from seal_store.reference.contigs import resolve_contig
 from seal_store.scoring.options import ScoreOptions
 from seal_store.store.layout import SEQUENCE_LENGTH
 from seal_store.store.store import Store, sequence_start
-from seal_store.variants.alleles import SCORABLE, Allele
+from seal_store.variants.alleles import SCORABLE, Allele, place
 
 EXAMPLES = 3
 
 REASONS = {
     "no_change": "ALT equals REF",
     "symbolic": "symbolic allele or breakend",
+    "reference_block": "<NON_REF> or <*> of a gVCF: as the reference, or any other allele",
     "star": "* (an upstream deletion)",
     "missing": "no ALT or no REF",
     "iupac": "bases other than A, C, G, T",
     "malformed": "not a VCF line",
+    "telomere": "POS 0 or one behind the contig: a telomere, which has no bases",
+    "contig_length": "the input's header gives this contig another length than the store has",
     "liftover_unmapped": "its bases are on no chain to the store's assembly",
     "liftover_ambiguous": "its bases are on several chains",
     "liftover_split": "its bases do not stay side by side on the store's assembly",
@@ -36,6 +39,7 @@ REASONS = {
     "gene_not_computed": "its gene is in the table but was not computed in this store",
     "too_long": "REF, ALT or net deletion too long for the scheme or the stored sequence",
     "ref_mismatch": "REF differs from the genome, skipped on request",
+    "alt_is_reference": "REF differs from the genome, which has ALT; skipped on request",
 }
 """Why an allele is not scored."""
 
@@ -56,15 +60,18 @@ class Counts:
     """Where the input went. ``examples`` keeps the first few alleles of each reason.
 
     ``genes_not_computed`` and ``genes_too_long`` count pairs of allele and gene that gave no row,
-    also where the allele has a row for another gene. ``swapped`` counts rows of lifted alleles
-    whose ALT is what the store's genome has.
+    also where the allele has a row for another gene. ``swapped`` counts rows evaluated with REF
+    and ALT exchanged, since the store's genome has ALT, ``alt_is_reference`` those that were not
+    exchanged, and ``normalized`` those evaluated in a shorter form or further to the left.
     """
 
     alleles: int = 0
     alleles_scored: int = 0
     rows: int = 0
     ref_mismatches: int = 0
+    alt_is_reference: int = 0
     swapped: int = 0
+    normalized: int = 0
     genes_not_computed: int = 0
     genes_too_long: int = 0
     not_scored: Counter[str] = field(default_factory=Counter)
@@ -102,9 +109,9 @@ class Counts:
 class Assigner:
     """Finds an allele's genes in a store, among those with ``|pos - TSS| <= max_distance``.
 
-    These are all of them or the nearest, decided on the whole gene table, as ``options.genes``
-    says; or ``gene`` alone. An accession of another assembly than the store's raises
-    :class:`VariantError`.
+    ``pos`` is that of the trimmed allele. The genes are all of them or the nearest, decided on the
+    whole gene table, as ``options.genes`` says; or ``gene`` alone. An accession of another assembly
+    than the store's raises :class:`VariantError`.
     """
 
     def __init__(self, store: Store, options: ScoreOptions, gene: str | None = None) -> None:
@@ -124,10 +131,13 @@ class Assigner:
             return self._reject(allele, "unknown_contig", counts)
         length = self.lengths.get(resolve_contig(contig, self.lengths) or "")
         if length is not None and allele.pos + len(allele.ref) - 1 > length:
-            return self._reject(allele, "beyond_contig", counts)
-        if len(allele.alt) > SEQUENCE_LENGTH:  # nor are such rows held in memory
+            reason = "telomere" if allele.pos == length + 1 else "beyond_contig"
+            return self._reject(allele, reason, counts)
+        if (
+            max(len(allele.ref), len(allele.alt)) > SEQUENCE_LENGTH
+        ):  # nor are such rows held in memory
             return self._reject(allele, "too_long", counts)
-        rows = self._rows(contig, allele.pos)
+        rows = self._rows(contig, place(allele.pos, allele.ref, allele.alt))
         if not rows:
             return self._reject(allele, "no_gene_in_range", counts)
         tasks = []
@@ -162,3 +172,10 @@ def reference_matches(task: Task, sequence: bytes) -> bool | None:
     if first < 0 or end > SEQUENCE_LENGTH:
         return None
     return sequence[first:end] == task.allele.ref.encode("ascii")
+
+
+def has_alternative(task: Task, sequence: bytes) -> bool:
+    """Whether the gene's stored ``sequence`` has ALT in the place of a REF of the same length."""
+    ref, alt = task.allele.ref, task.allele.alt
+    first = task.allele.pos - 1 - sequence_start(task.tss)
+    return len(ref) == len(alt) and sequence[first : first + len(alt)] == alt.encode("ascii")

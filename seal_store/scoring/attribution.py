@@ -15,10 +15,10 @@ of 2,002 numbers that says how much of each feature's change (ten decay rows tog
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -27,15 +27,19 @@ import torch
 from torch import Tensor
 
 from seal_store.common.extras import require
+from seal_store.errors import InputError
 from seal_store.model.heads import Heads, OutputLayer
+from seal_store.scoring.attribution_arrays import attribution_arrays
 from seal_store.scoring.evaluate import Change
 from seal_store.scoring.options import CLOSED, COMPLETE, GROUPS, AttributionOptions
-from seal_store.store.layout import ATTRIBUTION, ArraySpec, spec
+from seal_store.store.layout import ArraySpec
 
 UNLABELLED = "unlabelled"
 BUFFER = 1 << 20
 """Numbers in an intermediate, reused and small enough for a cache (4 MB)."""
 FEW_TARGETS = 12
+MOST_NOISE = 2.0
+"""Of :func:`noise`, in a fit that is used. With as many samples as asked for it is below 1."""
 VALUES = 1 << 23
 """Attributions computed at once (32 MB)."""
 
@@ -56,6 +60,7 @@ class Attributor:
         labels: dict[str, np.ndarray],
     ) -> None:
         self.options, self.targets, self.features = options, targets, features
+        self.samples = None if options.method in CLOSED else options.sample_count(features)
         top = options.top_features
         self.kept = features if top is None else min(top, features)
         self._parts = []
@@ -72,52 +77,32 @@ class Attributor:
             own = labels[GROUPS[by]]
             names, place = np.unique(np.where(own == "", UNLABELLED, own), return_inverse=True)
             self.groups[by] = names
-            self._members[by] = torch.eye(len(names))[torch.from_numpy(place)].to(self.device)
+            self._members[by] = torch.eye(len(names), dtype=torch.float32)[
+                torch.from_numpy(place)
+            ].to(self.device)
+        self._fit = LeastSquares()
         if options.method not in CLOSED:
             require("attribution", f"attribution by {options.method}")
 
     def provenance(self) -> dict[str, Any]:
         """How attributions are made, JSON-ready."""
         options = self.options
-        sampled = options.method not in CLOSED
+        sampled = self.samples is not None
         return {
             "method": options.method,
             "targets": len(self.targets),
-            "samples": options.sample_count(self.features) if sampled else None,
+            "samples": self.samples,
             "seed": options.seed if sampled else None,
             "top_features": options.top_features,
             "by": list(options.by),
             "dtype": options.dtype,
-            "device": str(self.device),
+            "device": self.device.type,
             "captum": version("captum") if sampled else None,
         }
 
     def specs(self) -> list[ArraySpec]:
         """The arrays that :meth:`__call__` gives, first dimension ``variant``."""
-        options = self.options
-        names = [f"attribution_{by}" for by in options.by]
-        names += ["completeness"] if options.method in COMPLETE else []
-        if self.kept:
-            names += ["attribution"]
-            names += ["attribution_feature"] if options.top_features is not None else []
-            names += ["attribution_scale"] if options.dtype == "float16" else []
-        found = {name: spec(ATTRIBUTION, name) for name in names}
-        if self.kept:
-            found["attribution"] = self._as_kept(found["attribution"])
-        return list(found.values())
-
-    def _as_kept(self, entry: ArraySpec) -> ArraySpec:
-        """The entry of ``attribution`` for what the options make of it."""
-        if self.options.method == "saliency":
-            meaning = "size of the gradient by each feature, ten decay rows added up"
-            entry = replace(entry, meaning=meaning)
-        if self.options.dtype == "float16":
-            meaning = f"{entry.meaning}; to be multiplied with attribution_scale"
-            entry = replace(entry, dtype="float16", meaning=meaning, unit="")
-        if self.options.top_features is not None:
-            coordinates = spec(ATTRIBUTION, "attribution_feature").coordinates
-            entry = replace(entry, dims=(*entry.dims[:2], "rank"), coordinates=coordinates)
-        return entry
+        return attribution_arrays(self.options)
 
     def sizes(self) -> dict[str, int]:
         """Length of every dimension of :meth:`specs` but ``variant``."""
@@ -150,7 +135,9 @@ class Attributor:
 
     def _values(self, sums: Tensor, first: Tensor, change: Tensor) -> Tensor:
         """``(n, targets, feature)`` float32."""
-        values = torch.empty(len(sums), len(self.targets), self.features, device=sums.device)
+        values = torch.empty(
+            len(sums), len(self.targets), self.features, device=sums.device, dtype=torch.float32
+        )
         for part in self._parts:
             h, d = first[..., part.units], change[..., part.units]
             if self.options.method == "saliency":
@@ -192,10 +179,10 @@ class Attributor:
     def _captum(self, forward: Callable[[Tensor], Tensor], target: int) -> Tensor:
         from captum.attr import GradientShap, KernelShap, Lime
 
-        options, present = self.options, torch.ones(1, self.features)
+        options, present = self.options, torch.ones(1, self.features, dtype=torch.float32)
         common: dict[str, Any] = {
-            "baselines": torch.zeros(1, self.features),
-            "n_samples": options.sample_count(self.features),
+            "baselines": torch.zeros(1, self.features, dtype=torch.float32),
+            "n_samples": self.samples,
             "target": target,
         }
         with seeded(options.seed), warnings.catch_warnings():
@@ -204,7 +191,7 @@ class Attributor:
                 return GradientShap(forward).attribute(present, **common)[0].detach().cpu()
             explainer = (KernelShap if options.method == "kernelShap" else Lime)(forward)
             # Captum's default for Lime, a Lasso, shrinks effects of 1e-4 to nothing.
-            explainer.interpretable_model = LeastSquares()
+            explainer.interpretable_model = self._fit
             return explainer.attribute(present, perturbations_per_eval=512, **common)[0].float()
 
 
@@ -270,23 +257,45 @@ class _Part:
 
 
 class LeastSquares:
-    """The linear model that KernelShap and Lime fit: Captum's interface, solved in float64."""
+    """The linear model that KernelShap and Lime fit: Captum's interface, solved in float64.
+
+    All fits of an attributor have the same samples, which come of its seed: they are checked once.
+    """
+
+    def __init__(self) -> None:
+        self._checked = False
 
     def fit(self, train_data: Iterable[Sequence[Tensor]], **_: object) -> None:
-        """Fit weighted samples: batches of ``(n, features)``, ``(n,)`` and weights ``(n,)``."""
+        """Fit weighted samples: batches of ``(n, features)``, ``(n,)`` and weights ``(n,)``.
+
+        Raises :class:`InputError` where the samples do not determine the coefficients.
+        """
         x, y, weight = (torch.cat(parts).double() for parts in zip(*train_data, strict=True))
         root = weight.sqrt()[:, None]
         design = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1) * root
         right = y[:, None] * root
-        try:
-            solution = torch.linalg.lstsq(design, right, driver="gels").solution
-        except RuntimeError:  # torch: LinAlgError; too few samples, or samples that are too alike
-            solution = torch.linalg.lstsq(design, right, driver="gelsd").solution
-        self._coefficients = solution[:-1, 0]
+        if not self._checked and not noise(design) <= MOST_NOISE:
+            raise InputError(
+                f"`samples` {len(x)}: too alike to tell {x.shape[1]} features apart",
+                "give more, or another `seed`",
+            )
+        self._checked = True
+        self._coefficients = torch.linalg.lstsq(design, right, driver="gels").solution[:-1, 0]
 
     def representation(self) -> Tensor:
         """Coefficients ``(1, features)``."""
         return self._coefficients[None].float()
+
+
+def noise(design: Tensor) -> float:
+    """How much of the scatter of samples passes into a coefficient fitted to them.
+
+    The root mean square over the coefficients of ``design`` ``(n, coefficients)``, the last one,
+    the intercept, left out; infinite if it does not determine them.
+    """
+    upper = torch.linalg.qr(design, mode="r").R
+    inverse, failed = torch.linalg.inv_ex(upper)
+    return math.inf if failed else inverse[:-1].square().sum(1).mean().sqrt().item()
 
 
 def slope(hidden: Tensor, change: Tensor) -> Tensor:
@@ -308,14 +317,16 @@ def to_half(values: Tensor) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Captum draws from the global generators: seed them here, and put them back."""
-    state = np.random.get_state()
+    """Captum draws from the global generators, in the default dtype: set here, and put back."""
+    state, dtype = np.random.get_state(), torch.get_default_dtype()
     try:
+        torch.set_default_dtype(torch.float32)
         with torch.random.fork_rng():
             np.random.seed(seed)
             torch.manual_seed(seed)
             yield
     finally:
+        torch.set_default_dtype(dtype)
         np.random.set_state(state)
 
 

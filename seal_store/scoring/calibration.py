@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from seal_store.scoring.options import ScoreOptions
 from seal_store.store.layout import CALIBRATION, get, read
 from seal_store.store.store import Store
 
@@ -42,6 +43,32 @@ def uncalibrated(store: Store, scheme: str) -> list[tuple[str, str]]:
     names, sets = store.contexts()
     contexts = zip(sets.tolist(), names.tolist(), strict=True)
     return [context for context in contexts if context not in have]
+
+
+def fits(store: Store, options: ScoreOptions) -> bool:
+    """Whether the store's calibration is of these options' scheme, genes and contexts."""
+    source = source_of(store, options.scheme)
+    chosen = ("genes", "max_distance")
+    if source is None or any(source[name] != getattr(options, name) for name in chosen):
+        return False
+    lacking = uncalibrated(store, options.scheme)
+    return not any(name in options.heads or not options.heads for name, _ in lacking)
+
+
+def in_words(quantile: float | None) -> str:
+    """How unusual an effect is among its background, of its ``quantile`` from -1 to 1.
+
+    Shares are rounded down, so that none is said to be 100 %. Empty without a quantile.
+    """
+    if quantile is None:
+        return ""
+    where = "higher" if quantile >= 0 else "lower"
+    if abs(quantile) >= 1:
+        return f"{where} than all of the background"
+    rest = (1 - abs(quantile)) / 2  # the share of the background on the other side
+    digits = max(1, int(np.ceil(-np.log10(rest))) - 1)
+    share = np.floor((1 - rest) * 100 * 10**digits + 1e-6) / 10**digits
+    return f"{where} than {share:.{digits}f} % of the background"
 
 
 def names_of(arrays: dict[str, np.ndarray]) -> list[tuple[str, str]]:

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seal_store.common.device import pinned, to_device
+from seal_store.common.device import full_precision, pinned, to_device
 from seal_store.model.beluga import Beluga
-from seal_store.model.delta import Delta, Edit
+from seal_store.model.delta import Delta
+from seal_store.model.edits import Edit
 from seal_store.model.grid import decay_weights
 from seal_store.model.heads import Heads
 from seal_store.model.sweep import sweep
@@ -58,6 +59,14 @@ class Batch:
     stretches: Sequence[Stretch]
     stored: Tensor | None
     rows: np.ndarray
+
+    def part(self, start: int, stop: int | None = None) -> Batch:
+        """Some of the stretches, with what the store holds of these."""
+        rows, stored = self.rows[start:stop], self.stored
+        if stored is not None:
+            used, inverse = np.unique(rows, return_inverse=True)
+            stored, rows = stored[torch.from_numpy(used)], inverse.reshape(rows.shape)
+        return Batch(self.stretches[start:stop], stored, rows)
 
 
 @dataclass(frozen=True)
@@ -130,12 +139,15 @@ class Evaluator:
                 int(grid.index_of(s.windows[0], s.task.strand)),  # along the + strand
                 s.count,
                 s.alt,
+                s.left,
+                s.right,
             )
             for s in stretches
         ]
         change = self.delta.hidden_change(frames, edits)
         if batch.stored is not None:
-            base, rows = batch.stored.to(self.device, non_blocking=True).float(), batch.rows
+            base, rows = batch.stored.to(self.device, non_blocking=True), batch.rows
+            base = base.to(self.weights.dtype)
         else:
             base, rows = self._swept_frames(frames, edits)
         features = feature_change(self.model, base, to_device(rows, self.device), change)
@@ -147,7 +159,7 @@ class Evaluator:
     def _centered(self, batch: Batch, genes: Genes) -> Change:
         grid, model, stretches = self.store.grid, self.model, batch.stretches
         base = self._swept([s.ref for s in stretches])
-        edits = [Edit(i, 0, s.count, s.alt) for i, s in enumerate(stretches)]
+        edits = [Edit(i, 0, s.count, s.alt, s.left, s.right) for i, s in enumerate(stretches)]
         change = self.delta.hidden_change([s.ref for s in stretches], edits)
         rows = torch.arange(base.shape[0] * base.shape[1], device=self.device)
         features = feature_change(model, base.flatten(0, 1), rows.view(base.shape[:2]), change)
@@ -183,6 +195,7 @@ class Evaluator:
         first = np.array([edit.first + origin[edit.frame] for edit in edits])
         return torch.cat(base), first[:, None] + np.arange(edits[0].count)
 
+    @full_precision()
     def _swept(self, sequences: Sequence[bytes]) -> Tensor:
         """``hidden`` ``(n, windows, strand, unit)`` of stretches of equal length."""
         parts = self.trunk.encode(sequences).transpose(1, 2).split(SWEEP_BATCH)

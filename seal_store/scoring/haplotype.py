@@ -29,13 +29,17 @@ class Stretch:
     """Windows to evaluate for a task, on both haplotypes.
 
     ``ref`` and ``alt`` are ASCII, ``200 * (count - 1) + 2000`` long. ``windows`` (scheme
-    ``grid``) holds the window index of each, in the order of the sequence.
+    ``grid``) holds the window index of each, in the order of the sequence. ``left`` and
+    ``right`` are the bases by which an insertion or deletion moves what is before and behind it
+    in ``alt``, to the right.
     """
 
     task: Task
     ref: bytes
     alt: bytes
     windows: np.ndarray
+    left: int = 0
+    right: int = 0
 
     @property
     def count(self) -> int:
@@ -68,7 +72,8 @@ def grid_stretch(task: Task, sequence: bytes, grid: Grid) -> Stretch | None:
     if alt_first < 0 or alt_first + length > len(haplotype):
         return None
     ref, alt = sequence[first : first + length], haplotype[alt_first : alt_first + length]
-    return Stretch(task, ref, alt, run.index)
+    moved = (0, change.net) if right else (-change.net, 0)
+    return Stretch(task, ref, alt, run.index, *moved)
 
 
 def centered_stretch(task: Task, sequence: bytes) -> Stretch | None:
@@ -87,11 +92,13 @@ def centered_stretch(task: Task, sequence: bytes) -> Stretch | None:
     length = int(SHIFTS[-1] - SHIFTS[0]) + 2 * _FLANK - _MARGIN
     before, after = sequence[:start], sequence[start + len(allele.ref) :]
     haplotypes: list[bytes] = []
+    cuts: list[int] = []
     for bases, gained in ((allele.ref, 0), (allele.alt, net)):
         cut = first + (_MARGIN + gained) // 2
         haplotype = before + bases.encode("ascii") + after
         if cut < 0 or cut + length > len(haplotype):
             return None
         haplotypes.append(haplotype[cut : cut + length])
-    ref, alt = haplotypes
-    return Stretch(task, ref, alt, np.arange(len(SHIFTS)))
+        cuts.append(cut)
+    (ref, alt), left = haplotypes, cuts[0] - cuts[1]
+    return Stretch(task, ref, alt, np.arange(len(SHIFTS)), left, left + net)

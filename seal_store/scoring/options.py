@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from seal_store.common.typed import conform
 from seal_store.errors import InputError
 from seal_store.model.grid import MAX_DISTANCE
 
 SCHEMES = ("grid", "centered")
 GENE_CHOICES = ("nearest", "all")
-MISMATCH_POLICIES = ("flag", "skip", "error")
+MISMATCH_POLICIES = ("flag", "swap", "skip", "error")
 
 CLOSED = ("saliency", "integratedGradients", "deeplift")
 METHODS = (*CLOSED, "kernelShap", "gradientShap", "lime")
-COMPLETE = ("integratedGradients", "deeplift", "kernelShap", "gradientShap")
-"""Methods whose scores add up to the effect: the first two exactly, the others as they sample."""
+EXACT = ("integratedGradients", "deeplift", "kernelShap")
+COMPLETE = (*EXACT, "gradientShap")
+"""Methods whose scores add up to the effect: exactly, and gradientShap's as it samples."""
+
+FITTED = ("kernelShap", "lime")
+"""Methods that fit a line to samples. KernelShap's is made to add up, however bad it is."""
 
 GROUPS = {
     "assay": "feature_assay_type",
@@ -41,12 +46,15 @@ class ScoreOptions:
     ``heads`` and ``contexts`` are names (a context also as ``set:name``); empty means all.
     ``batch`` is the number of variants evaluated at once: it changes speed and memory only.
     ``calibrated`` adds ``quantile`` and ``z`` of every effect, from the store's calibration.
+    ``ref_mismatch="swap"`` and ``normalize`` are what
+    :class:`~seal_store.variants.prepare.Preparation` does.
     """
 
     scheme: str = "grid"
     genes: str = "nearest"
     max_distance: int = MAX_DISTANCE
     ref_mismatch: str = "flag"
+    normalize: bool = False
     heads: Sequence[str] = ()
     contexts: Sequence[str] = ()
     device: str = "auto"
@@ -55,9 +63,7 @@ class ScoreOptions:
     calibrated: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("heads", "contexts"):
-            given = getattr(self, name)
-            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+        conform(self)
         _one_of(SCHEMES, scheme=self.scheme)
         _one_of(GENE_CHOICES, genes=self.genes)
         _one_of(MISMATCH_POLICIES, ref_mismatch=self.ref_mismatch)
@@ -83,14 +89,15 @@ class AttributionOptions:
     """
 
     method: str
-    targets: tuple[str, ...]
+    targets: Sequence[str] = ()
     samples: int | None = None
     seed: int = 0
     top_features: int | None = None
-    by: tuple[str, ...] = ()
+    by: Sequence[str] = ()
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        conform(self)
         object.__setattr__(self, "by", tuple(dict.fromkeys(self.by)))
         _one_of(METHODS, method=self.method)
         for by in self.by:
@@ -114,9 +121,18 @@ class AttributionOptions:
     def sample_count(self, features: int) -> int:
         """Samples drawn: ``samples``, else ``2 * features + 2048`` (the rule of the shap package).
 
-        A regression on fewer samples than features has no single solution. GradientShap fits
-        nothing and draws :data:`GRADIENT_SAMPLES`.
+        A fit has ``features + 1`` unknowns, one for each feature and the intercept. On fewer
+        samples it has no single solution; on ``n`` the samples' own scatter passes into it by
+        ``(features + 1) / (n - features - 1)``, without bound where ``n`` is near the unknowns.
+        So at least twice as many are asked for, where this is 1: else :class:`InputError`.
+        GradientShap fits nothing and draws :data:`GRADIENT_SAMPLES`.
         """
-        if self.samples is not None:
-            return self.samples
-        return GRADIENT_SAMPLES if self.method == "gradientShap" else 2 * features + 2048
+        if self.samples is None:
+            return GRADIENT_SAMPLES if self.method == "gradientShap" else 2 * features + 2048
+        least = 2 * (features + 1)
+        if self.method in FITTED and self.samples < least:
+            raise InputError(
+                f"`samples` {self.samples}: too few for {self.method} of {features} features",
+                f"give at least {least}, twice as many as its fit has unknowns, or leave it out",
+            )
+        return self.samples

@@ -6,14 +6,21 @@ from collections.abc import Iterator
 
 from seal_store.store.store import Store, sequence_start
 from seal_store.variants.alleles import Allele
+from seal_store.variants.source import Alleles
 
 
-def saturation(store: Store, gene_id: str, span: int) -> Iterator[Allele]:
+def saturation(store: Store, gene_id: str, span: int) -> Alleles:
     """All three SNVs of every base within ``span`` bp of a gene's TSS, by 1-based position.
 
     Bases other than A, C, G, T are left out. Raises :class:`GeneTableError` if the gene was not
     computed.
     """
+    store.gene(gene_id)  # raises before anything is begun
+    name = f"SNVs within {span} bp of the TSS of {gene_id}"
+    return Alleles(_snvs(store, gene_id, span), name, place="")
+
+
+def _snvs(store: Store, gene_id: str, span: int) -> Iterator[Allele]:
     sequence = store.sequence(store.gene(gene_id)).tobytes().decode("ascii")
     row = store.table.row(gene_id)
     contig, tss = str(store.table.contig[row]), int(store.table.tss[row])

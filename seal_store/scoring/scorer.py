@@ -96,33 +96,38 @@ class Scorer:
         if start is not None:
             self.counts, self.completeness = start.counts, start.completeness
         stream = Alleles.of(alleles, where)
-        rows = None if self.attributor is None else ATTRIBUTION_BYTES // self.attributor.row_bytes()
         launched = (
             (chunk, self.engine.launched(chunk, self.options, self.attributor))
-            for chunk in ahead(self.reader.chunks(stream, rows))
+            for chunk in ahead(self.reader.chunks(stream, self.chunk_rows))
         )
         fetched_later = self.engine.device.type == "cuda"  # it works on the next chunk meanwhile
-        for chunk, fetched in behind(launched) if fetched_later else launched:
-            values = fetched()
-            if "completeness" in values:
-                largest = float(np.abs(values["completeness"]).max(initial=0))
-                self.completeness = max(largest, self.completeness or 0)
-            _turn(values, chunk.stretches)
-            effect = values.pop("effect")
-            self.counts.add(chunk.counts)
-            progress("alleles", self.counts.alleles, None)
-            lines = [stretch.task.allele.line for stretch in chunk.stretches]
-            yield Rows(chunk.columns, effect, values, self.engine.calibrated(effect), lines)
-        self.store.check_unchanged()
+        with self.store.standing():
+            for chunk, fetched in behind(launched) if fetched_later else launched:
+                values = fetched()
+                if "completeness" in values:
+                    largest = float(np.abs(values["completeness"]).max(initial=0))
+                    self.completeness = max(largest, self.completeness or 0)
+                _turn(values, chunk.stretches)
+                effect = values.pop("effect")
+                self.counts.add(chunk.counts)
+                progress("alleles", self.counts.alleles, None)
+                lines = [stretch.task.allele.line for stretch in chunk.stretches]
+                yield Rows(chunk.columns, effect, values, self.engine.calibrated(effect), lines)
+
+    @property
+    def chunk_rows(self) -> int | None:
+        """Rows after which a chunk ends, whatever its alleles; None where there is no limit."""
+        by = self.attributor
+        return None if by is None else ATTRIBUTION_BYTES // by.row_bytes()
 
     def provenance(self) -> dict[str, Any]:
         """How effects are computed and from what, JSON-ready: for the attributes of results."""
         store = self.store
-        named = ("scheme", "genes", "max_distance", "ref_mismatch", "tf32")
+        named = ("scheme", "genes", "max_distance", "ref_mismatch", "normalize", "tf32")
         return {
             **{name: getattr(self.options, name) for name in named},
             "gene": self.gene,
-            "device": str(self.engine.device),
+            "device": self.engine.device.type,
             "attribution": self.attributor.provenance() if self.attributor else None,
             "calibration": self.calibration.source if self.calibration else None,
             "store": {

@@ -6,7 +6,7 @@ difference between two models is not one of the genes or contexts that they happ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from seal_store.common.device import inference, resolve_device
 from seal_store.common.extras import require
 from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
+from seal_store.common.typed import conform
 from seal_store.errors import TrainingError
 from seal_store.model.head_set import HeadSet
 from seal_store.model.heads import Heads, check_cnn, find_summaries, load_head_set
@@ -28,11 +29,17 @@ from seal_store.training.expression import Matrix, read_matrix
 from seal_store.training.fit import ROWS_AT_ONCE
 from seal_store.training.inputs import Features, Source, computed_genes, open_source
 from seal_store.training.metrics import across_contexts, median, mse, or_none, spearman
-from seal_store.training.outputs import write_record, write_table
+from seal_store.training.outputs import PNG, write_record, write_table
 from seal_store.training.plots import agreement
 from seal_store.training.targets import FEWEST_TEST, make_targets, test_genes
 
-FILES = ("contexts.tsv", "genes.tsv", "agreement.png", "summary.json")
+FILES = {
+    "contexts.tsv": rb"model\tcontext\t",
+    "genes.tsv": rb"model\tgene_id\t",
+    "agreement.png": PNG,
+    "summary.json": rb'\{\s*"out"',
+}
+"""What is written, and how each file begins."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +59,17 @@ class CompareOptions:
     features: Path | None = None
     genes: Path | None = None
     models: tuple[tuple[str, Path], ...] = ()
-    heads: tuple[str, ...] = ()
+    heads: Sequence[str] = ()
     stage: str = ""
     predictions: Mapping[str, Path] = field(default_factory=dict)
-    target_scale: tuple[str, ...] = ()
-    test_chromosomes: tuple[str, ...] = ("chr8", "chr9")
+    target_scale: Sequence[str] = ()
+    test_chromosomes: Sequence[str] = ("chr8", "chr9")
     device: str = "auto"
     overwrite: bool = False
     command: str = ""
+
+    def __post_init__(self) -> None:
+        conform(self)
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,8 @@ def compare(options: CompareOptions, progress: Progress = silent) -> dict[str, A
     test = test_genes(genes.contig[targets.rows], options.test_chromosomes)
     models: dict[str, HeadSet | Matrix] = {**sets, **tables}
     contexts = _common_contexts(targets.contexts, models)
-    outputs = Output(options.out / "evaluation", names=[f"evaluation_{name}" for name in FILES])
+    names = {f"evaluation_{name}": begins for name, begins in FILES.items()}
+    outputs = Output(options.out / "evaluation", names=names)
     outputs.check(overwrite=options.overwrite)
     device, rows = resolve_device(options.device), targets.rows[test]
     values = {}
@@ -108,7 +119,9 @@ def compare(options: CompareOptions, progress: Progress = silent) -> dict[str, A
     with outputs:
         outputs.claim(overwrite=options.overwrite)
         outputs.partial.mkdir()
-        return _write(options, outputs, scores, contexts, genes.gene_id[rows[kept]], len(rows))
+        kept_genes = genes.gene_id[rows[kept]]
+        odd = genes.odd.to_dict()
+        return _write(options, outputs, scores, contexts, kept_genes, len(rows), odd)
 
 
 def scores_of(predicted: np.ndarray, measured: np.ndarray, *, comparable: bool = True) -> Scores:
@@ -219,6 +232,7 @@ def _write(
     contexts: tuple[str, ...],
     gene_id: np.ndarray,
     candidates: int,
+    odd_lines: dict[str, Any],
 ) -> dict[str, Any]:
     write_table(
         outputs["evaluation_contexts.tsv"],
@@ -260,6 +274,7 @@ def _write(
             }
             for name, s in scores.items()
         ],
+        "odd_lines": odd_lines,
     }
     write_record(outputs["evaluation_summary.json"], {**facts, "command": options.command})
     outputs.publish()

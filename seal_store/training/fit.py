@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seal_store.common.progress import Progress, silent
+from seal_store.common.typed import conform
 from seal_store.errors import TrainingError
 
 ROWS_AT_ONCE = 256
@@ -40,6 +41,9 @@ class FitOptions:
     patience: int = 20
     batch: int = 32
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        conform(self)
 
     def check(self) -> None:
         """Raise :class:`TrainingError` for a value that cannot be."""
@@ -145,7 +149,7 @@ class State:
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=torch.float32)
     bound = 1 / math.sqrt(inputs)
     with torch.no_grad():
         for parameter in (layer.weight, layer.bias):

@@ -39,7 +39,9 @@ class Features:
         """The same on another device; to CUDA only the genes' rows, a few at a time."""
         if device.type == self.matrix.device.type:
             return self
-        matrix = torch.empty((len(self.rows), self.matrix.shape[1]), device=device)
+        matrix = torch.empty(
+            (len(self.rows), self.matrix.shape[1]), device=device, dtype=torch.float32
+        )
         for start in range(0, len(matrix), GENES_AT_ONCE):
             part = slice(start, start + GENES_AT_ONCE)
             matrix[part] = self.matrix[self.rows[part]].to(device)
@@ -71,7 +73,9 @@ class Source:
         else:
             matrix = np.empty((len(rows), self.inputs), np.float32)
             index = np.arange(len(rows))
-            self._fill(matrix, rows, progress)
+            assert self.store is not None
+            with self.store.standing():
+                self._fill(matrix, rows, progress)
         digest = hashlib.sha256()
         for start in range(0, len(rows), GENES_AT_ONCE):
             part = matrix[index[start : start + GENES_AT_ONCE]]

@@ -14,6 +14,9 @@ from seal_store.common.files import replace_synced
 from seal_store.errors import OutputError
 from seal_store.store.store import software
 
+PNG = rb"\x89PNG\r\n"
+"""How such a file begins."""
+
 
 def save_tensors(value: dict[str, Any], path: Path) -> None:
     """``torch.save`` aside, synced and renamed. Raises :class:`OutputError`."""

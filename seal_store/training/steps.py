@@ -9,14 +9,16 @@ Since the hidden layer is frozen when fine-tuning, its activations are computed 
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from seal_store.common.device import resolve_device
-from seal_store.common.files import file_sha256, write_text
+from seal_store.common.files import check_fingerprint, replace_synced
 from seal_store.common.output import Output
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import OutputError
@@ -36,12 +38,19 @@ from seal_store.training.fit import (
 )
 from seal_store.training.inputs import Features
 from seal_store.training.metrics import median, mse, or_none, spearman
-from seal_store.training.outputs import save_tensors, write_record, write_table
+from seal_store.training.outputs import PNG, save_tensors, write_record, write_table
 from seal_store.training.plots import loss_curves
-from seal_store.training.summary import name_below, summary_lines, summary_text
+from seal_store.training.summary import SUMMARY, name_below, summary_lines, summary_text
 from seal_store.training.task import Step, TrainOptions, prepare, read_base
 
-FILES = ("model.pt", "history.tsv", "metrics.tsv", "loss.png", "training.json")
+FILES = {
+    "model.pt": rb"PK\x03\x04",
+    "history.tsv": rb"epoch\ttraining_loss\t",
+    "metrics.tsv": rb"context\tgroup\t",
+    "loss.png": PNG,
+    "training.json": rb'\{\s*"stage"',
+}
+"""The files of a step, and how each begins."""
 
 
 def pretrain(options: TrainOptions, progress: Progress = silent) -> dict[str, Any]:
@@ -66,7 +75,7 @@ def finetune(options: TrainOptions, progress: Progress = silent) -> dict[str, An
 def hidden_units(features: Features, base: HeadSet, device: torch.device) -> Features:
     """Activations of the first layer after its ReLU, for all genes: ``(genes, latent)``."""
     first = Heads([base], device)
-    hidden = torch.empty((len(features.rows), len(base.w1)), device=device)
+    hidden = torch.empty((len(features.rows), len(base.w1)), device=device, dtype=torch.float32)
     for part, rows in zip(
         hidden.split(ROWS_AT_ONCE), features.rows.split(ROWS_AT_ONCE), strict=True
     ):
@@ -91,9 +100,14 @@ def _train(step: Step, progress: Progress) -> dict[str, Any]:
     device = resolve_device(step.options.device)
     outputs = _outputs(step)
     how = {"overwrite": step.options.overwrite, "resume": step.options.resume}
-    outputs.check(**how)
+    record = outputs.path.with_name(f"{step.stem}_training.json")
+    ended = how == {"overwrite": False, "resume": True} and _is_ended(outputs)
+    if not ended:
+        outputs.check(**how)
     features = step.source.read(step.targets.rows, progress)
     fingerprint = _fingerprint(step, features, device)
+    if ended:
+        return _ended(record, fingerprint)
     with outputs:
         outputs.claim(**how)
         outputs.partial.mkdir(exist_ok=True)
@@ -115,8 +129,25 @@ def _train(step: Step, progress: Progress) -> dict[str, Any]:
         )
         model.load_state_dict(state.best_model)
         facts = _write(step, outputs, model, data, state, fingerprint)
-        outputs.publish(retract=lambda: _retract(step))
+        outputs.publish(retract=lambda: _retract(step, outputs))
     return facts
+
+
+def _is_ended(outputs: Output) -> bool:
+    """Whether there is nothing left to go on with."""
+    there = all(outputs.path.with_name(name).exists() for name in outputs.names)
+    return there and not outputs.partial.exists()
+
+
+def _ended(record: Path, fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier run with the same inputs and options did; :class:`OutputError` for others."""
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+        check_fingerprint(record, found["inputs_and_options"], fingerprint)
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{record}: not a record of training", "add `overwrite=True`") from error
+    other = ("command", "inputs_and_options", "software")
+    return {**{key: own for key, own in found.items() if key not in other}, "finished": True}
 
 
 def _model_and_data(
@@ -148,18 +179,23 @@ def _outputs(step: Step) -> Output:
     return Output(
         options.out / step.stem,
         checkpoint=CHECKPOINT,
-        names=[*(f"{step.stem}_{rest}" for rest in FILES), step.summary.name],
+        names={
+            **{f"{step.stem}_{rest}": begins for rest, begins in FILES.items()},
+            step.summary.name: SUMMARY,
+        },
         may_exist=[step.summary.name] if completes else [],
         lock=options.out / f"{options.name}_seal",  # of both steps, which share the summary
     )
 
 
-def _retract(step: Step) -> None:
+def _retract(step: Step, outputs: Output) -> None:
     """Take back what a summary says of files that are about to be replaced."""
     if step.base is None:
         step.summary.unlink(missing_ok=True)
     elif step.summary.exists():
-        write_text(step.summary, summary_text(step.base.summary))
+        aside = outputs.partial / f"{step.summary.name}.tmp"
+        aside.write_text(summary_text(step.base.summary), encoding="utf-8")
+        replace_synced(aside, step.summary)
 
 
 def _fingerprint(step: Step, features: Features, device: torch.device) -> dict[str, Any]:
@@ -167,8 +203,7 @@ def _fingerprint(step: Step, features: Features, device: torch.device) -> dict[s
     options, base = step.options, step.base
     ids = "\n".join(step.source.genes.gene_id[step.targets.rows])
     return {
-        "expression": file_sha256(options.expression),
-        "groups": file_sha256(options.groups) if options.groups else None,
+        **step.files,
         "features": features.sha256,
         "gene table": hashlib.sha256(ids.encode()).hexdigest(),
         **({"base": base.heads.sha256()} if base else {"latent": options.latent}),
@@ -252,6 +287,7 @@ def _write(
             "left_out": targets.left_out,
             "expression_without_gene": targets.not_in_table,
         },
+        "odd_lines": step.source.genes.odd.to_dict(),
     }
     record = {**facts, "command": options.command, "inputs_and_options": fingerprint}
     write_record(outputs[f"{step.stem}_training.json"], record)

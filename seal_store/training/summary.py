@@ -8,6 +8,8 @@ from pathlib import Path
 from seal_store.model.heads import STAGES, SUMMARY_SUFFIX
 
 LATENT = "Number of latent features"
+SUMMARY = rb"Optimal (pretrain|finetune) model: "
+"""How a summary begins."""
 
 
 def summary_name(name: str) -> str:

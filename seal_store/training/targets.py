@@ -16,7 +16,7 @@ import numpy as np
 from seal_store.errors import TrainingError
 from seal_store.reference.contigs import chromosome
 from seal_store.reference.gene_table import GeneTable
-from seal_store.training.expression import Matrix, numbered_lines
+from seal_store.training.expression import Matrix, NumberedLines
 
 SEX_CHROMOSOMES = ("chrX", "chrY")
 SPLIT_SEED = 0
@@ -64,21 +64,23 @@ class Split:
 def make_targets(expression: Matrix, genes: GeneTable) -> Targets:
     """Join ``expression`` to the gene table and take logarithms.
 
-    A gene is left out if it lacks a value in any context, is an rRNA gene, or lies on chrX or
-    chrY; it is counted under the first of these that holds. Pseudocounts are over every gene of
-    the table that has a value, left out or not. Raises :class:`TrainingError` if no gene is in
-    common or a context has no positive value.
+    A gene is left out if it is not in ``expression``, lacks a value in any context, is an rRNA
+    gene, or lies on chrX or chrY; it is counted under the first of these that holds.
+    Pseudocounts are over every gene of the table that has a value, left out or not. Raises
+    :class:`TrainingError` if no gene is in common or a context has no positive value.
     """
-    known = np.isin(expression.gene_id, genes.gene_id)
-    if not known.any():
+    rows_there = expression.rows(genes.gene_id)
+    known = np.unique(rows_there[rows_there >= 0])
+    if not len(known):
         raise TrainingError(
             f"{expression.path}: no gene in common with the gene table "
-            f"({expression.gene_id[0]!r} here, {str(genes.gene_id[0])!r} there)",
-            "give gene ids as the gene table spells them",
+            f"({str(expression.gene_id[0])!r} here, {str(genes.gene_id[0])!r} there)",
+            "give a row for each gene, by its id as the gene table spells it",
         )
     values = expression.of(genes.gene_id)
     offsets = pseudocounts(values, expression)
     reasons = {
+        "not_in_expression": rows_there < 0,
         "missing_value": np.isnan(values).any(1),
         "rRNA": genes.gene_type == "rRNA",
         "sex_chromosome": np.isin(chromosomes(genes.contig), SEX_CHROMOSOMES),
@@ -95,7 +97,7 @@ def make_targets(expression: Matrix, genes: GeneTable) -> Targets:
         expression.contexts,
         offsets,
         left_out,
-        int((~known).sum()),
+        len(expression.gene_id) - len(known),
     )
 
 
@@ -122,8 +124,10 @@ def chromosomes(contigs: np.ndarray) -> np.ndarray:
     return np.array([f"chr{name}" for name in names], np.str_)
 
 
-def read_groups(path: str | Path | None, contexts: Sequence[str]) -> list[Group]:
-    """Context groups, ``name<TAB>1,2,5`` a line; without a file all contexts are one group.
+def read_groups(path: str | Path | None, contexts: Sequence[str]) -> tuple[list[Group], str | None]:
+    """Context groups, ``name<TAB>1,2,5`` a line, and the SHA-256 of the file.
+
+    Without a file all contexts are one group.
 
     Columns are 1-based and count contexts: 1 is the one after ``gene_id``. A first line whose
     second field holds no digit is a header. Raises :class:`TrainingError` with file and line if
@@ -131,11 +135,12 @@ def read_groups(path: str | Path | None, contexts: Sequence[str]) -> list[Group]
     none.
     """
     if path is None:
-        return [Group("all", tuple(range(len(contexts))))]
+        return [Group("all", tuple(range(len(contexts))))], None
     path = Path(path)
     groups: list[Group] = []
     group_of: dict[int, str] = {}
-    for number, line in numbered_lines(path, "group table", "groups"):
+    text = NumberedLines(path, "group table", "groups")
+    for number, line in text:
         name, tab, listed = (part.strip(" \r") for part in line.partition("\t"))
         if number == 1 and tab and not any(map(str.isdigit, listed)):
             continue
@@ -162,7 +167,7 @@ def read_groups(path: str | Path | None, contexts: Sequence[str]) -> list[Group]
             f"{path}: column {absent[0] + 1} ({contexts[absent[0]]}) is in no group",
             "put every context into one group",
         )
-    return groups
+    return groups, text.sha256
 
 
 def _column(text: str, count: int, where: str) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from seal_store.common.extras import require
+from seal_store.common.typed import conform
 from seal_store.errors import HeadsError, TrainingError
 from seal_store.model.head_set import CNN, HeadSet
 from seal_store.model.heads import check_cnn, find_summaries, load_head_set, model_file
@@ -49,13 +51,16 @@ class TrainOptions:
     root: Path = Path()
     latent: int = 1000
     spec_gene_weight: float = 2.0
-    test_chromosomes: tuple[str, ...] = ("chr8", "chr9")
+    test_chromosomes: Sequence[str] = ("chr8", "chr9")
     validation_share: float = 0.125
     fit: FitOptions = field(default_factory=FitOptions)
     device: str = "auto"
     overwrite: bool = False
     resume: bool = False
     command: str = ""
+
+    def __post_init__(self) -> None:
+        conform(self)
 
     def check(self) -> None:
         """Raise :class:`TrainingError` for a value that cannot be."""
@@ -87,7 +92,8 @@ class Step:
     """One step of training, before the features are read.
 
     It is pre-training without a ``base``, else fine-tuning. ``weights`` float64
-    ``(genes, contexts)`` are those of the genes of ``targets``.
+    ``(genes, contexts)`` are those of the genes of ``targets``, ``files`` has the SHA-256 of what
+    they were made from.
     """
 
     options: TrainOptions
@@ -96,6 +102,7 @@ class Step:
     groups: list[Group]
     weights: np.ndarray
     split: Split
+    files: dict[str, str | None]
     base: Base | None = None
 
     @property
@@ -129,12 +136,13 @@ def prepare(options: TrainOptions) -> Step:
                 f"{expression.path}: context {name!r} has a comma in its name",
                 "rename it: a summary lists context names separated by commas",
             )
-    groups = read_groups(options.groups, expression.contexts)
+    groups, groups_sha256 = read_groups(options.groups, expression.contexts)
     targets = make_targets(expression, source.genes)
     contigs = source.genes.contig[targets.rows]
     split = split_genes(contigs, options.test_chromosomes, options.validation_share)
     weights = gene_weights(targets.values, groups, options.spec_gene_weight, split.test)
-    return Step(options, source, targets, groups, weights, split)
+    files = {"expression": expression.sha256, "groups": groups_sha256}
+    return Step(options, source, targets, groups, weights, split, files)
 
 
 def read_base(options: TrainOptions, source: Source) -> Base:

@@ -16,9 +16,16 @@ SCORABLE = ("snv", "mnv", "insertion", "deletion", "complex")
 SWAPPED = "swapped"
 """How the notes of swapped alleles begin."""
 
+REFERENCE = frozenset(("<NON_REF>", "<*>", "<X>"))
+"""ALTs by which a gVCF says that all is as the reference, or any other allele than those named."""
+
 MAX_POSITION = 2**31 - 1
 MAX_NAME = 1 << 16
-"""Characters of a CHROM or ID; a longer one is not VCF."""
+"""Characters of a CHROM; a longer one is not VCF."""
+MAX_ID = 1 << 17
+"""Characters of an ID that are kept; what is scored does not depend on it."""
+MAX_ALTS = 1 << 20
+"""Alleles of one record."""
 
 _ACGT = frozenset("ACGT")
 _IUPAC = frozenset("ACGTUNRYSWKMBDHV")
@@ -30,12 +37,14 @@ class Allele:
     """One alternative allele of one record.
 
     ``kind`` is one of :data:`SCORABLE`, or says why it cannot be scored: ``no_change`` (ALT
-    equals REF), ``symbolic`` (``<...>`` and breakends), ``star`` (``*``), ``missing`` (``.`` or
-    empty), ``iupac`` (letters other than A, C, G, T) or ``malformed`` (a line that is not VCF;
-    ``problem`` says what is wrong). ``line`` is its 1-based line number (of BCF, its record), 0
-    where that is not known: read through an index, or not from a file. ``origin`` is set where
-    the allele is evaluated as another one than the input has; ``ref`` is then what the store's
-    genome has, and ``kind`` that of the input's change.
+    equals REF), ``reference_block`` (one of :data:`REFERENCE`), ``symbolic`` (other ``<...>`` and
+    breakends), ``star`` (``*``), ``missing`` (``.`` or empty), ``iupac`` (letters other than A, C,
+    G, T), ``telomere`` (POS 0), ``contig_length`` (the header gives its contig another length than
+    the store has) or ``malformed`` (a line that is not VCF; ``problem`` says what is wrong).
+    ``line`` is its 1-based line number (of BCF, its record), 0 where that is not known: read
+    through an index, or not from a file. ``origin`` is set where the allele is evaluated as another
+    one than the input has; ``ref`` is then what the store's genome has, and ``kind`` that of the
+    input's change.
     """
 
     line: int
@@ -51,11 +60,26 @@ class Allele:
     @property
     def swapped(self) -> bool:
         """Whether ``ref`` is the input's ALT, so that the input's effect is minus this one's."""
-        return self.origin is not None and self.origin.swapped
+        return self.origin is not None and self.origin.swapped != self.origin.allele.swapped
+
+    @property
+    def shown(self) -> Allele:
+        """The allele as rows show it: the input's own, or where liftover has brought that."""
+        if self.origin is None:
+            return self
+        if not self.origin.lifted:
+            return self.origin.allele.shown
+        return replace(self, ref=self.alt, alt=self.ref) if self.origin.swapped else self
+
+    @property
+    def read(self) -> Allele:
+        """The allele as it was read."""
+        return self if self.origin is None else self.origin.allele.read
 
     def __str__(self) -> str:
         if self.origin is not None:
-            return f"{self.origin.allele}, {self.origin.step} {self.contig}:{self.pos}"
+            to = f", lifted to {self.contig}:{self.pos}" if self.origin.lifted else ""
+            return f"{self.origin.allele}{to}"
         line = f"line {self.line}, " if self.line else ""
         contig = short(self.contig, "characters")
         return f"{line}{contig}:{self.pos} {short(self.ref)}>{short(self.alt)}"
@@ -63,23 +87,24 @@ class Allele:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The ``allele`` as it was read, of one that is evaluated at another place or turned around.
+    """The ``allele`` before a step, of one that is evaluated at another place or turned around.
 
-    ``note`` says what was done, as results show it, and ``step`` as messages do. If ``swapped``,
-    REF and ALT are exchanged: the genome has the input's ALT.
+    ``note`` says what was done, for liftover as results show it. If ``swapped``, REF and ALT are
+    exchanged: the genome has the input's ALT. ``lifted`` is liftover, which rows show.
     """
 
     allele: Allele
     note: str
     swapped: bool = False
-    step: str = "scored as"
+    lifted: bool = False
 
 
 def evaluated(shown: Allele, note: str) -> Allele:
-    """What was evaluated for an allele that results show with ``note``."""
+    """What liftover gave for an allele that results show with its ``note``."""
     if not note.startswith(SWAPPED):
         return shown
-    return replace(shown, ref=shown.alt, alt=shown.ref, origin=Origin(shown, note, swapped=True))
+    origin = Origin(shown, note, swapped=True, lifted=True)
+    return replace(shown, ref=shown.alt, alt=shown.ref, origin=origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +138,12 @@ def trim(pos: int, ref: str, alt: str) -> Change:
     return Change(pos - 1 + start, len(ref) - start, alt[start:])
 
 
+def place(pos: int, ref: str, alt: str) -> int:
+    """The 1-based POS that VCF gives the trimmed allele: of an indel, the base before it."""
+    change = trim(pos, ref, alt)
+    return change.start + bool(change.length and change.alt)
+
+
 @lru_cache(maxsize=1)
 def _letters(ref: str) -> frozenset[str]:
     """Letters of a REF, which may be long and have many ALTs."""
@@ -125,6 +156,8 @@ def classify(ref: str, alt: str) -> str:
         return "missing"
     if alt == "*":
         return "star"
+    if alt in REFERENCE:
+        return "reference_block"
     if alt[0] == "<" or "[" in alt or "]" in alt or alt[0] == "." or alt[-1] == ".":
         return "symbolic"
     letters = _letters(ref) | set(alt)
@@ -152,15 +185,21 @@ def alleles_of(number: int, text: str, complete: bool) -> Iterator[Allele]:
         yield Allele(number, short(fields[0], "characters"), 0, "", "", "", "malformed", problem)
         return
     contig, position, name, ref, alts = (field.strip(" ") for field in fields[:5])
-    if problem := _name_problem("CHROM", contig) or _name_problem("ID", name):
-        yield Allele(number, short(contig, "characters"), 0, "", "", "", "malformed", problem)
-        return
-    pos = int(position) if position.isascii() and position.isdigit() and len(position) < 12 else 0
-    if not 0 < pos <= MAX_POSITION:
+    name = name[:MAX_ID]
+    pos = int(position) if position.isascii() and position.isdigit() and len(position) < 12 else -1
+    problem = _contig_problem(contig)
+    if not problem and not 0 <= pos <= MAX_POSITION:
         problem = (
-            f"POS {short(position, 'characters')!r} is not a position from 1 to {MAX_POSITION}"
+            f"POS {short(position, 'characters')!r} is not a position from 0 to {MAX_POSITION}"
         )
-        yield Allele(number, contig, 0, name, ref, alts, "malformed", problem)
+    if alts.count(",") >= MAX_ALTS:
+        problem, alts = f"more than {MAX_ALTS} alleles", ""
+    if problem or not pos:
+        kind = "malformed" if problem else "telomere"
+        problem = problem or f"POS {position!r} is before the first base"
+        shown = short(contig, "characters") if problem else contig
+        for alt in alts.split(","):
+            yield Allele(number, shown, 0, name, ref, alt, kind, problem)
         return
     yield from split_alts(Allele, number, contig, pos, name, ref.upper(), alts.upper())
 
@@ -175,10 +214,10 @@ def split_alts(
         yield make(line, contig, pos, name, ref, alt, kind, problem)
 
 
-def _name_problem(column: str, name: str) -> str:
-    if len(name) > MAX_NAME:
-        return f"{column} of {len(name)} characters, more than {MAX_NAME}"
-    return "" if name.isprintable() else f"{column} has a control or invisible character"
+def _contig_problem(contig: str) -> str:
+    if len(contig) > MAX_NAME:
+        return f"CHROM of {len(contig)} characters, more than {MAX_NAME}"
+    return "" if contig.isprintable() else "CHROM has a control or invisible character"
 
 
 def short(text: str, unit: str = "bases") -> str:

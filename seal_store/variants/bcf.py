@@ -1,8 +1,8 @@
 """BCF, read by cyvcf2 in a child process, whose death is an error message here.
 
 The parent decompresses and sends plain BCF; the child answers with a line a record, ``V`` and
-the columns CHROM, POS (1-based), ID, REF, ALT (or ``V`` and each line of it all as VCF), and at
-the end ``E`` and how many there were.
+the columns CHROM, POS (1-based), ID, REF, ALT (or all of them as VCF), and at the end ``E`` and
+how many there were.
 Without that last line the records are not all there. ``X`` and a message ends them early.
 """
 
@@ -15,13 +15,13 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from threading import Thread
 from typing import IO, Any, cast
 
 from seal_store.common.extras import require
-from seal_store.errors import VariantError, printable
+from seal_store.errors import RemoteError, VariantError, printable
 from seal_store.variants.header import contigs
 from seal_store.variants.lines import DAMAGE, Line, damaged, text_lines
 
@@ -37,7 +37,7 @@ _BREAKS = frozenset("\t\n\r\0")
 def bcf_lines(
     handle: io.BufferedReader[Any], where: str, *, whole: bool = False, header: bytes = b""
 ) -> Iterator[Line]:
-    """Records of BCF as their first five columns, or header and records as ``whole`` lines.
+    """Records of BCF as their first five columns, or as ``whole`` lines of VCF.
 
     They are numbered from 1, and separated by tabs. ``header`` is sent before what ``handle``
     gives. Memory does not grow with the file. Raises :class:`VariantError` if the child fails in
@@ -69,6 +69,8 @@ def bcf_lines(
             code = child.wait()
             answer.close()
             pump.join(1.0)
+        if errors and isinstance(errors[0], RemoteError):
+            raise errors[0]
         if errors:
             raise damaged(where, "record", count, errors[0]) from errors[0]
         if not complete:
@@ -114,7 +116,7 @@ def _pump(
             sink.write(header)
             while block := source.read1(1 << 16):
                 sink.write(block)
-        except DAMAGE as error:
+        except (*DAMAGE, RemoteError) as error:
             errors.append(error)
 
 
@@ -134,8 +136,25 @@ def read_header(handle: io.BufferedReader[Any], where: str) -> bytes:
     return start + text
 
 
+def record_starts(handle: io.BufferedReader[Any], numbers: Sequence[int]) -> list[int]:
+    """The byte at which each of the records ``numbers`` begins, 1-based, ascending.
+
+    ``handle`` gives all of a BCF, decompressed, which was read before.
+    """
+    found: list[int] = []
+    place = len(read_header(handle, ""))
+    for number in range(1, max(numbers, default=0) + 1):
+        while len(found) < len(numbers) and numbers[len(found)] == number:
+            found.append(place)
+        lengths = handle.read(8)  # of the shared and of the individual part
+        size = sum(struct.unpack("<II", lengths))
+        handle.read(size)
+        place += len(lengths) + size
+    return found
+
+
 def header_lines(header: bytes) -> list[bytes]:
-    """The lines of a BCF header, without their ends."""
+    """The lines of a BCF header, without their ends; declarations have their ``IDX``."""
     return header[9:].rstrip(b"\0").splitlines()
 
 
@@ -179,10 +198,6 @@ def _child(*, whole: bool) -> None:
     out.reconfigure(encoding="utf-8", errors="replace", newline="\n")  # type: ignore[union-attr]
     try:
         records = VCF("-")
-        if whole:
-            for line in records.raw_header.rstrip("\n").split("\n"):
-                out.write(f"V{line}\n")
-                count += 1
         for record in records:
             line = _columns(record)
             if whole:

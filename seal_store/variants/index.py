@@ -7,14 +7,14 @@ formats are those of the tabix and CSI specifications (hts-specs).
 
 from __future__ import annotations
 
-import gzip
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 from seal_store.errors import VariantError
+from seal_store.store.place import Place, single_at
+from seal_store.variants.input import Input
 from seal_store.variants.lines import DAMAGE
 
 TBI_SHIFT = 14
@@ -44,19 +44,24 @@ class Index:
         return max(before) if before else (own[0][1] if own else None)
 
 
-def find_index(path: str | Path) -> Path | None:
+def find_index(path: Place) -> Place | None:
     """The index beside ``path``; one older than the file is not used."""
+    written = single_at(path).standing()["mtime_ns"]
     for ending in (".csi", ".tbi"):
-        index = Path(f"{path}{ending}")
-        if index.is_file() and index.stat().st_mtime >= Path(path).stat().st_mtime:
+        index = path.with_name(path.name + ending)
+        found = single_at(index)
+        if found.is_file() and found.standing()["mtime_ns"] >= written:
             return index
     return None
 
 
-def read_index(path: Path) -> Index:
+def read_index(path: Place) -> Index:
     """Read ``.tbi`` or ``.csi``. Raises :class:`VariantError` if it is neither, or damaged."""
     try:
-        with gzip.open(path) as handle:
+        source = Input(path)
+        if not source.compression:
+            raise ValueError("not compressed")
+        with source.opened(0) as handle:
             read = _FORMATS.get(handle.read(4))
             if read is None:
                 raise ValueError("neither .tbi nor .csi")

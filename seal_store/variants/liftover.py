@@ -206,7 +206,7 @@ def _lifted(
     if swapped:
         ref, alt = alt, ref
     note = (SWAPPED if swapped else "lifted") + ("" if place.forward else "_reverse")
-    origin = Origin(allele, note, swapped, "lifted to")
+    origin = Origin(allele, note, swapped, lifted=True)
     return Allele(allele.line, place.contig, pos, allele.id, ref, alt, kind, origin=origin)
 
 

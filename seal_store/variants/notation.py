@@ -1,9 +1,10 @@
-"""Variants as people write them: ``chr1:867550:C:G``, ``1-867550-C-G`` and HGVS g.
+"""Variants as people write them: ``chr1:867550:C:G``, ``1-867550-C-G``, HGVS g. and SPDI.
 
-Positions are 1-based in all of them. HGVS descriptions become alleles as VCF has them: with the
-base before an insertion or deletion, and shifted to the left as far as the sequence is the same
-(HGVS shifts to the right). The bases for this are those of a store, see
-:class:`seal_store.variants.bases.StoreBases`.
+Positions are 1-based in all of them but SPDI, which is an accession and three more fields between
+colons: ``NC_000001.10:867549:C:G``, with the number of bases before the change. HGVS and SPDI
+become alleles as VCF has them: with the base before an insertion or deletion, and shifted to the
+left as far as the sequence is the same (HGVS shifts to the right). The bases for this are those of
+a store, see :class:`seal_store.variants.bases.StoreBases`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,24 @@ from seal_store.errors import VariantError
 from seal_store.reference.contigs import UNKNOWN, assembly_of_name, chromosome, differ
 from seal_store.reference.fasta import reverse_complement
 from seal_store.variants.alleles import Allele, alleles_of
+from seal_store.variants.prepare import Bases, left_aligned
 
-Bases = Callable[[str, int, int], "str | None"]
-"""Bases of a contig from one 1-based position to another, both included; None if not known."""
+FORMS = (
+    "write chr1:867550:C:G, 1-867550-C-G, HGVS like chr1:g.867550C>G or SPDI like "
+    "NC_000001.10:867549:C:G"
+)
 
-FORMS = "write chr1:867550:C:G, 1-867550-C-G or HGVS like chr1:g.867550C>G"
+_ACCESSION = re.compile(r"(?:[A-Z]{2}_[0-9]+|[A-Z]{1,2}[0-9]{5,8})(?:\.[0-9]+)?", re.ASCII)
+_SPDI = re.compile(
+    r"(?P<contig>[^:]+):(?P<before>[0-9]{1,10}):(?P<gone>[0-9]{1,5}|[ACGTN]*):(?P<new>[ACGTN]*)",
+    re.ASCII | re.IGNORECASE,
+)
+_NOT_GENOMIC = {
+    "an HGVS description of a transcript or protein": re.compile(r"(?:^|[:\s(])[cnrpm]\.", re.I),
+    "an identifier": re.compile(
+        r"^(?:rs|ss|nsv|esv|COS[MVN]|[RSV]CV|CA)[0-9]+(?:\.[0-9]+)?$", re.I
+    ),
+}
 
 _HGVS = re.compile(
     r"(?P<contig>[^:]+):g\.(?P<first>[0-9]{1,10})(?:_(?P<last>[0-9]{1,10}))?"
@@ -37,17 +51,23 @@ def parse_variant(text: str, bases: Bases, assembly: str = "unknown") -> list[Al
     """
     if not text.isprintable():
         raise _refuse(text, "has a control or invisible character", FORMS)
+    for what, pattern in _NOT_GENOMIC.items():
+        if pattern.search(text):
+            hint = f"{FORMS}; Ensembl's VEP and VariantValidator give the genomic form of others"
+            raise _refuse(text, f"{what}, and only genomic notations are understood", hint)
+    fields = text.rsplit(":", 3)
     if ":g." in text:
         found = [_hgvs(text, bases, assembly)]
+    elif len(fields) == 4 and _ACCESSION.fullmatch(fields[0].strip()):
+        found = [_spdi(text, bases, assembly)]
     else:
-        fields = text.rsplit(":", 3)
         if len(fields) != 4:
             fields = text.rsplit("-", 3)
         if len(fields) != 4:
             raise _refuse(text, "not understood", FORMS)
         found = _alleles(text, _contig(text, fields[0], assembly), *fields[1:])
     for allele in found:
-        if allele.kind == "malformed":
+        if allele.kind in ("malformed", "telomere"):
             raise _refuse(text, allele.problem, FORMS)
     return found
 
@@ -80,15 +100,7 @@ def _hgvs(text: str, bases: Bases, assembly: str) -> Allele:
     if not 1 <= first <= last:
         raise _refuse(text, "the range is empty", "positions are 1-based, the smaller one first")
 
-    def base(start: int, end: int) -> str:
-        letters = bases(contig, start, end)
-        if letters is None:
-            raise _refuse(
-                text,
-                f"the store does not hold the bases {start}-{end}",
-                "give the variant as chr:pos:ref:alt",
-            )
-        return letters
+    base = _known(text, contig, bases)
 
     def given(letters: str) -> str:
         if letters and len(letters) != last - first + 1:
@@ -111,36 +123,58 @@ def _hgvs(text: str, bases: Bases, assembly: str) -> Allele:
     else:
         change = first, given(part["gone"]), part["instead"]
     stated = part["gone"] or part["twice"] or ""
-    if stated and stated != base(first, last):  # where it stands: `ref_mismatch` decides
+    if stated and stated != base(first, last):
         alt = stated * 2 if part["twice"] else part["instead"]
-        pos, anchor = (first, "") if alt else (first - 1, base(first - 1, first - 1))
-        return _alleles(text, contig, str(pos), anchor + stated, anchor + alt)[0]
+        return _as_stated(text, contig, first, stated, alt, base)
     pos, ref, alt = left_aligned(*change, lambda place: base(place, place))
     return _alleles(text, contig, str(pos), ref, alt)[0]
 
 
-def left_aligned(pos: int, ref: str, alt: str, base: Callable[[int], str]) -> tuple[int, str, str]:
-    """The shortest, left-most form of an allele, as ``bcftools norm`` gives it.
+def _spdi(text: str, bases: Bases, assembly: str) -> Allele:
+    """Accession, 0-based position, deleted bases or their number, inserted bases."""
+    found = _SPDI.fullmatch(text.strip())
+    if found is None:
+        raise _refuse(
+            text,
+            "not understood as SPDI, which an accession and three more fields are",
+            "write accession:bases before the change:deleted:inserted, or chr1:867550:C:G",
+        )
+    contig = _contig(text, found["contig"], assembly)
+    first, gone, new = int(found["before"]) + 1, found["gone"].upper(), found["new"].upper()
+    base = _known(text, contig, bases)
+    if gone.isdigit():
+        gone = base(first, first + int(gone) - 1)
+    elif len(gone) != len(new) and gone != base(first, first + len(gone) - 1):
+        return _as_stated(text, contig, first, gone, new, base)
+    if len(gone) != len(new):
+        first, gone, new = left_aligned(first, gone, new, lambda place: base(place, place))
+    if not gone:
+        raise _refuse(text, "changes nothing", FORMS)
+    return _alleles(text, contig, str(first), gone, new)[0]
 
-    ``base`` gives the base at a 1-based position. An allele may be empty; in the result none is.
-    """
-    if ref == alt:
-        return pos, ref, alt
-    while True:
-        if ref and alt:
-            if ref[-1] != alt[-1]:
-                break
-            ref, alt = ref[:-1], alt[:-1]
-        elif pos == 1:
-            after = base(1 + len(ref))
-            return 1, ref + after, alt + after
-        else:
-            pos -= 1
-            before = base(pos)
-            ref, alt = before + ref, before + alt
-    while len(ref) > 1 and len(alt) > 1 and ref[0] == alt[0]:
-        pos, ref, alt = pos + 1, ref[1:], alt[1:]
-    return pos, ref, alt
+
+def _known(text: str, contig: str, bases: Bases) -> Callable[[int, int], str]:
+    """``bases`` of one contig; those that are not known refuse ``text``."""
+
+    def base(start: int, end: int) -> str:
+        letters = bases(contig, start, end)
+        if letters is None:
+            raise _refuse(
+                text,
+                f"the store does not hold the bases {start}-{end}",
+                "give the variant as chr:pos:ref:alt",
+            )
+        return letters
+
+    return base
+
+
+def _as_stated(
+    text: str, contig: str, first: int, ref: str, alt: str, base: Callable[[int, int], str]
+) -> Allele:
+    """The allele where it stands, of bases that the genome has not: `ref_mismatch` decides."""
+    pos, anchor = (first, "") if alt else (first - 1, base(first - 1, first - 1))
+    return _alleles(text, contig, str(pos), anchor + ref, anchor + alt)[0]
 
 
 def _refuse(text: str, problem: str, hint: str) -> VariantError:

@@ -1,4 +1,4 @@
-"""Regions of a genome, 1-based and inclusive, as ``bcftools --regions`` writes them."""
+"""Regions of a genome, 1-based and inclusive, as bcftools takes them: ``-r``, and files ``-R``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from pathlib import Path
 
+from seal_store.common.files import file_sha256
 from seal_store.errors import InputError
 from seal_store.reference.contigs import resolve_contig
+from seal_store.variants.alleles import short
+from seal_store.variants.input import Input
+from seal_store.variants.lines import text_lines
 
 LAST = 2**31 - 1
 
 _RANGE = re.compile(r"(?P<first>[0-9,]{1,14})(?P<dash>-(?P<last>[0-9,]{0,14}))?", re.ASCII)
+
+_BETWEEN = re.compile(r",(?!\d{3}(?:[,-]|$))")
+"""Commas of a list of regions, but not those within a number: ``1,000``."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -50,9 +58,58 @@ def parse_region(text: str) -> Region:
     return Region(contig, first, last)
 
 
+def parse_regions(text: str) -> list[Region]:
+    """Regions separated by commas, each as in :func:`parse_region`."""
+    return [parse_region(part) for part in _BETWEEN.split(text)]
+
+
+def read_regions(path: str | Path) -> list[Region]:
+    """The regions in a file, which may be gzipped.
+
+    BED (0-based, half-open) if its name ends in ``.bed`` or ``.bed.gz``; else CHROM and POS, or
+    CHROM, FROM and TO, 1-based, both included. Raises :class:`InputError` for a line that is
+    neither, and for a file without any region.
+    """
+    is_bed = str(path).lower().endswith((".bed", ".bed.gz"))
+    found = []
+    with Input(path).opened() as handle:
+        for number, line, _ in text_lines(handle, str(path)):
+            text = line.decode("utf-8", "replace").strip()
+            if not text or text.startswith(("#", "track ", "browser ")):
+                continue
+            contig, *ends = (text.split("\t") if "\t" in text else text.split())[:3]
+            values = [int(end) if re.fullmatch(r"[0-9]{1,10}", end) else -1 for end in ends]
+            first, last = (values[0] + is_bed, values[-1]) if values else (0, 0)
+            if len(values) < 1 + is_bed or not 1 <= first <= last <= LAST:
+                kind = "BED" if is_bed else "CHROM, POS or CHROM, FROM, TO"
+                raise InputError(
+                    f"{path}:{number}: not a region: {short(text, 'characters')}",
+                    f"each line is {kind}; a name that ends in .bed makes it BED, 0-based",
+                )
+            found.append(Region(contig, first, last))
+    if not found:
+        raise InputError(f"{path}: no region in it", "give BED, or CHROM, FROM, TO (1-based)")
+    return merge(found)
+
+
 def _number(digits: str) -> int:
     digits = digits.replace(",", "")
     return int(digits) if digits else 0
+
+
+def chosen(
+    texts: Iterable[str], files: Iterable[str | Path] = ()
+) -> tuple[list[Region], list[str]]:
+    """The regions of ``texts`` and ``files``, and what results call them: a file with its SHA-256.
+
+    Raises as :func:`parse_regions` and :func:`read_regions`.
+    """
+    regions = [region for text in texts for region in parse_regions(text)]
+    named = [str(region) for region in regions]
+    for file in files:
+        regions += read_regions(file)
+        named.append(f"{file} {file_sha256(file)}")
+    return regions, named
 
 
 class Regions:
@@ -65,6 +122,11 @@ class Regions:
 
     def __bool__(self) -> bool:
         return bool(self._by_contig)
+
+    @property
+    def contigs(self) -> list[str]:
+        """Their contigs, as the regions spell them."""
+        return list(self._by_contig)
 
     def overlap(self, contig: str, first: int, last: int) -> bool:
         """Whether positions ``first`` to ``last`` touch a region, however its contig is spelled."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from seal_store.building import build as building
 from seal_store.building.build import add_heads, add_hidden, build, finalize, run_shards
 from seal_store.building.options import BuildOptions
 from seal_store.building.plan import plan
+from seal_store.check.repair import repair
+from seal_store.check.verify import verify
+from seal_store.common.files import file_sha256
 from seal_store.errors import (
     FormatError,
     GeneTableError,
@@ -25,6 +29,7 @@ from seal_store.errors import (
     InputError,
     OutputError,
     ProfileError,
+    StoreError,
     UnfinishedError,
 )
 from seal_store.model.heads import load_heads
@@ -252,13 +257,13 @@ def test_resume_keeps_finished_shards(
     with pytest.raises(OutputError, match="planned with another grid"):
         build(replace(options, out=out, resume=True, first_offset=-20_000), "cpu")
     computed: list[int] = []
-    whole_run = building.compute_shards
+    whole_run = building.ShardComputer.__call__
 
-    def spy(path: Path, shards: list[int], *args: object, **kwargs: object) -> None:
+    def spy(self: building.ShardComputer, shards: list[int], *more: Any) -> None:
         computed.extend(shards)
-        whole_run(path, shards, *args, **kwargs)  # type: ignore[arg-type]
+        whole_run(self, shards, *more)
 
-    monkeypatch.setattr(building, "compute_shards", spy)
+    monkeypatch.setattr(building.ShardComputer, "__call__", spy)
     resumed = build(replace(options, out=out, resume=True), "cpu")
     assert computed == [0, 2]
     assert contents(resumed.path) == contents(whole.path)
@@ -495,3 +500,61 @@ def test_hidden_can_be_added_later(
         found, expected = (np.asarray(s.array("hidden")[gene]) for s in (whole, store))
         assert (found == expected).all()
     assert add_hidden(bare.path, "cpu").sha256 == whole.sha256
+
+
+def test_features_get_the_labels_of_a_table(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    table = tmp_path / "features.tsv"
+    rows = [f"{i}\tF{i}\tP{i % 3}" for i in range(TINY.features)]
+    table.write_text("\n".join(["more\tname\tfactor", *rows, ""]))
+    built = make_store(features=table)
+    assert built.column("feature_name").tolist() == [f"F{i}" for i in range(TINY.features)]
+    assert built.column("feature_factor").tolist() == [f"P{i % 3}" for i in range(TINY.features)]
+    assert set(built.column("feature_cell_type").tolist()) == {""}
+    assert built.attributes.cnn.features is not None
+    assert built.attributes.cnn.features.sha256 == file_sha256(table)
+    assert verify(built.path, full=True).ok
+    other = tmp_path / "numbers.tsv"
+    other.write_text("\n".join(["name", *(f"N{i}" for i in range(TINY.features))]))
+    with pytest.raises(OutputError, match="planned with another cnn.features.sha256"):
+        make_store(features=other, resume=True)
+    (chunk,) = (built.path / "feature_name").rglob("c/0")
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
+    with pytest.raises(StoreError, match="feature_name") as caught:
+        repair(built.path, "cpu")
+    assert "cannot be computed again" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[:-1], "15 rows, the CNN has 16 features"),
+        (lambda rows: ["label", *rows[1:]], "no table with a column 'name'"),
+        (lambda rows: [*rows[:3], "", *rows[4:]], "15 rows"),
+        (lambda rows: [*rows[:3], "F0", *rows[4:]], r"features\.tsv:2: name 'F0' twice"),
+        (lambda rows: [*rows[:3], "\x1b[31m", *rows[4:]], r"features\.tsv:4: .* control"),
+        (lambda rows: [], "no table with a column 'name'"),
+    ],
+)
+def test_a_wrong_table_of_features_is_refused(
+    make_store: Callable[..., Store],
+    tmp_path: Path,
+    change: Callable[[list[str]], list[str]],
+    message: str,
+) -> None:
+    table = tmp_path / "features.tsv"
+    table.write_text("\n".join(change(["name", *(f"F{i}" for i in range(TINY.features))])))
+    with pytest.raises(InputError, match=message):
+        make_store(features=table)
+    assert not (tmp_path / "other.zarr.partial").exists()
+
+
+def test_a_table_of_features_that_cannot_be_read(
+    make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    for path, what in ((tmp_path / "absent.tsv", None), (tmp_path / "binary.tsv", b"\xff\xfe\x00")):
+        if what is not None:
+            path.write_bytes(what)
+        with pytest.raises(InputError, match="not a readable text file"):
+            make_store(features=path)

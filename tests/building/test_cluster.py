@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,14 +26,16 @@ from seal_store.building.plan import plan
 from seal_store.check.repair import repair
 from seal_store.check.verify import verify
 from seal_store.common import lock
+from seal_store.common.beside import partial_path
 from seal_store.common.lock import hold, lock_path
-from seal_store.common.output import JOURNAL, Output, partial_path
+from seal_store.common.output import JOURNAL, Output
+from seal_store.common.tasks import notes
 from seal_store.errors import HeadsError, OutputError, StoreError, UnfinishedError
 from seal_store.run.calibrate import calibrate
 from seal_store.scoring.options import ScoreOptions
 from seal_store.store import shard_journal
-from seal_store.store.attributes import StoreAttributes
-from seal_store.store.store import ATTRIBUTE, Store
+from seal_store.store.attributes import ATTRIBUTE, StoreAttributes
+from seal_store.store.store import Store
 from seal_store.synthetic import DECAYS, TINY, World, write_head_set
 
 
@@ -47,7 +53,7 @@ def until(path: Path, *_: object) -> None:
 
 def shard_on_node_a(folder: Path, go: Path) -> None:
     socket.gethostname = lambda: "nodeA"
-    lock._boot_id = lambda: "boot of nodeA"
+    lock.boot_id = lambda: "boot of nodeA"
     run_shards(folder, [0], "cpu", progress=partial(until, go))
 
 
@@ -78,7 +84,7 @@ def test_shards_run_on_two_hosts_at_once(
 
 
 def test_the_lock_of_a_container_of_this_machine_is_taken_over(tmp_path: Path) -> None:
-    out, boot = tmp_path / "out.zarr", lock._boot_id()
+    out, boot = tmp_path / "out.zarr", lock.boot_id()
     if not boot:
         pytest.skip("this system has no boot ID")
     left = {"host": "3f2a9c", "pid": 7, "since": "2026-01-01T00:00:00+00:00"}
@@ -295,3 +301,52 @@ def test_a_plan_that_fails_leaves_nothing(two: BuildOptions) -> None:
     with pytest.raises(KeyboardInterrupt):
         plan(two, progress=interrupted)
     assert not list(two.out.parent.glob(f"{two.out.name}*"))
+
+
+NODE = """hostname {name} && for shard in {shards}; do
+  {python} -c 'import sys; from seal_store.cli import run; run(sys.argv[1:])' \
+    build --out {out} --device cpu -q --shard $shard
+done; true"""
+ISOLATED = ("unshare", "--uts", "--net", "--map-root-user")
+
+
+def can_isolate() -> bool:
+    try:
+        tried = subprocess.run([*ISOLATED, "hostname", "node"], capture_output=True, check=False)
+    except OSError:
+        return False
+    return tried.returncode == 0
+
+
+@pytest.mark.skipif(not can_isolate(), reason="no namespaces for hosts of their own")
+def test_two_hosts_share_a_build(options: BuildOptions, tmp_path: Path) -> None:
+    """Each in namespaces of its own; both want all shards, from either end."""
+    options = replace(options, heads=(), genes_per_shard=3)
+    whole = build(replace(options, out=tmp_path / "whole.zarr"), "cpu")
+    out, count = tmp_path / "shared.zarr", whole.attributes.shards
+    assert count >= 3
+    plan(replace(options, out=out))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    nodes = [
+        subprocess.Popen(
+            [
+                *ISOLATED,
+                "sh",
+                "-c",
+                NODE.format(
+                    name=name, shards=" ".join(map(str, shards)), python=sys.executable, out=out
+                ),
+            ],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env=environment,
+        )
+        for name, shards in (("nodea", range(count)), ("nodeb", range(count)[::-1]))
+    ]
+    for node in nodes:
+        said = node.communicate()[1].decode()
+        assert node.returncode == 0
+        for line in said.splitlines():
+            assert re.search(r"shard-\d+\.json is being written by process \d+ on node[ab]", line)
+    assert {note.host for note in notes(partial_path(out)).values()} <= {"nodea", "nodeb"}
+    assert files(finalize(out).path) == files(whole.path)

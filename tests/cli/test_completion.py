@@ -96,3 +96,15 @@ def test_other_shells_have_their_scripts() -> None:
     assert source("zsh").startswith("#compdef seal-store")
     assert "_SEAL_STORE_COMPLETE=zsh_complete" in source("zsh")
     assert "_SEAL_STORE_COMPLETE=fish_complete" in source("fish")
+
+
+def test_a_store_from_elsewhere_neither_stops_nor_steers_the_shell(tmp_path: Path) -> None:
+    summary = {"Name of general contexts": "plain,\x1b[31mred"}
+    heads = [{"name": "mine", "summary": summary}]
+    file = tmp_path / "zarr.json"
+    file.write_text(json.dumps({"attributes": {"seal_store": {"heads": heads}}}))
+    line = f"seal-store score vcf x.vcf --store {tmp_path} --contexts "
+    assert ask(line) == ["plain,plain"]
+    file.unlink()
+    os.mkfifo(file)
+    assert "plain,plain" not in ask(line)

@@ -139,6 +139,45 @@ def test_at_any_moment(
     ended(child)
 
 
+def test_threads_that_are_cut_short_say_nothing(tmp_path: Path) -> None:
+    """Zarr's threads go on after Ctrl-C: into a folder that is removed, each with a traceback."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITING, str(tmp_path / "out.zarr")],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    _, said = child.communicate()
+    assert child.returncode == 130, said
+    assert said in ("cleaned up\n", "forced\n")
+    if said == "cleaned up\n":
+        assert list(tmp_path.iterdir()) == []
+
+
+WRITING = """
+import signal, sys, threading
+import numpy as np
+import zarr
+from seal_store.cli._interrupt import Interrupts
+from seal_store.common.output import Output
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+values = np.random.default_rng(1).random((300, 500))
+with Interrupts(lambda: "forced") as found:
+    threading.Timer(0.3, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
+    try:
+        with Output(sys.argv[1], kind="seal_store") as out:
+            out.claim()
+            group = zarr.create_group(str(out.partial), zarr_format=3)
+            array = group.create_array("a", shape=values.shape, chunks=(1, 500), dtype="f8")
+            while True:
+                array[...] = values
+    except KeyboardInterrupt:
+        print("cleaned up", file=sys.stderr)
+    found.end()
+"""
+
+
 @pytest.fixture
 def stalled(serve: Callable[..., Site], tmp_path: Path) -> Iterator[list[object]]:
     """A download that waits for bytes that do not come."""

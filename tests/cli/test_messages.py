@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -11,12 +15,15 @@ import pytest
 from click.testing import Result
 
 import seal_store
+import seal_store.cli as cli_package
 from seal_store.building.options import BuildOptions
 from seal_store.cli import NAMED_OTHERWISE, as_typed, main
+from seal_store.cli._text import tell
 from seal_store.errors import InputError
+from seal_store.model.heads import load_heads
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
 from seal_store.store.store import Store
-from seal_store.synthetic import World
+from seal_store.synthetic import World, write_head_set
 
 Cli = Callable[..., Result]
 
@@ -84,3 +91,93 @@ def test_one_fault_in_both_words(cli: Cli, store: Store, world: World, tmp_path:
         assert result.exit_code == 1
         assert "error: --max-distance 30000: not between" in result.stderr
         assert "`" not in result.stderr
+
+
+ESCAPES = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202e"
+
+
+def test_names_from_a_store_do_not_steer_the_terminal(
+    cli: Callable[..., Result], make_store: Callable[..., Store], world: World, tmp_path: Path
+) -> None:
+    inputs = load_heads(world.heads)[0].inputs
+    write_head_set(tmp_path / "heads", "odd", (ESCAPES, "plain"), inputs, 3, 1)
+    store = make_store(heads=(tmp_path / "heads",))
+    out = tmp_path / "o.tsv"
+    commands: list[list[object]] = [
+        ["heads", "list", store.path, "--contexts"],
+        ["inspect", store.path],
+        ["verify", store.path, "-q"],
+        ["score", "vcf", world.variants, "--store", store.path, "--out", out, "-q"],
+        ["expression", store.path, "--out", out, "--contexts", ESCAPES],
+        ["score", "variant", "chr1:1:A:G", "--store", store.path, "--contexts", ESCAPES],
+    ]
+    for command in commands:
+        done = cli(*command)
+        text = done.stdout + done.stderr
+        assert all(c.isprintable() or c in "\n\t" for c in text), (command, text)
+    assert "\\x1b[31mred\\x1b]0;title\\x07\\x9b2J\\u202e" in cli(*commands[0]).stdout
+    listed = json.loads(cli(*commands[0], "--json").stdout)
+    assert listed[0]["context_names"] == [ESCAPES, "plain"]
+
+
+def test_a_line_break_in_a_name_makes_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(["one\ntwo\tthree", "four"])
+    tell("five\nsix\r\x1b")
+    assert capsys.readouterr().out == "one\\ntwo\tthree\nfour\nfive\nsix\\r\\x1b\n"
+
+
+def test_all_text_goes_one_way() -> None:
+    for path in Path(cli_package.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            allowed = path.name == "_text.py" and called == "click.echo"
+            others = ("print", "click.echo", "click.secho", "sys.stdout.write", "sys.stderr.write")
+            assert allowed or called not in others, f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["score", "vcf", "in.vcf", "--store", "s.zarr", "--out", "o.tsv"],
+        ["verify", "s.zarr"],
+        ["build", "--out", "x.zarr", "--genome", "a", "--genes", "b", "--cnn", "c"],
+        ["train", "pretrain", "--out", "x", "--expression", "a", "--store", "b", "--name", "n"],
+    ],
+)
+def test_a_working_directory_that_is_gone_is_one_line(tmp_path: Path, command: list[str]) -> None:
+    program = (
+        "import os, sys\n"
+        f"os.chdir({str(tmp_path)!r}); os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        "from seal_store.cli import run\n"
+        "run(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "seal-store: error: the working directory was removed; change to another one\n"
+    )
+
+
+def test_a_name_that_the_shell_put_there_is_escaped(cli: Callable[..., Result]) -> None:
+    for args in (["inspect", "a", ESCAPES], ["inspect", f"--{ESCAPES}"], [ESCAPES]):
+        done = cli(*args)
+        assert done.exit_code == 2
+        assert all(c.isprintable() or c == "\n" for c in done.stderr), done.stderr
+        assert "\\x1b[31mred" in done.stderr
+
+
+def test_a_folder_that_is_no_demo_is_not_written_to(
+    cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    mine = tmp_path / "genome.fa"
+    mine.write_text(">mine\nACGT\n")
+    done = cli("demo", tmp_path, "--overwrite", "-q")
+    assert done.exit_code == 1
+    assert "is no folder of an earlier demo" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["genome.fa"]
+    assert mine.read_text() == ">mine\nACGT\n"

@@ -104,7 +104,7 @@ def test_selections_are_what_they_say(results: Results, tmp_path: Path) -> None:
     names, sets = results.contexts()
     at = [names.index(name) for name in CHOSEN]
     chosen = tsv(results, tmp_path, SELECTIONS["chosen"])
-    assert list(chosen.columns[8:]) == [names[i] for i in sorted(at)]
+    assert list(chosen.columns[12:]) == [names[i] for i in sorted(at)]
     strong = tsv(results, tmp_path, SELECTIONS["strong"])
     kept = (np.abs(rows.effect[:, at]) >= 1e-3).any(1)
     assert 0 < kept.sum() < len(kept)
@@ -120,7 +120,7 @@ def test_selections_are_what_they_say(results: Results, tmp_path: Path) -> None:
             assert value == pytest.approx(rows.effect[i, place], rel=1e-7)
     long = tsv(results, tmp_path, SELECTIONS["long"])
     pivot = long["effect"].to_numpy().reshape(len(rows), len(CHOSEN))
-    np.testing.assert_array_equal(pivot, chosen.iloc[:, 8:].to_numpy())
+    np.testing.assert_array_equal(pivot, chosen.iloc[:, 12:].to_numpy())
 
 
 def test_ties_stay_in_the_order_of_the_contexts() -> None:
@@ -150,9 +150,10 @@ def test_parquet_opens_in_pandas_and_duckdb(results: Results, tmp_path: Path) ->
 
 
 def test_schema_types_and_metadata(results: Results, tmp_path: Path) -> None:
+    leading = {"chrom", "gene_strand", "gene_id", "input_chrom", "gene_symbol", "status"}
     for selection, repeated in (
-        (Selection(), {"chrom", "gene_strand", "gene_id"}),
-        (Selection(top=2), {"chrom", "gene_strand", "gene_id", "context_set", "context"}),
+        (Selection(), leading),
+        (Selection(top=2), {*leading, "context_set", "context"}),
     ):
         out = tmp_path / "x.parquet"
         export(results, out, Form(selection), overwrite=True)
@@ -170,7 +171,7 @@ def test_schema_types_and_metadata(results: Results, tmp_path: Path) -> None:
         assert {column.compression for column in columns} == {"ZSTD"}
     names, sets = results.contexts()
     export(results, out, overwrite=True)
-    field = pq.read_schema(out).field(len(TSV_COLUMNS) + 7)
+    field = pq.read_schema(out).field(len(TSV_COLUMNS) + 4 + 7)
     assert field.metadata[b"context"].decode() == names[7]
     assert field.metadata[b"context_set"].decode() == sets[7]
     assert field.metadata[b"unit"] == b"ln(expression + pseudocount)"
@@ -275,12 +276,12 @@ def test_an_empty_table_has_its_columns(cli: Cli, store: Store, tmp_path: Path) 
         out = tmp_path / name
         assert cli("score", "vcf", vcf, "--store", store.path, "--out", out).exit_code == 0
         frame = frame_of(out)
-        assert (len(frame), len(frame.columns)) == (0, 8 + 802)
+        assert (len(frame), len(frame.columns)) == (0, 12 + 802)
         long = tmp_path / f"long.{name}"
         assert (
             cli("score", "vcf", vcf, "--store", store.path, "--out", long, "--long").exit_code == 0
         )
-        assert list(frame_of(long).columns[8:]) == ["context_set", "context", "effect"]
+        assert list(frame_of(long).columns[12:]) == ["context_set", "context", "effect"]
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.arrow", "x.tsv.gz", "x.tsv"])
@@ -292,14 +293,15 @@ def test_a_failing_export_leaves_nothing_and_keeps_what_was_there(
     def stop(what: str, done: int, total: int | None) -> None:
         raise KeyboardInterrupt
 
-    for before in (None, b"precious"):
+    earlier = {".parquet": b"PAR1", ".arrow": b"ARROW1"}.get(out.suffix, b"gene_id\t")
+    for before in (None, earlier):
         if before:
             out.write_bytes(before)
         with pytest.raises(KeyboardInterrupt):
             export(results, out, overwrite=bool(before), progress=stop)
         found = [path.name for path in tmp_path.iterdir()]
         assert found == ([name] if before else [])
-    assert out.read_bytes() == b"precious"
+    assert out.read_bytes() == earlier
     with pytest.raises(OutputError, match="exists already"):
         export(results, out)
     export(results, out, overwrite=True)
@@ -322,7 +324,7 @@ def test_what_a_killed_export_left_is_replaced_when_asked(results: Results, tmp_
 def test_a_killed_publishing_is_ended_by_the_next_run(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Output, "complete", lambda self: None)
+    monkeypatch.setattr(Output, "_rename", lambda self, files: None)
     out = tmp_path / "x.parquet"
     export(results, out)
     assert not out.exists()
@@ -411,7 +413,7 @@ def test_what_does_not_fit_is_said_before_anything_is_computed(
         (["export", results.path, tmp_path / "x.parquet", "--contexts", "nowhere"], "no context"),
         (["export", results.path, tmp_path / "x.parquet", "--min-effect", "nan"], "zero or more"),
         (["export", results.path, tmp_path / "x.parquet", "--gene", "GENE01"], "is for tracks"),
-        (["export", results.path, tmp_path / "x.parquet", "--attributions", 3], "name it .tsv"),
+        (["export", results.path, tmp_path / "x.vcf", "--attributions", 3], "name it .tsv"),
     ):
         found = cli(*args)
         assert found.exit_code == 1, found.output

@@ -250,7 +250,7 @@ def test_every_unscored_allele_says_why(cli: Cli, store: Store, vcf: Path, tmp_p
     results.attributes = replace(results.attributes, store=made)
     export(results, tmp_path / "plain.vcf", Form(vcf=VariantSource(vcf)))
     plain = [s for text in statuses_in_order(tmp_path / "plain.vcf") for s in text]
-    apart = {"no_gene_in_range", "ref_mismatch", "unknown_contig", "too_long"}
+    apart = {"no_gene_in_range", "ref_mismatch", "alt_is_reference", "unknown_contig", "too_long"}
     assert plain == ["not_scored" if s in apart else s for s in found]
 
 
@@ -326,8 +326,10 @@ def test_an_unsorted_input_gets_no_index_and_says_so(
     ):
         path.write_text("".join(lines[: -len(body)] + mixed))
         for index in ("tbi", "csi"):  # that of an earlier output does not stay
-            (tmp_path / f"{name}.{index}").write_text("old")
-        found = run(cli, "score", "vcf", path, "--store", store.path, "--out", tmp_path / name)
+            old = gzip.compress(f"{index.upper()}\1".encode())
+            (tmp_path / f"{name}.{index}").write_bytes(old)
+        args = ["score", "vcf", path, "--store", store.path, "--out", tmp_path / name]
+        found = run(cli, *args, "--overwrite")
         assert f"no index: the input is not sorted at {where}" in found.stdout
         ids = [line.split("\t")[2] for line in mixed]
         assert [record[2] for record in viewed(tmp_path / name)[1]] == ids
@@ -342,19 +344,55 @@ def test_headerless_columns_become_a_vcf(cli: Cli, store: Store, tmp_path: Path)
         f"{contig}\t{at}\t-\tA\tC\r\n{contig} {at + 1} - A C\n\n{contig}\tx\t-\tA\tC\n"
         f"oops\n{contig.removeprefix('chr')}\t{at + 2}\t=1+1\tA\tC\t50\n".encode()
     )
-    for name in ("o.vcf.gz", "o.bcf"):
-        found = run(cli, "score", "vcf", path, "--store", store.path, "--out", tmp_path / name)
-        assert "2 lines that no reader of VCF takes are left out" in found.stdout
-        assert "malformed: 2" in found.stdout
-        header, records = viewed(tmp_path / name)
-        assert header[0].startswith("##fileformat=VCFv4")
-        assert header[-1] == "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
-        assert [r[:7] for r in records] == [
-            [contig, str(at), "-", "A", "C", ".", "."],
-            [contig, str(at + 1), "-", "A", "C", ".", "."],
-            [contig.removeprefix("chr"), str(at + 2), "=1+1", "A", "C", "50", "."],
-        ]
-        assert all("GENE" in parse(r[7])[1] for r in records)
+    found = run(cli, "score", "vcf", path, "--store", store.path, "--out", tmp_path / "o.vcf.gz")
+    assert "2 malformed lines stand as they were" in found.stdout
+    assert "no index: line 4 has no position" in found.stdout
+    assert "malformed: 2" in found.stdout
+    header, *records = gzip.decompress((tmp_path / "o.vcf.gz").read_bytes()).decode().splitlines()
+    assert header.startswith("##fileformat=VCFv4")
+    head = [line for line in records if line[0] == "#"]
+    assert head[-1] == "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
+    columns = [line.split("\t") for line in records if line[0] != "#"]
+    bare = contig.removeprefix("chr")
+    assert [c[:7] for c in columns] == [
+        [contig, str(at), "-", "A", "C", ".", "."],
+        [contig, str(at + 1), "-", "A", "C", ".", "."],
+        [contig, "x", "-", "A", "C", ".", "."],
+        ["oops", ".", ".", ".", ".", ".", "."],
+        [bare, str(at + 2), "=1+1", "A", "C", "50", "."],
+    ]
+    odd = [c[7] for c in columns[2:4]]
+    assert odd == ["SEAL_STATUS=malformed"] * 2
+    assert all("GENE" in parse(c[7])[1] for c in (columns[0], columns[1], columns[4]))
+
+
+def test_what_bcf_would_lose_is_refused_with_its_line(
+    cli: Cli, store: Store, tmp_path: Path
+) -> None:
+    """htslib would drop the column and make the quality 0, without a word. Nothing was scored."""
+    contig, at = tss(store, "GENE02")
+    path, out = tmp_path / "in.vcf", tmp_path / "o.bcf"
+    good = f"{contig}\t{at}\tgood\tA\tC\t.\t.\t.\tGT\t0/1\t0/0\n"
+    for line, says in (
+        (f"{contig}\tx\t-\tA\tC\n", "malformed (POS 'x' is not a position"),
+        ("oops\n", "malformed (1 columns"),
+        (f"{contig}\t{at}\t.\tA\tC\t.\t.\t.\tGT\t0/1\t0/0\t1/1\n", "12 columns where the"),
+        (f"{contig}\t{at}\t.\tA\tC\thigh\t.\t.\tGT\t0/1\t0/0\n", "QUAL is not a number"),
+        (f"{contig}\t{at}\t.\tA\tC\t.\t.\tDP=high\tGT\t0/1\t0/0\n", "INFO DP=high is not of the"),
+        (f"{contig}\t{at}\t.\tA\tC\t.\t.\tDB;DP=1.5\tGT\t0/1\t0/0\n", "INFO DP=1.5 is not"),
+        (f"{contig}\t{at}\t.\tA\tC\t.\t.\t.\tGT:GQ\t0/1:y\t0/0\n", "htslib does not take"),
+    ):
+        path.write_text(HEADER + good + "\n" + line + good)
+        number = HEADER.count("\n") + 3
+        found = cli("score", "vcf", path, "--store", store.path, "--out", out, "-q")
+        assert found.exit_code == 1
+        assert f"in.vcf:{number}: " in found.stderr
+        assert says in found.stderr
+        assert found.stderr.count("\n") == 1
+        assert not out.exists()
+        assert not (tmp_path / "o.bcf.partial").exists()
+        again = ["--out", tmp_path / "o.vcf.gz", "--overwrite"]
+        run(cli, "score", "vcf", path, "--store", store.path, *again)
 
 
 def test_bcf_declares_what_the_header_lacks(cli: Cli, store: Store, tmp_path: Path) -> None:
@@ -429,8 +467,7 @@ def test_refused_before_anything_is_computed(
     run(cli, "export", nearest, done)
     saturate = ["score", "saturate", "GENE02", "--store", store.path, "--span", 1, "--out", out]
     for args, says in (
-        (["score", "vcf", "-", "--store", store.path, "--out", out], "write stdin to a file"),
-        (saturate, "which must be a file"),
+        (saturate, "repeats its input, which must be one"),
         ([*base, "--long"], "keeps every record"),
         ([*base, "--min-effect", "1"], "bcftools view -i"),
         (["score", "vcf", done, "--store", store.path, "--out", out], "bcftools annotate -x"),
@@ -483,8 +520,8 @@ def test_records_are_whole_lines_with_the_readers_alleles(world: World, tmp_path
     records = list(VariantSource(path).records())
     assert [a for r in records for a in r.alleles] == list(read_variants(path))
     assert records[-2].text == long
-    assert records[0].text == b"##fileformat=VCFv4.2"
-    assert b"\n".join(r.text for r in records[:-2]) == world.variants.read_bytes().rstrip(b"\n")
+    lines = world.variants.read_bytes().splitlines()
+    assert [r.text for r in records[:-2]] == [line for line in lines if line[:1] != b"#"]
 
 
 def test_a_line_that_is_too_long_to_be_held_is_refused(
@@ -557,7 +594,8 @@ def test_what_bcf_cannot_hold_is_said(cli: Cli, store: Store, tmp_path: Path) ->
     run(cli, "score", "vcf", path, "--store", store.path, "--out", tmp_path / "r.zarr")
     found = cli("export", tmp_path / "r.zarr", tmp_path / "o.bcf")
     assert found.exit_code == 1
-    assert "does not take one of its records as BCF; write .vcf.gz" in found.stderr
+    assert f"{path}:12: htslib does not take it as BCF (Incorrect number of" in found.stderr
+    assert "write .vcf.gz" in found.stderr
     run(cli, "export", tmp_path / "r.zarr", tmp_path / "o.vcf")
     assert "0/1:x:y" in (tmp_path / "o.vcf").read_text()
     path.write_text(
@@ -571,7 +609,7 @@ def test_what_bcf_cannot_hold_is_said(cli: Cli, store: Store, tmp_path: Path) ->
 
 
 def test_lines_of_other_widths(cli: Cli, store: Store, tmp_path: Path) -> None:
-    """Missing columns are filled; more samples than the header names have no place in VCF."""
+    """Missing columns are filled; those that the header does not name stay."""
     contig, at = tss(store, "GENE02")
     path = tmp_path / "in.vcf"
     lines = [
@@ -579,19 +617,23 @@ def test_lines_of_other_widths(cli: Cli, store: Store, tmp_path: Path) -> None:
         f"{contig}\t{at + 1}\tone\tA\tC\t.\t.\tDP=1\tGT\t0/1",
         f"{contig}\t{at + 2}\tthree\tA\tC\t.\t.\t.\tGT\t0/1\t0/0\t1/1",
         f"{contig}\t{at + 3}\ttwo\tA\tC\t.\t.\t.\tGT\t0/1\t0/0",
+        f"{contig}\t{at + 4}\ttab\tA\tC\t.\t.\t.\tGT\t0/1\t0/0\t",
     ]
     path.write_text(HEADER + "\n".join(lines) + "\n")
     found = run(cli, "score", "vcf", path, "--store", store.path, "--out", tmp_path / "o.vcf.gz")
-    assert "1 lines that no reader of VCF takes are left out" in found.stdout
-    assert ": 4 rows" in found.stdout
-    records = viewed(tmp_path / "o.vcf.gz")[1]
+    assert ": 5 rows" in found.stdout
+    text = gzip.decompress((tmp_path / "o.vcf.gz").read_bytes()).decode()
+    records = [line.split("\t") for line in text.splitlines() if line[0] != "#"]
     assert [(r[2], *r[8:]) for r in records] == [
         ("short", ".", ".", "."),
         ("one", "GT", "0/1", "."),
+        ("three", "GT", "0/1", "0/0", "1/1"),
         ("two", "GT", "0/1", "0/0"),
+        ("tab", "GT", "0/1", "0/0", ""),
     ]
+    assert [r[2] for r in viewed(tmp_path / "o.vcf.gz")[1]] == [r[2] for r in records]
     with pysam.TabixFile(str(tmp_path / "o.vcf.gz")) as tabix:
-        assert len(list(tabix.fetch(contig, at, at + 2))) == 1
+        assert len(list(tabix.fetch(contig, at, at + 2))) == 2
 
 
 def test_an_equal_allele_on_another_contig_takes_no_rows(
@@ -659,3 +701,53 @@ def test_an_info_of_semicolons_is_empty(cli: Cli, store: Store, tmp_path: Path) 
     run(cli, "score", "vcf", path, "--store", store.path, "--out", tmp_path / "o.vcf")
     ((*_, info),) = (row[:8] for row in viewed(tmp_path / "o.vcf")[1])
     assert info.startswith("SEAL_")
+
+
+def test_telomeres_and_long_alleles_stay(cli: Cli, store: Store, tmp_path: Path) -> None:
+    """POS 0 and N+1; REF of 1.1 Mb; an ID of 85 kB, which is scored."""
+    contig, at = tss(store, "GENE02")
+    length = store.attributes.genome.contigs[contig]
+    bases = store.sequence("GENE02").tobytes().decode()[22_500:]  # from the TSS on
+    other = {base: "ACGT".replace(base, "")[0] for base in "ACGT"}
+    rows = [
+        (0, "t0", "N", "<DUP>", "telomere"),
+        (5, "long", "ACGTA" * 220_000, "A", "beyond_contig"),
+        (at, "i" * 85_000, bases[0], other[bases[0]], "scored"),
+        (at + 1, "\u03b1\u200b\u03b2", bases[1], other[bases[1]], "scored"),
+        (at + 2, "big", "A", "ACGTA" * 220_000, "too_long"),
+        (at + 3, "ref", "A" * 50_000, "A", "too_long"),
+        (length, "end", "A", "C", "no_gene_in_range"),
+        (length + 1, "after", "A", "C", "telomere"),
+        (length + 2, "beyond", "A", "C", "beyond_contig"),
+    ]
+    path = tmp_path / "in.vcf"
+    head = "".join(HEADER.splitlines(keepends=True)[:-1]) + HEADER.splitlines()[-1][:-13] + "\n"
+    lines = [f"{contig}\t{p}\t{i}\t{r}\t{a}\t.\t.\tDP=1" for p, i, r, a, _ in rows]
+    path.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    for ending in ("vcf.gz", "bcf"):
+        out = tmp_path / f"o.{ending}"
+        run(cli, "score", "vcf", path, "--store", store.path, "--out", out, "-q")
+        text = bcftools.view("-H", str(out)).splitlines()
+        assert [line.split("\tDP=1;")[0] for line in text] == [x[:-5] for x in lines]
+        assert [",".join(s) for s in statuses_in_order(out)] == [row[4] for row in rows]
+    assert (tmp_path / "o.vcf.gz.tbi").exists()
+
+
+def test_htslib_says_nothing_of_its_own(
+    cli: Cli, store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of an END before POS, a field that is not declared, a contig that is not."""
+    contig, at = tss(store, "GENE02")
+    path = tmp_path / "in.vcf"
+    path.write_text(
+        "##fileformat=VCFv4.2\n"
+        '##INFO=<ID=END,Number=1,Type=Integer,Description="e">\n'
+        "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+        f"{contig}\t{at}\tx\tA\tG\t.\t.\tEND=10\n{contig}\t{at + 1}\ty\tA\tG\t.\tq\tXX=1\n"
+    )
+    for ending in ("vcf.gz", "bcf", "tsv"):
+        out = tmp_path / f"o.{ending}"
+        run(cli, "score", "vcf", path, "--store", store.path, "--out", out, "-q")
+        if ending == "bcf":
+            run(cli, "score", "vcf", out, "--store", store.path, "--out", tmp_path / "x.tsv", "-q")
+    assert capfd.readouterr().err == ""

@@ -9,6 +9,7 @@ mean nothing.
 
 - ``0``: weights compressed, no ``genes_per_shard`` in the attributes
 - ``1``: weights not compressed
+- ``2``: ``input_chrom`` and ``gene_symbol`` in results, ``normalize`` in their attributes
 """
 
 from __future__ import annotations

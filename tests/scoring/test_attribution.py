@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
@@ -27,7 +28,7 @@ from seal_store.run.attributions import add_attributions, scorer_of
 from seal_store.run.scores import write_scores
 from seal_store.scoring import attribution as attribute_module
 from seal_store.scoring.assign import Counts, Task
-from seal_store.scoring.attribution import Attributor, slope, to_half
+from seal_store.scoring.attribution import Attributor, LeastSquares, noise, slope, to_half
 from seal_store.scoring.evaluate import Change
 from seal_store.scoring.options import DTYPES, GROUPS, METHODS, AttributionOptions, ScoreOptions
 from seal_store.scoring.saturate import saturation
@@ -433,6 +434,40 @@ def test_as_many_samples_are_drawn(
     assert sum(seen) in (drawn, drawn + 1)  # Captum looks at the output's shape once
 
 
+@pytest.mark.parametrize("method", ["kernelShap", "lime"])
+def test_the_fewest_samples_are_enough_and_fewer_are_refused(
+    method: str, store: Store, world: World
+) -> None:
+    least = 2 * (store.config.features + 1)
+    for samples in (2, 3, store.config.features, store.config.features + 1, least - 1):
+        with pytest.raises(InputError, match=f"`samples` {samples}: too few for {method}") as no:
+            attributions(store, [], method, samples=samples)
+        assert f"at least {least}" in no.value.hint
+    alleles = alleles_of(world, 12)
+    exact = attributions(store, alleles, "deeplift")
+    found = attributions(store, alleles, method, samples=least)
+    assert correlations(found, exact).min() >= 0.9
+    assert np.abs(found - exact).max() <= 0.2 * np.abs(exact).max()
+
+
+def test_samples_that_do_not_determine_a_fit_are_told(rng: np.random.Generator) -> None:
+    x = torch.from_numpy(rng.integers(0, 2, (40, 8))).float()
+    y, weight = x.sum(1), torch.ones(40)
+    fit = LeastSquares()
+    fit.fit([(x, y, weight)])
+    torch.testing.assert_close(fit.representation(), torch.ones(1, 8))
+    scatter = torch.from_numpy(rng.standard_normal((40, 500)))
+    design = torch.cat([x, torch.ones(40, 1)], 1).double()
+    passed = torch.linalg.lstsq(design, scatter).solution[:-1].square().mean().sqrt()
+    assert noise(design) == pytest.approx(passed.item(), rel=0.1)
+    never, same = x.clone(), x.clone()
+    never[:, 3] = 0
+    same[:, 3] = same[:, 4]
+    for alike in (never, same, x[:9].repeat(5, 1)[:40].clone().mul_(0.0)):
+        with pytest.raises(InputError, match="`samples` 40: too alike to tell 8 features apart"):
+            LeastSquares().fit([(alike, y, weight)])
+
+
 def test_results_that_cannot_be_evaluated_again_are_left_alone(
     store: Store, scored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -534,6 +569,20 @@ def test_commands(cli: Callable[..., Result], store: Store, world: World, tmp_pa
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert '"targets": 802' in done.stdout
+    again = tmp_path / "again.zarr"
+    shutil.copytree(out, again)
+    for method, text in (("kernelShap", "from 2080 samples\n"), ("gradientShap", "sums within")):
+        rerun = ("attribute", again, "--method", method, "--target", target, "--overwrite")
+        assert text in cli(*rerun).stdout
+        forced = method == "kernelShap"
+        assert (
+            json.loads(cli(*rerun, "--json").stdout)["attribution"]["completeness"] is None
+        ) == forced
+    done = cli("attribute", again, "--method", "lime", "--target", target, "--samples", 33,
+               "--overwrite")  # fmt: skip
+    assert done.exit_code == 1
+    assert "--samples 33: too few" in done.stderr
+    shutil.rmtree(again)
     table = tmp_path / "s.tsv"
     assert cli("export", out, table, "--attributions", 2).exit_code == 0
     results = Results(out)
@@ -546,7 +595,7 @@ def test_commands(cli: Callable[..., Result], store: Store, world: World, tmp_pa
         and (f := found["attribution_feature"][r, t, k]) >= 0
     ]
     lines = [line.split("\t") for line in table.read_text().splitlines()[1:]]
-    assert [(x[1], x[9], x[10], x[14]) for x in lines] == expected
+    assert [(x[1], x[13], x[14], x[18]) for x in lines] == expected
     assert len(lines) > 802
     for arguments, message in (
         (("--out", tmp_path / "x.tsv", "--attribute", "lime", "--target", target), "no room for"),

@@ -13,7 +13,8 @@ import reference
 import torch
 
 from seal_store.errors import HeadsError, InputError, VariantError
-from seal_store.model.delta import Delta, Edit
+from seal_store.model.delta import Delta
+from seal_store.model.edits import Edit
 from seal_store.model.heads import load_heads
 from seal_store.reference.fasta import Genome
 from seal_store.results.group import Results
@@ -195,7 +196,8 @@ def test_every_allele_is_a_row_or_has_a_reason(store: Store, genome: dict[str, s
         "iupac": allele(contig, tss, base, "R"),
         "malformed": allele(contig, tss, base, "?"),
         "unknown_contig": allele("chrUn", tss, base, other),
-        "beyond_contig": allele(contig, len(genome[contig]) + 1, base, other),
+        "beyond_contig": allele(contig, len(genome[contig]) + 2, base, other),
+        "telomere": allele(contig, len(genome[contig]) + 1, base, other),
         "no_gene_in_range": allele("chr2", 11_001, genome["chr2"][11_000], far),
         "gene_not_computed": allele("chr4", 50_010, base, other),
         "too_long": allele(contig, tss + 19_500, long, long[0]),

@@ -288,6 +288,17 @@ def test_an_evaluation_is_not_replaced_unasked(given: CompareOptions, planted: P
     assert not (given.out / "evaluation.partial").exists()
 
 
+def test_what_evaluate_did_not_write_is_never_replaced(
+    given: CompareOptions, planted: Planted
+) -> None:
+    given.out.mkdir()
+    other = given.out / "evaluation_summary.json"
+    other.write_text('{"mine": 1}')
+    with pytest.raises(OutputError, match=r"evaluation_summary\.json is not a file that seal"):
+        compare(replace(given, predictions={"self": planted.expression}, overwrite=True))
+    assert other.read_text() == '{"mine": 1}'
+
+
 def test_a_failure_leaves_nothing(
     given: CompareOptions, planted: Planted, monkeypatch: pytest.MonkeyPatch
 ) -> None:

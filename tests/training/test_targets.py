@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,33 @@ def test_missing_values_are_nan(tmp_path: Path, missing: str) -> None:
     np.testing.assert_array_equal(read_matrix(path, "").values, [[NAN, 2], [3, 0.001]])
 
 
+def test_csv_and_gzip_are_read_as_tsv_is(tmp_path: Path) -> None:
+    plain, comma = (
+        "gene_id\ta\tb c\nG1\t1\t2\nG2\tNA\t1e-3\n",
+        'gene_id,a,"b c"\nG1,1,2\nG2,,1e-3\n',
+    )
+    (tmp_path / "x.tsv").write_text(plain)
+    (tmp_path / "x.csv").write_text(comma)
+    for name, text in (("y.tsv.gz", plain), ("y.csv.gz", comma)):
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+    expected = read_matrix(tmp_path / "x.tsv", "")
+    assert expected.sha256 == hashlib.sha256((tmp_path / "x.tsv").read_bytes()).hexdigest()
+    for name in ("x.csv", "y.tsv.gz", "y.csv.gz"):
+        found = read_matrix(tmp_path / name, "")
+        np.testing.assert_array_equal(found.values, expected.values)
+        assert found.contexts == expected.contexts == ("a", "b c")
+        assert found.gene_id.tolist() == ["G1", "G2"]
+
+
+def test_versions_of_ids_do_not_matter_where_one_row_is_meant(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    rows = ("ENSG00000000003.7", "ENSG00000000005.1", "ENSG00000000005.2", "ENSG00000000419")
+    path.write_text("gene_id\ta\n" + "".join(f"{name}\t{i}\n" for i, name in enumerate(rows)))
+    found = read_matrix(path, "")
+    asked = ["ENSG00000000003", "ENSG00000000003.9", "ENSG00000000005", "ENSG00000000005.2"]
+    assert found.rows(np.array([*asked, "ENSG00000000419.3"])).tolist() == [0, 0, -1, 2, 3]
+
+
 def test_blank_lines_crlf_and_a_bom_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "x.tsv"
     path.write_bytes(b"\xef\xbb\xbfgene_id\ta \r\n\r\nG1\t1\r\nG2\t2\r\n\r\n")
@@ -87,7 +116,7 @@ def test_blank_lines_crlf_and_a_bom_do_not_matter(tmp_path: Path) -> None:
         (b"gene_id\ta\tb\nG1\tNA\tinf\n", ":2: column 3 (b): 'inf' is infinite"),
         (b"gene_id\ta\tb\nG1\t0\t1\nG2\t1\t-0.5\n", ":3: column 3 (b): -0.5 is negative"),
         (b"gene_id\ta\nG\xff\t1\n", "not UTF-8"),
-        (b"\x1f\x8b\x08\x00binary", "not UTF-8"),
+        (b"\x1f\x8b\x08\x00binary", "damaged gzip"),
     ],
 )
 def test_a_malformed_table_is_refused_with_its_place(
@@ -139,7 +168,12 @@ def test_targets_by_hand(tmp_path: Path) -> None:
     assert targets.pseudocounts.tolist() == [0.1, 10]
     expected = [[np.log(0.1), np.log(12)], [np.log(3.1), np.log(50)]]
     np.testing.assert_allclose(targets.values, expected, rtol=1e-15)
-    assert targets.left_out == {"missing_value": 2, "rRNA": 1, "sex_chromosome": 3}
+    assert targets.left_out == {
+        "not_in_expression": 0,
+        "missing_value": 2,
+        "rRNA": 1,
+        "sex_chromosome": 3,
+    }
     assert targets.not_in_table == 1
 
 
@@ -161,10 +195,10 @@ def test_sex_chromosomes_under_any_name_are_left_out(tmp_path: Path, x: str, y: 
     assert targets.left_out["sex_chromosome"] == 2
 
 
-def test_genes_that_the_expression_lacks_are_left_out_as_missing(tmp_path: Path) -> None:
+def test_genes_that_the_expression_lacks_are_counted_as_such(tmp_path: Path) -> None:
     genes = read_genes(write_genes(tmp_path / "genes.csv", ["chr1"] * 5))
     targets = make_targets(matrix([[1.0], [2.0]]), genes)
-    assert (targets.rows.tolist(), targets.left_out["missing_value"]) == ([0, 1], 3)
+    assert (targets.rows.tolist(), targets.left_out["not_in_expression"]) == ([0, 1], 3)
 
 
 def test_no_gene_in_common_is_refused_with_an_example(tmp_path: Path) -> None:
@@ -184,14 +218,16 @@ def test_a_context_without_a_positive_value_is_named(tmp_path: Path) -> None:
 
 
 def test_without_a_file_all_contexts_are_one_group() -> None:
-    assert read_groups(None, ["a", "b", "c"]) == [Group("all", (0, 1, 2))]
+    assert read_groups(None, ["a", "b", "c"]) == ([Group("all", (0, 1, 2))], None)
 
 
 @pytest.mark.parametrize("header", ["", "group\tcolumns\n"])
 def test_groups_count_contexts_from_one(tmp_path: Path, header: str) -> None:
     path = tmp_path / "groups.tsv"
     path.write_text(f"{header}cortex\t3, 1\n\nrest\t2\r\n")
-    assert read_groups(path, ["a", "b", "c"]) == [Group("cortex", (0, 2)), Group("rest", (1,))]
+    groups, sha256 = read_groups(path, ["a", "b", "c"])
+    assert groups == [Group("cortex", (0, 2)), Group("rest", (1,))]
+    assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -253,7 +289,8 @@ def test_weights_are_those_of_pandas(rng: np.random.Generator) -> None:
 
 def test_equal_spreads_weigh_one() -> None:
     targets = np.tile([0.0, 1.0], (9, 1))
-    np.testing.assert_array_equal(gene_weights(targets, read_groups(None, "ab"), 3.0, NO_GENE), 1)
+    groups, _ = read_groups(None, "ab")
+    np.testing.assert_array_equal(gene_weights(targets, groups, 3.0, NO_GENE), 1)
 
 
 def test_quantiles_of_weights_are_over_the_genes_that_are_not_tested(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +27,7 @@ from scipy.stats import spearmanr
 
 from seal_store.building.build import add_heads, build
 from seal_store.building.options import BuildOptions
+from seal_store.common.files import file_sha256
 from seal_store.common.lock import hold
 from seal_store.errors import HeadsError, OutputError, TrainingError
 from seal_store.model.heads import Heads, load_head_set, load_heads, read_summary
@@ -714,10 +717,33 @@ def test_an_existing_output_is_left_alone(cli: Cli, planted: Planted, tmp_path: 
     succeeded(cli(*command))
     before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
     refused(cli(*command), "exists already")
-    refused(cli(*command, "--resume"), "exists already")
+    assert "is finished" in succeeded(cli(*command, "--resume"))
+    refused(cli(*command, "--resume", "--seed", "1"), "seed 0, not 1")
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
     succeeded(cli(*command, "--overwrite", "--seed", "1"))
     assert (tmp_path / "demo_seal_pt_model.pt").read_bytes() != before["demo_seal_pt_model.pt"]
+
+
+@pytest.mark.parametrize("rest", ["model.pt", "metrics.tsv", "loss.png", "training.json"])
+def test_what_training_did_not_write_is_never_replaced(
+    planted: Planted, tmp_path: Path, rest: str
+) -> None:
+    other = tmp_path / f"demo_seal_pt_{rest}"
+    other.write_text("chapter\tone\n")
+    with pytest.raises(OutputError, match=rf"{rest} is not a file that seal-store made"):
+        pretrain(training(planted, tmp_path, overwrite=True))
+    assert names(tmp_path) == [other.name]
+    assert other.read_text() == "chapter\tone\n"
+
+
+def test_the_record_names_the_table_that_was_read(planted: Planted, tmp_path: Path) -> None:
+    """Not another one that has its name by the time the run ends."""
+    table = tmp_path / "expression.tsv"
+    shutil.copy(planted.expression, table)
+    sha256 = file_sha256(table)
+    pretrain(training(planted, tmp_path / "out", expression=table), lambda *_: table.unlink(True))
+    record = json.loads((tmp_path / "out" / "demo_seal_pt_training.json").read_text())
+    assert record["inputs_and_options"]["expression"] == sha256
 
 
 def test_a_summary_of_another_model_is_not_replaced_unasked(
@@ -1067,6 +1093,7 @@ class ManyGenes:
     """Stands for a store with more genes than one wants to build in a test."""
 
     path = Path("store.zarr")
+    standing = nullcontext
 
     attributes = SimpleNamespace(genes_per_shard=64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -23,7 +24,15 @@ from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
-from seal_store.variants.regions import LAST, Region, Regions, merge, parse_region
+from seal_store.variants.regions import (
+    LAST,
+    Region,
+    Regions,
+    merge,
+    parse_region,
+    parse_regions,
+    read_regions,
+)
 from seal_store.variants.source import VariantSource, read_variants
 
 CONTIGS = ("chr1", "2", "chr3")
@@ -53,6 +62,125 @@ def test_regions_as_they_are_written(text: str, region: Region) -> None:
 def test_what_is_no_region_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="^`region` .*: not a region"):
         parse_region(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "regions"),
+    [
+        ("1:17000-17010,1:930240-930250", ["1:17000-17010", "1:930240-930250"]),
+        ("chr1:1,000-2,000,chr2:5", ["chr1:1000-2000", "chr2:5-5"]),
+        ("chr1:1,000,000,chr2", ["chr1:1000000-1000000", f"chr2:1-{LAST}"]),
+        ("1,2,100:5-9", [f"1:1-{LAST}", f"2:1-{LAST}", "100:5-9"]),
+    ],
+)
+def test_commas_separate_regions_and_thousands(text: str, regions: list[str]) -> None:
+    assert list(map(str, parse_regions(text))) == regions
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "regions"),
+    [
+        ("a.bed", "track x\nchr1\t0\t5\tname\n\n#c\nchr1 4 9\n2\t7\t8\n", ["2:8-8", "chr1:1-9"]),
+        ("a.BED.gz", "chr1\t0\t5\n", ["chr1:1-5"]),
+        ("a.tsv", "chr1\t5\nchr1\t7\t9\tx\n", ["chr1:5-5", "chr1:7-9"]),
+    ],
+)
+def test_files_of_regions_are_as_bcftools_reads_them(
+    tmp_path: Path, name: str, content: str, regions: list[str]
+) -> None:
+    data = content.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert list(map(str, read_regions(tmp_path / name))) == regions
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.bed", "chr1\t5\n", "a.bed:1: not a region"),
+        ("a.bed", "chr1\t0\t5\nchr1\t9\t9\n", "a.bed:2: not a region"),
+        ("a.tsv", "chr1\t0\n", "a.tsv:1: not a region"),
+        ("a.tsv", "chr1\tx\n", "a.tsv:1: not a region"),
+        ("a.tsv", "chr1\n", "a.tsv:1: not a region"),
+        ("a.bed", "# none\n", "a.bed: no region in it"),
+    ],
+)
+def test_a_file_of_other_lines_is_refused(
+    tmp_path: Path, name: str, content: str, says: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=says):
+        read_regions(tmp_path / name)
+
+
+REGIONS = "chr1:1-600000,2:900000-1,300,000,chr3:5-100"
+
+
+@pytest.mark.parametrize("name", ["tbi.vcf.gz", "csi.vcf.gz", "in.bcf", "in.vcf", "plain.vcf.gz"])
+def test_records_of_regions_are_those_of_bcftools(folder: Path, name: str) -> None:
+    """Whole, whichever way they are found."""
+    source = VariantSource(folder / name, parse_regions(REGIONS))
+    found = [record.text.decode() for record in source.records()]
+    spans = ("chr1:1-600000", "2:900000-1300000", "chr3:5-100")
+    expected = pysam.bcftools.view("-H", str(folder / "tbi.vcf.gz"), *spans).splitlines()
+    assert found == expected
+    assert len(found) == source.seen.records > 100
+
+
+@pytest.mark.parametrize("ending", ["vcf.gz", "bcf", "tsv"])
+@pytest.mark.parametrize("name", ["tbi.vcf.gz", "in.bcf", "in.vcf"])
+def test_a_region_is_annotated(
+    cli: Callable[..., Result],
+    store: Store,
+    folder: Path,
+    tmp_path: Path,
+    name: str,
+    ending: str,
+) -> None:
+    """The same by options and by a file; on stdout too."""
+    (tmp_path / "r.bed").write_text("chr1\t0\t600000\n2\t899999\t1300000\nchr3\t4\t100\n")
+    args = ["score", "vcf", folder / name, "--store", store.path, "--no-check-assembly"]
+    args += ["--contexts", "early_fetal.OC", "--out"]
+    out = tmp_path / f"a.{ending}"
+    done = cli(*args, out, "--region", REGIONS, "--json")
+    assert done.exit_code == 0, done.output
+    done_file = cli(*args, tmp_path / f"b.{ending}", "--regions-file", tmp_path / "r.bed", "-q")
+    assert done_file.exit_code == 0, done_file.output
+    if ending == "tsv":
+        assert out.read_bytes() == (tmp_path / "b.tsv").read_bytes()
+        return
+    expected = [r.alleles[0].id for r in VariantSource(out).records()]
+    assert expected == [
+        r.alleles[0].id for r in VariantSource(folder / name, parse_regions(REGIONS)).records()
+    ]
+    assert json.loads(done.stdout)["records_out"] == len(expected) > 100
+    both = [pysam.bcftools.view("-H", str(tmp_path / f"{x}.{ending}")) for x in "ab"]
+    assert both[0] == both[1]
+    piped = cli(*args, "-", "--region", REGIONS, "-q")
+    lines = [line for line in piped.stdout.splitlines() if line[0] != "#"]
+    assert [line.split("\t")[2] for line in lines] == expected
+
+
+def test_a_contig_that_is_nowhere_is_refused(
+    cli: Callable[..., Result], store: Store, folder: Path, tmp_path: Path
+) -> None:
+    """Not one that only the store has, or only the header, or only the index."""
+    bare = tmp_path / "bare.vcf.gz"
+    with pysam.BGZFile(str(bare), "wb") as handle:
+        handle.write(b"##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n")
+        handle.write(b"odd\t5\t.\tA\tC\t.\t.\t.\n")
+    pysam.tabix_index(str(bare), preset="vcf")
+    for path, region, code in (
+        (folder / "in.vcf", "nowhere:1-5", 1),
+        (folder / "in.vcf", "chr1:1-5,nowhere", 1),
+        (folder / "in.vcf", "chr2:1-5", 0),
+        (bare, "odd", 0),
+        (bare, "chr3", 0),
+        (bare, "chr9", 1),
+    ):
+        args = ["--store", store.path, "--out", "-", "--no-check-assembly", "-q"]
+        done = cli("score", "vcf", path, *args, "--region", region)
+        assert done.exit_code == code, (path, region, done.output)
+        assert ("a contig that is neither in the store nor in the header" in done.stderr) == code
 
 
 def test_overlapping_regions_are_one() -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pysam
@@ -157,15 +158,22 @@ def test_stdin_of_another_assembly_is_refused(
     assert "stdin: its ##contig lines are those of hg38" in done.stderr
 
 
-def test_a_pipe_is_not_annotated(cli: Callable[..., Result], store: Store, tmp_path: Path) -> None:
-    """It cannot be read again: refused before anything is computed."""
-    path, out = tmp_path / "pipe", tmp_path / "out.vcf.gz"
-    writer = pipe(path, HEADER + RECORDS[:100])
-    done = cli("score", "vcf", path, "--store", store.path, "--out", out, "-q")
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bgzf])
+def test_a_pipe_that_is_kept_can_be_read_again(
+    tmp_path: Path, pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a temporary file beyond some size."""
+    monkeypatch.setattr("seal_store.variants.input._IN_MEMORY", 1_000)
+    path = tmp_path / "pipe"
+    writer = pipe(path, pack(HEADER + RECORDS))
+    source = VariantSource(path)
+    assert source.header == HEADER.splitlines()
+    source.keep()
+    for _ in range(2):
+        assert [a.pos for a in source.alleles()] == list(range(1, 20_001))
+        assert b"\n".join(r.text for r in source.records()) + b"\n" == RECORDS
+        assert (source.seen.records, source.seen.malformed) == (20_000, 0)
     writer.join()
-    assert done.exit_code == 1
-    assert "repeats its input, which must be a file" in done.stderr
-    assert not out.exists()
 
 
 @pytest.mark.parametrize(
@@ -218,8 +226,10 @@ def test_an_allele_that_is_scored_as_another_one_says_so() -> None:
     turned = evaluated(shown, "swapped")
     assert (turned.ref, turned.alt, turned.swapped) == ("A", "G", True)
     assert not shown.swapped
-    lifted = Allele(3, "chr2", 9, ".", "C", "T", "snv", origin=Origin(shown, "x", step="moved to"))
-    assert str(lifted) == "line 3, chr1:7 G>A, moved to chr2:9"
+    lifted = Allele(3, "chr2", 9, ".", "C", "T", "snv", origin=Origin(shown, "x", lifted=True))
+    assert str(lifted) == "line 3, chr1:7 G>A, lifted to chr2:9"
+    assert (lifted.shown, lifted.read) == (lifted, shown)
+    assert turned.shown == replace(shown, origin=turned.origin)
 
 
 def test_a_stream_goes_on_where_it_was_left(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def twenty(store: Store, world: World) -> list[tuple[str, int, str, str, str]]:
 def normal(rows: list[tuple[str, int, str, str]], folder: Path, world: World) -> list:
     """The rows as `bcftools norm` leaves them, and a VCF of these, ``in.vcf``."""
     head = "##fileformat=VCFv4.2\n" + "".join(
-        f"##contig=<ID={c},length=320000>\n" for c in ("chr1", "chr2", "chr3")
+        f"##contig=<ID={c},length={length}>\n"
+        for c, length in (("chr1", 320_000), ("chr2", 180_000), ("chr3", 120_000))
     )
     head += "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
     own = []
@@ -204,9 +205,10 @@ def test_foreign_names_in_tables_are_guarded_and_in_zarr_are_not(cli: Cli, tmp_p
     expression = cli("expression", tmp_path / "s.zarr", "--out", tmp_path / "x.tsv")
     assert expression.exit_code == 0, expression.output
     header, row = (line.split("\t") for line in (tmp_path / "o.tsv").read_text().splitlines())
-    assert header[8:] == [f"'{CONTEXT}", "plain"]
+    assert header[12:] == [f"'{CONTEXT}", "plain"]
     assert row[:8] == ["chr1", "30000", base, alt, "-", f"'{GENE}", "0", "True"]
-    assert float(row[8]) != 0
+    assert row[8:12] == ["'=cmd|' /C calc'!A0", "scored", "chr1", ""]
+    assert float(row[12]) != 0
     assert (tmp_path / "e.tsv").read_bytes() == (tmp_path / "o.tsv").read_bytes()
     header, row = (line.split("\t") for line in (tmp_path / "x.tsv").read_text().splitlines())
     assert (header[1], row[0]) == (f"'{CONTEXT}", f"'{GENE}")

@@ -1,0 +1,1 @@
+"""Public Python API: the commands as functions, with outputs as xarray and pandas."""
