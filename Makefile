@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test check coverage mutants parity soak bench clean
+.PHONY: help demo docs test check browser coverage mutants parity soak bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -19,7 +19,7 @@ demo: $(READY)  ## write demo/: a synthetic genome, a store and scores
 	$(BIN)/seal-store demo demo --overwrite
 
 test: $(READY)  ## run the test suite
-	$(BIN)/pytest -n auto --dist worksteal -m 'not parity and not soak'
+	$(BIN)/pytest -n auto --dist worksteal -m 'not parity and not soak and not browser'
 
 check: $(READY)  ## lint, formatting, types
 	$(BIN)/ruff check .
@@ -31,9 +31,13 @@ docs: $(READY)  ## build the documentation, the tutorial executed (docs/_build/h
 	$(BIN)/seal-store demo docs/demo --overwrite --quiet
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
+browser: $(READY)  ## pages in a real browser (needs Debian's chromium; pictures in bench-out/screenshots)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/pytest -m browser
+
 coverage: $(READY)  ## the test suite with coverage of lines and branches (bench-out/coverage.xml)
 	@mkdir -p bench-out
-	$(BIN)/pytest -n auto --dist worksteal -m 'not parity and not soak' --cov --cov-report=term-missing:skip-covered --cov-report=xml
+	$(BIN)/pytest -n auto --dist worksteal -m 'not parity and not soak and not browser' --cov --cov-report=term-missing:skip-covered --cov-report=xml
 
 # SAMPLE: mutants of each module, 0 for all of them; SEED: which
 SAMPLE ?= 100

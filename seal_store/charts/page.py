@@ -1,20 +1,26 @@
-"""A chart as a page of its own: scripts and data are in it, and it may not ask any network."""
+"""Pages of charts: scripts, styles and data are in them, and they may not ask any network."""
 
 from __future__ import annotations
 
 import json
-from html import escape
-from typing import Any
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from seal_store.common.extras import require
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
-"""What a page may load: nothing but what is in it, and pictures that it saves. No ``eval``."""
+"""What a page in a file may load: nothing but what is in it, and pictures that it saves."""
 
 
 def script_json(value: Any) -> str:
     """``value`` as JSON that may stand in a ``<script>`` element, whatever its strings hold."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -27,31 +33,55 @@ def scripts() -> str:
     return bundle
 
 
+def web_file(package: str, name: str) -> str:
+    """The text of a template, style or script, ``name`` in the folder ``web`` of a package."""
+    return (resources.files(f"seal_store.{package}") / "web" / name).read_text(encoding="utf-8")
+
+
+def environment(package: str) -> Environment:
+    """Templates of a package's folder ``web``, and those of charts; whatever they show is escaped.
+
+    Raises :class:`~seal_store.errors.MissingExtraError` without the extra ``plot``.
+    """
+    require("plot", "a page")
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    def load(name: str) -> str:
+        own, _, file = name.rpartition("/")
+        return web_file(own or package, file)
+
+    return Environment(
+        loader=FunctionLoader(load),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def rendered(package: str, template: str, **values: Any) -> str:
+    """A template of a package with ``values``, the style and the policy that all pages have."""
+    from markupsafe import Markup
+
+    style = Markup(web_file("charts", "base.css"))  # noqa: S704 - ours
+    return environment(package).get_template(template).render(policy=POLICY, style=style, **values)
+
+
+def trusted(text: str) -> Any:
+    """Scripts and JSON of :func:`script_json`, which a template takes as they are."""
+    from markupsafe import Markup
+
+    return Markup(text)  # noqa: S704 - made above
+
+
 def chart_page(spec: dict[str, Any]) -> str:
     """A page of the Vega-Lite ``spec``, with its ``description`` in words below."""
-    title = escape(str(spec.get("title", {}).get("text", "chart")))
-    said = escape(str(spec.get("description", "")))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{title}</title>
-<style>body {{ font: 14px sans-serif; margin: 1.5em; }} figure {{ margin: 0; overflow-x: auto; }}
-figcaption {{ margin-top: 1em; max-width: 60em; }}</style>
-</head>
-<body>
-<main>
-<figure><div id="chart"></div><figcaption>{said}</figcaption></figure>
-</main>
-<script type="application/json" id="spec">{script_json(spec)}</script>
-<script>{scripts()}</script>
-<script>
-const spec = JSON.parse(document.getElementById("spec").textContent);
-const how = {{ast: true, renderer: "svg", actions: {{export: true, source: false, compiled: false,
-  editor: false}}}};
-vegaEmbed("#chart", spec, how);
-</script>
-</body>
-</html>
-"""
+    return rendered(
+        "charts",
+        "chart.html",
+        title=str(spec.get("title", {}).get("text", "chart")),
+        said=str(spec.get("description", "")),
+        spec=trusted(script_json(spec)),
+        vega=trusted(scripts()),
+        draw=trusted(web_file("charts", "draw.js")),
+    )
