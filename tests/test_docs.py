@@ -67,7 +67,7 @@ def test_the_tutorial_runs(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(names["effects"].attrs["counts"])["alleles"] == 4
     assert names["effects"].row.values.tolist() == [0, 1, 2]
     assert len(names["long"]) == 3 * 802
-    assert names["scored"].sizes["variant"] == 39
+    assert names["scored"].sizes["variant"] == 286
 
 
 @pytest.mark.parametrize(("page", "number", "code"), BLOCKS, ids=lambda x: str(x)[:12])

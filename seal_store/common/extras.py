@@ -15,7 +15,12 @@ EXTRAS = {
     "htslib": {"cyvcf2": "cyvcf2", "pysam": "pysam"},
     "liftover": {"liftover": "liftover"},
     "parquet": {"pyarrow": "pyarrow"},
-    "plot": {"altair": "altair", "vl_convert": "vl-convert-python", "xarray": "xarray"},
+    "plot": {
+        "altair": "altair",
+        "jinja2": "jinja2",
+        "vl_convert": "vl-convert-python",
+        "xarray": "xarray",
+    },
     "train": {"matplotlib": "matplotlib", "scipy": "scipy", "sklearn": "scikit-learn"},
     "xarray": {"xarray": "xarray"},
 }
