@@ -24,6 +24,7 @@ from hostile import bgzf_of
 from seal_store.building import build as library
 from seal_store.building.options import BuildOptions
 from seal_store.cli import COMMANDS
+from seal_store.common import output
 from seal_store.common.beside import partial_path
 from seal_store.common.output import JOURNAL
 from seal_store.exporting.tsv import TsvWriter
@@ -1003,22 +1004,22 @@ def test_resume_keeps_finished_shards(
     assert listed(out) == listed(whole)
 
 
-@pytest.mark.parametrize("step", ["write_json", "replace"])
+@pytest.mark.parametrize(("module", "step"), [(manifest, "write"), (output, "replace")])
 def test_resume_of_a_build_killed_while_publishing_keeps_the_features(
-    cli: Cli, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    cli: Cli, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, step: str
 ) -> None:
     out = tmp_path / "out.zarr"
     partial = partial_path(out)
     imported = ["--from-profiles", small.profiles]
-    original = getattr(manifest, step)
+    original = getattr(module, step)
 
     def killed(path: Path, *more: object) -> None:
-        if path in (partial, partial / manifest.MANIFEST):
+        if path == partial:
             raise KeyboardInterrupt
         original(path, *more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(manifest, step, killed)
+        patch.setattr(module, step, killed)
         refused(cli(*small.build(out, *imported)), "interrupted", code=130)
     assert not out.exists()
     kept = linked(partial / "features/c/0/0/0", tmp_path)

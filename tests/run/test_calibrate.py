@@ -23,6 +23,7 @@ from click.testing import Result
 
 from seal_store.building.build import add_heads, build
 from seal_store.building.options import BuildOptions
+from seal_store.common import output
 from seal_store.common.beside import partial_path
 from seal_store.common.files import file_sha256
 from seal_store.common.output import JOURNAL
@@ -540,7 +541,7 @@ def run_killed(store: Path, background: Path, where: str, at: int) -> None:
     owner, name = {
         "link": (os, "link"),
         "publish": (manifest, "publish"),
-        "replace": (manifest, "replace"),
+        "replace": (output, "replace"),
         "copyfile": (shutil, "copyfile"),
         "distribution": (module, "distribution"),
         "consolidate": (module, "consolidate"),

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import seal_store
-from seal_store.errors import InputError, MissingExtraError, ParameterError, VariantError
+from seal_store.errors import MissingExtraError, ParameterError, VariantError
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants.given import given_alleles, position
