@@ -26,7 +26,8 @@ class SaturationViews:
     def page(self, asked: Asked) -> Page:
         """The form, the progress, or the chart."""
         if not asked.text("gene"):
-            values = {"gene": None, "job": None, "chosen": {"span": SPAN}}
+            chosen = {"gene": "", "center": "", "span": SPAN, "scheme": "", "contexts": ""}
+            values = {"gene": None, "job": None, "chosen": chosen}
             return Page("saturation.html", {"title": "Saturation", **values})
         wanted, contexts = self.wanted(asked), asked.text("contexts")
         job = self.jobs.get(wanted)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from seal_store.common.extras import require
 from seal_store.common.threads import limit_threads
@@ -11,6 +13,15 @@ from seal_store.errors import InputError, OutputError
 from seal_store.results.group import Results
 from seal_store.store.place import Place
 from seal_store.store.store import Store
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    import uvicorn
+
+    import uvicorn
+
+    from seal_store.explore.guard import App
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only if it is asked for
@@ -43,6 +54,33 @@ def listening(host: str, port: int) -> socket.socket:
         ) from None
 
 
+def server_of(app: App) -> uvicorn.Server:
+    """A server of ``app``. Ctrl-C and SIGTERM end it in order, within a second, however often."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            # what the end cuts short is no error; a second Ctrl-C, and it is repeated until it is
+            # heard, would leave out the application's own end
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            if not self.should_exit:
+                super().handle_exit(sig, frame)
+
+    return Server(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type]  # the same in words of its own
+            http="h11",
+            ws="none",
+            lifespan="on",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+
 def serve(
     store: Place | str,
     results: Place | str | None = None,
@@ -60,8 +98,6 @@ def serve(
     :class:`StoreError` if a path cannot be opened, :class:`OutputError` if the port is taken.
     """
     require("explore", "the explorer")
-    import uvicorn
-
     from seal_store.explore.app import make_app
     from seal_store.explore.engine import Engine
     from seal_store.explore.guard import Door
@@ -83,15 +119,4 @@ def serve(
         engine.warm()
         shown = NAMES[0] if host in EVERYWHERE else own
         ready(f"http://{shown}:{door.port}/?token={door.token}")
-        config = uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="on",
-            loop="asyncio",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-        uvicorn.Server(config).run(sockets=[bound])
+        server_of(app).run(sockets=[bound])

@@ -15,6 +15,7 @@ from seal_store.explore.genes import Gene, Genes
 from seal_store.explore.links import place_links, variant_links
 from seal_store.explore.pages import Figure, Page, address
 from seal_store.scoring.assign import REASONS
+from seal_store.scoring.calibration import source_of
 from seal_store.scoring.options import GENE_CHOICES, SCHEMES
 from seal_store.store.layout import SEQUENCE_LENGTH
 from seal_store.store.store import sequence_start
@@ -180,6 +181,8 @@ class Views:
         context, scheme = asked.text("context"), asked.one_of("scheme", SCHEMES)
         if not context:
             raise InputError("no `context` is named", "choose one from the table of a variant")
+        if source_of(self.store, scheme) is None:
+            raise InputError(f"the store has no calibration for scheme {scheme}")
         return _spec(charts.calibration(self.store, context, asked.number("effect"), scheme))
 
 

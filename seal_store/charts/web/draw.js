@@ -6,7 +6,11 @@ async function draw(element, spec) {
   element.setAttribute("aria-label", spec.description || "");
   element.tabIndex = 0; // it scrolls sideways where the screen is narrow
   const actions = { export: true, source: false, compiled: false, editor: false };
-  const result = await vegaEmbed(element, spec, { ast: true, renderer: "svg", actions });
+  delete element.dataset.drawn;
+  const inner = document.createElement("div");
+  element.replaceChildren(inner);
+  const result = await vegaEmbed(inner, spec, { ast: true, renderer: "svg", actions });
+  for (const menu of element.querySelectorAll("summary")) menu.setAttribute("aria-label", "Save the chart");
   element.dataset.drawn = "yes";
   return result;
 }

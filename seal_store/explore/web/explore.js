@@ -10,7 +10,6 @@ async function chart(element) {
     } else {
       spec = JSON.parse(document.getElementById(`${element.id}-spec`).textContent);
     }
-    element.replaceChildren();
     const result = await draw(element, spec);
     caption.textContent = spec.description || "";
     if (element.dataset.leads) {
