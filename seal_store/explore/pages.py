@@ -64,7 +64,7 @@ class Pages:
         self._templates = environment("explore")
         self._templates.filters["shown"] = lambda value: short(str(value))
         self._templates.filters["name"] = lambda value: printable(str(value))
-        self._templates.filters["effect"] = lambda value: f"{value:+.4g}"
+        self._templates.filters["effect"] = lambda value: f"{value:+.4g}" if value else "0"
         self._templates.globals["address"] = address
 
     def render(self, page: Page) -> str:
