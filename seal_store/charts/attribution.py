@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN = 25
 """Features shown: the strongest, either sign."""
+FEATURE_LABELS = ("name", "assay_type", "factor", "cell_type")
 
 
 def attribution(
@@ -33,7 +35,7 @@ def attribution(
     Raises :class:`~seal_store.errors.InputError` if the results have no attributions of single
     features, or not exactly one row or target is meant.
     """
-    alt, scores = altair(), Scores.of(effects)
+    scores = Scores.of(effects)
     data, made = scores.data, scores.fact("attribution")
     if "attribution" not in data:
         raise InputError(
@@ -54,33 +56,15 @@ def attribution(
         index = data.attribution_feature[row, fits[0]].values
         values, index = values[index >= 0], index[index >= 0]
     order = np.argsort(-np.abs(values), kind="stable")[:SHOWN]
-    columns = {
-        n: scores.texts(f"feature_{n}") for n in ("name", "assay_type", "factor", "cell_type")
-    }
-    seen: Counter[str] = Counter()
-    table: list[dict[str, Any]] = []
-    for place in order.tolist():
-        own = {name: column[int(index[place])] for name, column in columns.items()}
-        label = f"{own['factor']}, {own['cell_type']}" if own["factor"] else own["name"]
-        seen[label] += 1
-        label = short(label) + (f" ({seen[label]})" if seen[label] > 1 else "")
-        table.append({"label": label, "value": float(values[place]), **own})
-    assays = sorted({entry["assay_type"] for entry in table})
-    chart = (
-        alt.Chart(inline(table))
-        .mark_bar()
-        .encode(
-            alt.X("value:Q", title=f"attribution, {UNIT}"),
-            alt.Y("label:N", sort=None, title="feature"),
-            alt.Color(
-                "assay_type:N",
-                scale=alt.Scale(domain=assays, range=list(CATEGORIES[: len(assays)])),
-                legend=alt.Legend(title="assay") if assays != [""] else None,
-            ),
-            tooltip=["name:N", "assay_type:N", alt.Tooltip("value:Q", format="+.4g")],
+    columns = {name: scores.texts(f"feature_{name}") for name in FEATURE_LABELS}
+    table: list[dict[str, Any]] = [
+        {"value": float(values[place]), **labels}
+        for place, labels in zip(
+            order.tolist(), labelled(columns, index[order].tolist()), strict=True
         )
-        .properties(width=420, height=alt.Step(16))
-    )
+    ]
+    assays = sorted({entry["assay_type"] for entry in table})
+    chart = drawn(inline(table), assays)
     context = targets[fits[0]]
     effect = float(
         data.effect[row, scores.pairs().index((scores.texts("target_set")[fits[0]], context))]
@@ -95,3 +79,39 @@ def attribution(
     )
     title = f"Attribution of {scores.title(row)}"
     return titled(chart, title, [*lines, *scores.about()], description)
+
+
+def labelled(
+    columns: Mapping[str, Sequence[str]], features: Iterable[int]
+) -> Iterator[dict[str, str]]:
+    """What is shown of ``features``, whose :data:`FEATURE_LABELS` are ``columns``, one by one.
+
+    ``label`` is unique among them: what several have gets a number.
+    """
+    seen: Counter[str] = Counter()
+    for feature in features:
+        own = {name: column[feature] for name, column in columns.items()}
+        label = ", ".join(filter(None, (own["factor"], own["cell_type"]))) or own["name"]
+        seen[label] += 1
+        yield {"label": short(label) + (f" ({seen[label]})" if seen[label] > 1 else ""), **own}
+
+
+def drawn(data: Any, assays: Sequence[str]) -> alt.Chart:
+    """Bars of Altair's ``data``: label, value, name and assay_type, which is one of ``assays``."""
+    alt = altair()
+    chart: Any = (
+        alt.Chart(data)
+        .mark_bar()
+        .encode(
+            alt.X("value:Q", title=f"attribution, {UNIT}"),
+            alt.Y("label:N", sort=None, title="feature"),
+            alt.Color(
+                "assay_type:N",
+                scale=alt.Scale(domain=list(assays), range=list(CATEGORIES[: len(assays)])),
+                legend=alt.Legend(title="assay") if list(assays) != [""] else None,
+            ),
+            tooltip=["name:N", "assay_type:N", alt.Tooltip("value:Q", format="+.4g")],
+        )
+        .properties(width=420, height=alt.Step(16))
+    )
+    return chart

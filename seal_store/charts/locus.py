@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from seal_store.charts.base import Effects
 
+DISTANCE = "POS - TSS, bp"
 MOST = 5_000
 """Points drawn: the strongest."""
+FAINT = "faint: quantile within the background's middle 99 %"
 KINDS = ("snv", "mnv", "insertion", "deletion", "complex")
 
 
@@ -35,7 +37,7 @@ def locus(
     Raises :class:`~seal_store.errors.InputError` for another ``by``, for several contigs, or if
     no row is left.
     """
-    alt, scores = altair(), Scores.of(effects)
+    scores = Scores.of(effects)
     data, keep = scores.data, scores.contexts(contexts)
     rows = np.flatnonzero(scores.of_gene(gene)) if gene else np.arange(len(data.pos))
     if by not in ("distance", "position"):
@@ -67,18 +69,36 @@ def locus(
         if quantile is not None:
             entry["quantile"] = float(quantile[i, strongest[i]])
         table.append(entry)
-    title = "POS - TSS, bp" if by == "distance" else f"position on {contigs.pop()}, 1-based"
+    title = DISTANCE if by == "distance" else f"position on {contigs.pop()}, 1-based"
     what = pairs[int(keep[0])][1] if len(keep) == 1 else f"the strongest of {len(keep)} contexts"
+    lines = [f"effect on {what}; {len(rows):,} rows", *scores.about()]
+    if len(rows) > MOST:
+        lines[0] += f", the {MOST:,} strongest drawn"
+    if quantile is not None:
+        lines.insert(1, FAINT)
+    best = max(table, key=lambda entry: abs(entry["effect"]))
+    description = (
+        f"Effects of {len(rows)} rows on {what}. Strongest: {best['variant']} against "
+        f"{best['gene']}, {best['effect']:+.3g}."
+    )
+    whose = f" on {gene}" if gene else ""
+    chart = drawn(inline(table), title, quantile is not None)
+    return titled(chart, f"Effects{whose} by {by}", lines, description)
+
+
+def drawn(data: Any, x_title: str, calibrated: bool) -> alt.LayerChart:
+    """Points of Altair's ``data``: ``x``, effect, variant, gene, kind, context and quantile."""
+    alt = altair()
     tooltip = ["variant:N", "gene:N", "context:N", alt.Tooltip("effect:Q", format="+.4g")]
     opacity = alt.value(0.8)
-    if quantile is not None:
+    if calibrated:
         tooltip.append(alt.Tooltip("quantile:Q", format="+.4f"))
         opacity = alt.condition("abs(datum.quantile) >= 0.99", alt.value(0.9), alt.value(0.25))
     points = (
-        alt.Chart(inline(table))
+        alt.Chart(data)
         .mark_point(filled=True, size=36)
         .encode(
-            alt.X("x:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format=",d")),
+            alt.X("x:Q", title=x_title, scale=alt.Scale(zero=False), axis=alt.Axis(format=",d")),
             alt.Y("effect:Q", title=f"effect, {UNIT}"),
             alt.Color("kind:N", scale=alt.Scale(domain=list(KINDS), range=list(CATEGORIES[:5]))),
             alt.Shape("kind:N", scale=alt.Scale(domain=list(KINDS))),
@@ -87,16 +107,5 @@ def locus(
         )
     )
     zero = alt.Chart(inline([{"effect": 0}])).mark_rule(color="#888").encode(y="effect:Q")
-    lines = [f"effect on {what}; {len(rows):,} rows", *scores.about()]
-    if len(rows) > MOST:
-        lines[0] += f", the {MOST:,} strongest drawn"
-    if quantile is not None:
-        lines.insert(1, "faint: quantile within the background's middle 99 %")
-    best = max(table, key=lambda entry: abs(entry["effect"]))
-    description = (
-        f"Effects of {len(rows)} rows on {what}. Strongest: {best['variant']} against "
-        f"{best['gene']}, {best['effect']:+.3g}."
-    )
-    whose = f" on {gene}" if gene else ""
-    chart = (zero + points).properties(width=640, height=280)
-    return titled(chart, f"Effects{whose} by {by}", lines, description)
+    chart: Any = (zero + points).properties(width=640, height=280)
+    return chart

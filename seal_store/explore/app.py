@@ -34,7 +34,11 @@ View = Callable[[Asked], "Page | str | dict[str, Any]"]
 
 
 def make_app(engine: Engine, results: Results | None, door: Door) -> App:
-    """The pages of a store, and of ``results`` made from it, behind ``door``."""
+    """The pages of a store, and of ``results`` made from it, behind ``door``.
+
+    A variant's page is made at once, which loads all that the first one asked for would wait for.
+    Raises what opening and scoring raise: :class:`StoreError`, :class:`InputError`.
+    """
     views, jobs = Views(engine), Saturations(engine)
     saturations = SaturationViews(jobs, views.genes)
     listing = Listing(results, views) if results is not None else None
@@ -44,6 +48,7 @@ def make_app(engine: Engine, results: Results | None, door: Door) -> App:
         synthetic=engine.store.synthetic,
     )
     pages.always["version"] = pages.version
+    pages.render(views.variant(Asked({"v": engine.example})))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

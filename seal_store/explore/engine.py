@@ -22,7 +22,6 @@ from seal_store.scoring.calibration import fits
 from seal_store.scoring.options import SCHEMES, ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
-from seal_store.variants.alleles import Allele
 from seal_store.variants.bases import StoreBases
 from seal_store.variants.notation import parse_variant
 from seal_store.variants.source import Alleles
@@ -88,18 +87,16 @@ class Engine:
         options = ScoreOptions(scheme, genes, device=self.device, calibrated=calibrated)
         return Scorer(self.store, options, gene)
 
-    def warm(self) -> None:
-        """Load the weights and score an SNV at the first TSS, so that the first answer is quick.
-
-        Raises what opening and scoring raise: :class:`StoreError`, :class:`InputError`.
-        """
+    @cached_property
+    def example(self) -> str:
+        """An SNV at the first gene's TSS, as it is typed. Raises :class:`InputError` without."""
         if not len(self.store):
             raise InputError(f"{self.store.path} holds no gene")
-        row = self.store.table.row(str(self.store.gene_id[0]))
-        contig, tss = str(self.store.table.contig[row]), int(self.store.table.tss[row])
+        table = self.store.table
+        row = table.row(str(self.store.gene_id[0]))
+        contig, tss = str(table.contig[row]), int(table.tss[row])
         ref = self.bases(contig, tss, tss) or "A"
-        alleles = [Allele(0, contig, tss, "", ref, "C" if ref != "C" else "G", "snv")]
-        self.run(lambda: [rows.effect for rows in self.scorer().score(alleles)])
+        return f"{contig}:{tss}:{ref}:{'C' if ref != 'C' else 'G'}"
 
     def score(self, text: str, genes: str = "nearest", scheme: str = "grid") -> Scored:
         """Effects of a variant as written, against the nearest gene or ``all`` in reach.

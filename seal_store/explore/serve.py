@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     import uvicorn
 
-    import uvicorn
-
     from seal_store.explore.guard import App
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -68,7 +66,7 @@ def server_of(app: App) -> uvicorn.Server:
 
     return Server(
         uvicorn.Config(
-            app,  # type: ignore[arg-type]  # the same in words of its own
+            app,
             http="h11",
             ws="none",
             lifespan="on",
@@ -116,7 +114,6 @@ def serve(
         door = Door(bound.getsockname()[1], tuple(names), everywhere=host in EVERYWHERE)
         engine = Engine(opened, device)
         app = make_app(engine, group, door)
-        engine.warm()
         shown = NAMES[0] if host in EVERYWHERE else own
         ready(f"http://{shown}:{door.port}/?token={door.token}")
         server_of(app).run(sockets=[bound])

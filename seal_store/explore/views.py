@@ -13,6 +13,7 @@ from seal_store.explore.contexts import lines
 from seal_store.explore.engine import Engine
 from seal_store.explore.genes import Gene, Genes
 from seal_store.explore.links import place_links, variant_links
+from seal_store.explore.maps import effect_map
 from seal_store.explore.pages import Figure, Page, address
 from seal_store.scoring.assign import REASONS
 from seal_store.scoring.calibration import source_of
@@ -51,10 +52,7 @@ class Views:
             "calibrated": ", ".join(made.calibration) or "no",
             "SHA-256": self.store.sha256,
         }
-        first = self.genes.of(str(self.store.gene_id[0]))
-        base = self.engine.bases(first.contig, first.tss, first.tss) or "A"
-        example = f"{first.contig}:{first.tss}:{base}:{'C' if base != 'C' else 'G'}"
-        return Page("home.html", {"title": "Store", "facts": facts, "example": example})
+        return Page("home.html", {"title": "Store", "facts": facts, "example": self.engine.example})
 
     def find(self, asked: Asked) -> Page | str:
         """Genes that are called as typed, page by page; the address of the only one."""
@@ -136,8 +134,7 @@ class Views:
         found, total = lines(
             scores.pairs(), data.effect.values[row], contexts, self._most(asked), **measures
         )
-        spec = charts.effect_map(data, row).to_dict(validate=False)
-        figures = [Figure("effects", spec)]
+        figures = [Figure("effects", effect_map(scores, row))]
         gene = facts["gene_id"]
         if gene in self.store.gene_position:
             figures.append(self._profile(self.genes.of(gene), facts["pos"]))
