@@ -105,12 +105,14 @@ def saturation(
 def _logo(alt: Any, reference: dict[int, str], worth: dict[int, float], where: Any) -> Any:
     y = alt.Y("y:Q", title=["what the base adds", "(minus mean effect)"])
     x = alt.X("x:Q", scale=where, axis=None)
-    colour = alt.Color(
-        "base:N", scale=alt.Scale(domain=list(BASES), range=list(BASES.values())), legend=None
-    )
+    bases = alt.Scale(domain=list(BASES), range=list(BASES.values()))
     if len(reference) > MOST_LETTERS:
         bars = [{"x": p, "y": worth[p], "base": base} for p, base in reference.items()]
-        return alt.Chart(inline(bars)).mark_bar(size=1).encode(x, y, colour)
+        return (
+            alt.Chart(inline(bars))
+            .mark_bar(size=1)
+            .encode(x, y, alt.Color("base:N", scale=bases, legend=None))
+        )
     corners = [v for p, base in reference.items() for v in vertices(base, p, worth[p])]
     return (
         alt.Chart(inline(corners))
@@ -118,8 +120,7 @@ def _logo(alt: Any, reference: dict[int, str], worth: dict[int, float], where: A
         .encode(
             x,
             y,
-            colour,
-            fill=alt.Fill("base:N", scale=colour["scale"], legend=None),
+            fill=alt.Fill("base:N", scale=bases, legend=None),
             detail="letter:N",
             order="order:Q",
         )

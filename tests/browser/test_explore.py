@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -158,11 +158,12 @@ def test_from_a_gene_to_a_variant_and_back(
 def test_a_saturation_is_watched_cancelled_and_drawn(
     look: Callable[..., Any], theme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once = task._rows
-    pause = threading.Event()
+    once, gate, asked = task._rows, threading.Event(), []
 
     def slowly(*given: Any) -> Any:
-        pause.wait(0.2)
+        asked.append(given)
+        if len(asked) > 1:
+            gate.wait(60)
         return once(*given)
 
     monkeypatch.setattr(task, "_rows", slowly)
@@ -176,7 +177,7 @@ def test_a_saturation_is_watched_cancelled_and_drawn(
     seen.accessible()
     seen.page.get_by_role("button", name="Cancel").click()
     seen.page.get_by_text("Cancelled.").wait_for()
-    pause.set()
+    gate.set()
     seen.page.get_by_role("button", name="Start").click()
     seen.drawn("#chart-saturation")
     seen.page.locator("progress").wait_for(state="detached")
