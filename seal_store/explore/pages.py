@@ -69,7 +69,7 @@ class Pages:
 
     def render(self, page: Page) -> str:
         """HTML of a page."""
-        values = {"figures": (), **self.always, **page.values}
+        values = {"figures": (), "draws_next": False, **self.always, **page.values}
         return self._templates.get_template(page.template).render(values)
 
     @cached_property

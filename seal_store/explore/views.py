@@ -52,7 +52,9 @@ class Views:
             "calibrated": ", ".join(made.calibration) or "no",
             "SHA-256": self.store.sha256,
         }
-        return Page("home.html", {"title": "Store", "facts": facts, "example": self.engine.example})
+        values = {"title": "Store", "facts": facts, "example": self.engine.example}
+        # the script that draws is big: a browser has it before the first chart is asked for
+        return Page("home.html", {**values, "draws_next": True})
 
     def find(self, asked: Asked) -> Page | str:
         """Genes that are called as typed, page by page; the address of the only one."""

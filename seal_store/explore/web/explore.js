@@ -54,5 +54,7 @@ async function watch(element) {
 
 (async () => {
   for (const element of document.querySelectorAll("[data-status]")) watch(element);
+  // the page with its numbers is shown before the first chart is drawn
+  if (!document.hidden) await new Promise((shown) => requestAnimationFrame(() => setTimeout(shown)));
   for (const element of document.querySelectorAll(".chart")) await chart(element);
 })();
