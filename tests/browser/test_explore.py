@@ -30,6 +30,8 @@ from seal_store.variants.source import read_variants
 Visit = Callable[..., Any]
 THEMES = ("light", "dark")
 GENE = "GENE03"
+NAME = "<img/src=x/onerror=alert(1)>\"'&\u05d0\u05d1"
+"""A gene of the store."""
 HOSTILE = "<script>alert(1)</script>\"'&\u202e\u05d0" + "x" * 10_000
 
 
@@ -44,7 +46,8 @@ def explorer(planted: Planted) -> Iterator[Served]:
     root = planted.genome.parent
     out, few = root / "store.zarr", root / "few.vcf"
     inputs = planted.genome, planted.genes, planted.cnn, (planted.heads,), out
-    genes = ("GENE02", GENE, "GENE04")
+    planted.genes.write_text(planted.genes.read_text().replace("GENE04", NAME))
+    genes = ("GENE02", GENE, NAME)
     store = build(BuildOptions(*inputs, features=planted.features, gene=genes), "cpu")
     lines = planted.variants.read_text().splitlines()
     few.write_text("\n".join(x for x in lines if x[0] == "#" or re.search("GENE0[234]", x)) + "\n")
@@ -193,6 +196,15 @@ def test_hostile_text_stays_text(explorer: Served, look: Callable[..., Any]) -> 
         assert seen.page.evaluate("document.scripts.length") <= 3
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= 1_280, path
         seen.accessible()
+    seen.page.goto(f"{explorer.base}/gene?id={quote(NAME)}")
+    assert seen.page.locator("h1").inner_text() == f"Gene {NAME}"
+    seen.drawn("#chart-profile")
+    seen.accessible()
+    assert NAME in seen.page.locator("#chart-profile svg.marks").text_content()
+    seen.page.goto(f"{explorer.base}/results?gene={quote(NAME)}")
+    seen.drawn("#chart-locus")
+    assert seen.marks("#chart-locus", "symbol") == 26
+    assert seen.page.locator("img").count() == 0
     long = f"chr1:135490:C:C{'ACGT' * 2_500}"
     seen.page.goto(f"{explorer.base}/variant?v={long}")
     seen.drawn("#chart-effects")
