@@ -22,7 +22,7 @@ from ._text import shown, tell
 
 COMMANDS = (
     *("fetch", "build", "score", "merge", "status", "attribute", "calibrate", "expression"),
-    *("export", "heads", "train", "plot", "report", "inspect", "verify", "demo"),
+    *("export", "heads", "train", "plot", "report", "explore", "inspect", "verify", "demo"),
 )
 """Commands in the order of use, each the name of its module too."""
 

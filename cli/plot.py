@@ -75,7 +75,6 @@ def saturation(results: Place, **common: Any) -> None:
 )
 @click.option(
     "--by",
-    default="",
     type=click.Choice(["assay_type", "factor", "cell_type"]),
     help="Means of features by this label.",
 )
@@ -84,7 +83,8 @@ def saturation(results: Place, **common: Any) -> None:
 def profile(store: Place, **common: Any) -> None:
     """A gene's chromatin features in its windows, and how windows count by their distance."""
     names = _options.names(common["features"])
-    _draw("profile", common, store, common["gene"], names, common["by"], common["position"])
+    by = common["by"] or ""
+    _draw("profile", common, store, common["gene"], names, by, common["position"])
 
 
 @plot.command("attribution")

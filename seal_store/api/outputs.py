@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from seal_store.run.job import Prepared
 from seal_store.run.scores import check_finished, is_finished, write_scores
 from seal_store.run.slices import score_job
 from seal_store.run.watch import UNWATCHED, Watch
+from seal_store.scoring.rows import Rows
 from seal_store.scoring.scorer import Scorer
 from seal_store.store import frames
 from seal_store.store.layout import CALIBRATED, LIFTED, NAMED, PLACES, RESULTS, ArraySpec
@@ -96,6 +98,13 @@ def _in_memory(
     for rows in scorer.score(alleles, progress=progress):
         watch(scorer.counts)
         found.append(rows)
+    return dataset(scorer, found, alleles, command)
+
+
+def dataset(
+    scorer: Scorer, found: Sequence[Rows], alleles: Alleles, command: str = ""
+) -> xr.Dataset:
+    """What ``scorer`` gave for ``alleles``, at least one part, as :func:`effects` returns it."""
     attributes = result_attributes(scorer.provenance(), alleles, command)
     specs: list[ArraySpec] = [*RESULTS, *NAMED, *LIFTED, *CALIBRATED]
     labels: list[tuple[ArraySpec, np.ndarray]] = []

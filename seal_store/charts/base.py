@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,11 +142,36 @@ def short(text: str, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
-def inline(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:
-    """Data kept in the chart itself; numbers of NumPy become Python's."""
+class _Name(str):
+    """The name of a table in a chart. It takes the table along to :func:`filled`."""
+
+    rows: list[dict[str, Any]]
+
+
+def inline(rows: Iterable[Mapping[str, Any]]) -> alt.NamedData:
+    """Data of a chart; numbers of NumPy become Python's.
+
+    Altair copies and checks what a chart holds at each step, which for thousands of rows takes
+    seconds. So it is given a name, and :func:`filled`, the last step, the rows.
+    """
     plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
-    found: alt.InlineData = altair().InlineData(values=plain)
+    text = json.dumps(plain, sort_keys=True)
+    name = _Name(f"data-{sha256(text.encode()).hexdigest()[:16]}")
+    name.rows = plain
+    found: alt.NamedData = altair().NamedData(name=name)
     return found
+
+
+def _tables(node: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Names and rows of the data in a specification."""
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from _tables(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _tables(value)
+    elif isinstance(node, _Name):
+        yield str(node), node.rows
 
 
 def _plain(value: Any) -> Any:
@@ -158,9 +184,18 @@ def titled(chart: Any, title: str, lines: Sequence[str], description: str) -> An
         title, subtitle=list(lines), anchor="start", fontSize=14, subtitleFontSize=11, offset=12
     )
     found = chart.properties(title=params, description=description)
-    return found.configure_view(stroke=None).configure_axis(
+    found = found.configure_view(stroke=None).configure_axis(
         labelLimit=240, labelFlush=False, titleFontWeight="normal"
     )
+    return filled(found)
+
+
+def filled(chart: Any) -> Any:
+    """``chart`` with the rows of its data, see :func:`inline`."""
+    tables = dict(_tables(chart.to_dict(validate=False)))
+    if tables:
+        chart.datasets = tables
+    return chart
 
 
 def signed(most: float, title: str = f"effect, {UNIT}") -> Any:

@@ -71,13 +71,24 @@ def profile(
     id_, contig, strand, tss = (
         store.column(n)[row] for n in ("gene_id", "contig", "strand", "tss")
     )
-    marks = [{"x": 0, "text": "TSS"}]
+    marks, away = [{"x": 0, "text": "TSS"}], 0
     if position is not None:
-        marks.append({"x": (position - int(tss)) * int(strand), "text": f"{contig}:{position:,}"})
+        away = (position - int(tss)) * int(strand)
+        marks.append({"x": away, "text": f"{contig}:{position:,}"})
     rules = alt.Chart(inline(marks))
     at = alt.X("x:Q", scale=where, axis=None)
     lines = rules.mark_rule(color="#d55e00", strokeDash=[3, 2]).encode(at)
-    texts = rules.mark_text(y=-6, align="left", dx=3, fontSize=11).encode(at, text="text:N")
+    # on either side of what lies close to each other, and within the chart
+    far = abs(away) > step * store.grid.bins / 4
+    to_right = (away < 0 or position is None, (away >= 0) != far)
+    texts = alt.layer(
+        *(
+            alt.Chart(inline([mark]))
+            .mark_text(y=-6, align="left" if right else "right", dx=3 if right else -3, fontSize=11)
+            .encode(at, text="text:N")
+            for mark, right in zip(marks, to_right, strict=False)
+        )
+    )
     chart = alt.vconcat(
         (_weights(alt, store, offsets, where) + lines + texts).properties(width=720, height=90),
         heat + lines,

@@ -81,13 +81,16 @@ def saturation(
     same = [{"pos": p, "base": base} for p, base in reference.items()]
     dots = alt.Chart(inline(same)).mark_point(size=8, filled=True, color="#999").encode(x, y)
     marked = [heat, dots]
-    if min(reference) <= tss <= max(reference):
+    name, first, last = next(iter(genes)), min(reference), max(reference)
+    stretch = f"around the TSS of {name}"
+    if not first <= tss <= last:
+        stretch = f"of {contig}:{first:,}-{last:,}, against {name}"
+    else:
         marked.append(_tss(alt, tss, strand, where))
     body = alt.layer(*marked).properties(width=width, height=alt.Step(20))
-    name = next(iter(genes))
     best = int(np.abs(effect).argmax())
     description = (
-        f"Effects of {len(table)} SNVs on {_what(scores, keep)} around the TSS of {name}. "
+        f"Effects of {len(table)} SNVs on {_what(scores, keep)} {stretch}. "
         f"Strongest: {at[best]} {refs[best]}>{alts[best]} {effect[best]:+.3g}."
     )
     side = "+" if strand > 0 else "-"
@@ -96,18 +99,20 @@ def saturation(
         *scores.about(),
     ]
     chart = alt.vconcat(logo, body, spacing=6).resolve_scale(x="shared")
-    return titled(chart, f"Every SNV around the TSS of {name}", lines, description)
+    return titled(chart, f"Every SNV {stretch}", lines, description)
 
 
 def _logo(alt: Any, reference: dict[int, str], worth: dict[int, float], where: Any) -> Any:
     y = alt.Y("y:Q", title=["what the base adds", "(minus mean effect)"])
     x = alt.X("x:Q", scale=where, axis=None)
-    colour = alt.Color(
-        "base:N", scale=alt.Scale(domain=list(BASES), range=list(BASES.values())), legend=None
-    )
+    bases = alt.Scale(domain=list(BASES), range=list(BASES.values()))
     if len(reference) > MOST_LETTERS:
         bars = [{"x": p, "y": worth[p], "base": base} for p, base in reference.items()]
-        return alt.Chart(inline(bars)).mark_bar(size=1).encode(x, y, colour)
+        return (
+            alt.Chart(inline(bars))
+            .mark_bar(size=1)
+            .encode(x, y, alt.Color("base:N", scale=bases, legend=None))
+        )
     corners = [v for p, base in reference.items() for v in vertices(base, p, worth[p])]
     return (
         alt.Chart(inline(corners))
@@ -115,8 +120,7 @@ def _logo(alt: Any, reference: dict[int, str], worth: dict[int, float], where: A
         .encode(
             x,
             y,
-            colour,
-            fill=alt.Fill("base:N", scale=colour["scale"], legend=None),
+            fill=alt.Fill("base:N", scale=bases, legend=None),
             detail="letter:N",
             order="order:Q",
         )

@@ -9,9 +9,9 @@ from seal_store.charts.attribution import drawn as attribution_chart
 from seal_store.charts.base import UNIT, altair, short
 from seal_store.charts.effect_map import BARS, panels
 from seal_store.charts.effect_map import drawn as effect_map
+from seal_store.charts.links import variant_links
 from seal_store.charts.locus import DISTANCE
 from seal_store.charts.locus import drawn as locus_chart
-from seal_store.report.links import links
 from seal_store.report.rows import CONTEXTS, LEVELS, Part
 from seal_store.results.group import Results
 from seal_store.scoring.assign import REASONS
@@ -76,7 +76,8 @@ def page_data(results: Results, part: Part, rows: list[dict[str, Any]]) -> dict[
     """What the page's script works with, JSON-ready; ``rows`` are those of ``part``."""
     assembly = results.attributes.store.assembly
     for row in rows:
-        row["links"] = links(assembly, row["contig"], row["pos"], row["ref"], row["alt"])
+        where = (row[name] for name in ("contig", "pos", "ref", "alt"))
+        row["links"] = variant_links(assembly, *where)
         for name in ("contig", "id", "gene", "symbol"):
             row[name] = short(row[name], LONGEST)
         for name in ("ref", "alt"):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from seal_store.charts.base import filled
 from seal_store.charts.page import rendered, script_json, scripts, trusted, web_file
 from seal_store.common.extras import require
 from seal_store.common.output import TABLE
@@ -85,7 +86,7 @@ def _page(results: Results, options: ReportOptions, progress: Progress) -> tuple
     part = strongest_rows(results, chosen, options.top, progress)
     rows = as_shown(results, part, progress)
     data: dict[str, Any] = content.page_data(results, part, rows)
-    data["specs"] = {name: chart.to_dict() for name, chart in data["specs"].items()}
+    data["specs"] = {name: filled(chart).to_dict() for name, chart in data["specs"].items()}
     text = rendered(
         "report",
         "report.html",

@@ -96,7 +96,12 @@ def commands(
         "export": lambda: [results(), tmp_path / "e.tsv", "-q"],
         "train pretrain": lambda: [*planted.args(), *training, "--latent", 4],
         "train finetune": lambda: [*planted.args(), *training, "--from", tmp_path / "nowhere"],
+        "plot profile": lambda: [
+            *(store.path, "--gene", "GENE02", "--out", tmp_path / "p.json", "-q")
+        ],
+        "explore": lambda: [store.path, "-q"],
         "merge": lambda: [results(""), "--out", tmp_path / "m.tsv", "-q"],
+        "report": lambda: [results(), "--out", tmp_path / "r.html", "-q"],
         "verify": lambda: [store.path, "--windows", 1, "-q"],
     }
     return lambda name: made[name]()
@@ -271,7 +276,7 @@ def test_gene_takes_a_file_of_ids_everywhere(
 
 
 NO_PATHS = {
-    *("--base-url", "--device", "--feature", "--gene-type", "--name", "--region"),
+    *("--base-url", "--device", "--feature", "--gene-type", "--host", "--name", "--region"),
     "--scheduler",
     *("--target-scale", "--test-chromosomes", "gene", "variants"),
 }
@@ -294,6 +299,7 @@ def takes_a_path(command: tuple[str, ...], parameter: click.Parameter) -> bool:
         parameter.type is click.STRING
     )
     text = text and not isinstance(parameter.type, _options.PlacePath)
+    by_name |= command[0] == "plot" and parameter.type is click.STRING
     return text and name not in NO_PATHS and not by_name
 
 

@@ -18,7 +18,6 @@ from many import many
 import seal_store
 from seal_store.errors import HeadsError, InputError, OutputError
 from seal_store.report import ReportOptions, write_report
-from seal_store.report.links import links
 from seal_store.report.rows import LEVELS
 from seal_store.results.group import Results
 from seal_store.scoring.options import AttributionOptions
@@ -192,14 +191,3 @@ def test_the_command(cli: Cli, results: Results, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts == {"out": str(out), "shown": 3, "rows": len(results), "size": out.stat().st_size}
-
-
-def test_links_are_those_of_known_assemblies() -> None:
-    found = dict(links("hg38", "chr1", 55_051_215, "G", "GA"))
-    assert found["gnomAD"].endswith("/variant/1-55051215-G-GA?dataset=gnomad_r4")
-    assert found["UCSC"].endswith("db=hg38&position=chr1%3A55050715-55051715")
-    assert found["Ensembl"].startswith("https://www.ensembl.org/Homo_sapiens/")
-    assert "grch37.ensembl.org" in dict(links("hg19", "1", 5, "A", "C"))["Ensembl"]
-    assert links("unknown", "chr1", 5, "A", "C") == []
-    assert "gnomAD" not in dict(links("hg19", "1", 5, "A", "<DEL>"))
-    assert "<" not in "".join(url for _, url in links("hg19", '"><b>', 5, "A", "C"))
