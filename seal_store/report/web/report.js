@@ -243,12 +243,13 @@
     const span = Math.max(20_000, 1.05 * Math.abs(row.distance));
     const x = (distance) => 350 + (330 * distance) / span;
     const turn = row.strand === "-" ? -1 : 1;
+    const away = row.distance < 0 ? 1 : -1; // its label stands on the side where the variant is not
     const said = `${row.contig}:${count(row.pos)} is ${far(row)} bp from the TSS of ${gene(row)}, which is on the ${row.strand} strand.`;
     const made = svg("svg", { viewBox: "0 0 700 92", role: "img", "aria-label": said });
     made.append(
       svg("line", { x1: x(-span), x2: x(span), y1: 56, y2: 56 }),
       svg("path", { d: `M350 56 V32 H${350 + turn * 34} m${turn * -7} -5 l${turn * 7} 5 l${turn * -7} 5` }),
-      svg("text", { x: 350 + turn * 40, y: 36, "text-anchor": turn > 0 ? "start" : "end" }, "TSS"),
+      svg("text", { x: 350 + away * (away === turn ? 40 : 6), y: 36, "text-anchor": away > 0 ? "start" : "end" }, "TSS"),
       svg("circle", { cx: x(row.distance), cy: 56, r: 6 }),
       svg("text", { x: Math.min(Math.max(x(row.distance), 90), 610), y: 16, "text-anchor": "middle" },
         `${row.contig}:${count(row.pos)}`),
