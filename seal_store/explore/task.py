@@ -24,8 +24,8 @@ from seal_store.variants.source import Alleles
 if TYPE_CHECKING:
     import xarray as xr
 
-PIECE = 48
-"""SNVs of a piece: about a second at full size."""
+PIECE = 24
+"""SNVs of a piece: about half a second at full size, which a typed variant may have to wait."""
 KEPT, WAITING = 8, 4
 """Saturations that are kept, and how many may wait for others."""
 SPANS = (5, 500)

@@ -175,7 +175,7 @@ def test_a_saturation_is_watched_cancelled_and_drawn(
     block.focus()
     seen.page.keyboard.press("Enter")
     seen.page.wait_for_url("**/saturation?*")
-    seen.page.locator(".told", has_text="48 of").wait_for()
+    seen.page.locator(".told", has_text="24 of").wait_for()
     seen.shot("going")
     seen.accessible()
     seen.page.get_by_role("button", name="Cancel").click()
