@@ -1,4 +1,4 @@
-"""How long does a report of 2,000 variants in 802 contexts take, how much memory, how large is it?
+"""What does a report of 2,000 variants in 802 contexts take: time, memory and bytes.
 
 Effects are those of a tiny CNN: a report reads them and does not care. The command runs as a
 process of its own, from start to end.
@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 from benchmarks.common import arguments, report, world
-from seal_store.common.files import remove
+from seal_store.common.beside import remove
 from seal_store.run.scores import write_scores
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
@@ -33,7 +33,15 @@ def main() -> None:
     bases = store.sequence(0).tobytes().decode()[22_500 - 15_000 :]
     places = np.sort(rng.choice(30_000, COUNT, replace=False)).tolist()
     alleles = [
-        Allele(i, contig, low + place, f"v{i}", bases[place], "ACGT"["ACGT".index(bases[place]) - 1])
+        Allele(
+            i,
+            contig,
+            low + place,
+            f"v{i}",
+            bases[place],
+            "ACGT"["ACGT".index(bases[place]) - 1],
+            "snv",
+        )
         for i, place in enumerate(places)
     ]
     out = args.work / "report.zarr"

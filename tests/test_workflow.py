@@ -60,6 +60,8 @@ def test_it_goes_from_a_genome_to_a_report_and_then_has_nothing_to_do(
     assert len(table) == 2 * len(merged) + 1
     facts = json.loads((tmp_path / "scores" / "report" / "results.json").read_text())
     assert facts["rows"] == len(merged)
+    page = (tmp_path / "scores" / "report" / "report.html").read_text()
+    assert f"All {len(merged)} rows are here" in page
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if ".snakemake" not in str(p)}
     assert "Nothing to be done" in run(tmp_path)
     after = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if ".snakemake" not in str(p)}

@@ -64,8 +64,8 @@ def as_shown(results: Results, part: Part, progress: Progress = silent) -> list[
         own = wanted[(wanted >= start) & (wanted < start + len(rows))]
         shown = {i: _shown(rows, i - start, part.contexts) for i in own.tolist()}
         if attributed is not None and shown:
-            strongest_of = {i: row["top"][0][0] for i, row in shown.items()}
-            for i, strengths in attributed.of_rows(strongest_of).items():
+            effects = {i: rows.effect[i - start] for i in shown}
+            for i, strengths in attributed.of_rows(effects).items():
                 shown[i]["attribution"] = strengths
         found |= shown
         start += len(rows)
@@ -123,18 +123,18 @@ class Attributed:
         own = (results.labels(name).tolist() for name in ("target_set", "target_name"))
         return Attributed(results, [pairs.index(pair) for pair in zip(*own, strict=True)])
 
-    def of_rows(self, contexts: dict[int, int]) -> dict[int, dict[str, Any]]:
-        """The strongest features of some rows, for the context given for each of them.
+    def of_rows(self, effects: dict[int, np.ndarray]) -> dict[int, dict[str, Any]]:
+        """The strongest features of some rows, for the target on which each has most effect.
 
-        For another one, the first, where that was not attributed.
+        ``effects`` of a row are those on all contexts.
         """
         length = get(self.results.group, "attribution").chunks[0]
         found: dict[int, dict[str, Any]] = {}
-        for chunk in sorted({row // length for row in contexts}):
+        for chunk in sorted({row // length for row in effects}):
             first = chunk * length
             values = self.results.attribution(first, first + length)
-            for row in (row for row in contexts if row // length == chunk):
-                own = self.targets.index(contexts[row]) if contexts[row] in self.targets else 0
+            for row in (row for row in effects if row // length == chunk):
+                own = int(np.abs(effects[row][list(self.targets)]).argmax())
                 of_one = {name: array[row - first, own] for name, array in values.items()}
                 found[row] = {"context": self.targets[own], **_strongest_features(of_one)}
         return found

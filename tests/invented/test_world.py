@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +31,11 @@ from seal_store.invented.network import ACTS, CONFIG, RATE, cnn_state
 from seal_store.invented.world import Planted, Truth, write_planted_world
 from seal_store.model import sweep
 from seal_store.model.beluga import Beluga
+from seal_store.model.contexts import matching
 from seal_store.model.grid import Grid
 from seal_store.model.heads import Heads
 from seal_store.reference.fasta import Genome, one_hot
+from seal_store.report import write_report
 from seal_store.results.group import Results
 from seal_store.run.calibrate import calibrate
 from seal_store.run.scores import write_scores
@@ -274,6 +278,27 @@ def test_calibration_and_export_say_the_same(
             value = float(text[names[best[row]]])
             assert value == pytest.approx(rows.effect[row, best[row]], abs=1e-5)
             assert np.sign(value) == entry.sign
+
+
+def test_a_report_says_the_same(planted: Planted, results: list[Results], tmp_path: Path) -> None:
+    for own in results:
+        page = tmp_path / f"{own.attributes.scheme}.html"
+        write_report(own, page)
+        (text,) = re.findall(r'id="data">(.*?)</script>', page.read_text())
+        data = json.loads(text)
+        shown = {row["id"]: row for row in data["rows"]}
+        assert {row["id"] for row in data["rows"][: len(planted.truth)]} == {
+            entry.id for entry in planted.truth
+        }
+        contexts = [(head_set, name) for head_set, name in data["contexts"]]
+        for entry in planted.truth:
+            row, acts = shown[entry.id], matching(contexts, entry.contexts)
+            assert row["gene"] == entry.gene_id
+            strongest = row["top"][: len(acts)]
+            assert {top[0] for top in strongest} <= set(acts)
+            assert {np.sign(top[1]) for top in strongest} == {entry.sign}
+            features = row["attribution"]["features"]
+            assert data["features"][str(features[0][0])]["name"] == entry.factor
 
 
 # --- What is wrong is found
