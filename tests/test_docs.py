@@ -70,6 +70,19 @@ def test_the_tutorial_runs(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["scored"].sizes["variant"] == 286
 
 
+@pytest.mark.parametrize("page", ["index", "charts", "schemes"])
+def test_pages_with_pictures_run(page: str, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    altair = pytest.importorskip("altair")
+    monkeypatch.chdir(demo)
+    names: dict[str, Any] = {}
+    before = altair.renderers.active
+    for number, cell in enumerate(blocks(ROOT / "docs" / f"{page}.md", "{code-cell} python"), 1):
+        code = "\n".join(line for line in cell.splitlines() if not line.startswith(":tags:"))
+        exec(compile(code, f"{page}.md, cell {number}", "exec"), names)
+    assert names["altair"].renderers.active == "svg"
+    altair.renderers.enable(before)
+
+
 @pytest.mark.parametrize(("page", "number", "code"), BLOCKS, ids=lambda x: str(x)[:12])
 def test_python_blocks_run(
     page: str, number: int, code: str, demo: Path, monkeypatch: pytest.MonkeyPatch
