@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test check browser coverage mutants parity soak bench clean
+.PHONY: help demo docs test check browser pictures coverage mutants parity soak bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,6 +34,11 @@ docs: $(READY)  ## build the documentation, the tutorial executed (docs/_build/h
 browser: $(READY)  ## pages in a real browser (needs Debian's chromium; pictures in bench-out/screenshots)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
 	$(BIN)/pytest -m browser
+
+pictures: $(READY)  ## write the pictures of the README from the demo (needs Debian's chromium)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/seal-store demo docs/demo --overwrite --quiet
+	$(BIN)/python docs/pictures.py
 
 coverage: $(READY)  ## the test suite with coverage of lines and branches (bench-out/coverage.xml)
 	@mkdir -p bench-out
