@@ -15,10 +15,22 @@ from typing import Any
 
 import pytest
 
+from seal_store.building.build import build
+from seal_store.building.options import BuildOptions
+from seal_store.invented.check import one_context_each
+from seal_store.invented.world import write_planted_world
+from seal_store.results.group import Results
+from seal_store.run.calibrate import calibrate
+from seal_store.run.scores import write_scores
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
+from seal_store.store.store import Store
+from seal_store.variants.source import read_variants
+
 HERE = Path(__file__).parent
 SHOTS = Path(os.environ.get("SEAL_STORE_SHOTS", HERE.parent.parent / "bench-out" / "screenshots"))
 """Where pictures of what was seen are kept, to be looked at."""
-THEMES = ("light", "dark")
+HOSTILE = "<script>alert(1)</script>\"'&lt;\u202e\u05d0"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,6 +50,26 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Of the planted world, calibrated, with attributions, a hostile name and a long allele."""
+    root = tmp_path_factory.mktemp("browser")
+    planted = write_planted_world(root)
+    inputs = planted.genome, planted.genes, planted.cnn, (planted.heads,), root / "store.zarr"
+    store = build(BuildOptions(*inputs, features=planted.features), "cpu")
+    calibrate(store, planted.variants, ScoreOptions(device="cpu"))
+    store = Store(store.path)
+    text = planted.variants.read_text()
+    last = text.rstrip().splitlines()[-1].split("\t")
+    more = [*last[:2], HOSTILE, last[3], last[3] + "ACGT" * 2_500, *last[5:]]
+    odd = root / "odd.vcf"
+    odd.write_text(text + "\t".join(more) + "\n")
+    options = ScoreOptions(device="cpu", calibrated=True)
+    scorer = Scorer(store, options, attribution=one_context_each(store))
+    write_scores(scorer, read_variants(odd), root / "scores.zarr")
+    return Results(root / "scores.zarr")
 
 
 @dataclass

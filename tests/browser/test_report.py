@@ -11,42 +11,11 @@ import numpy as np
 import pytest
 from many import many
 
-from seal_store.building.build import build
-from seal_store.building.options import BuildOptions
-from seal_store.invented.check import one_context_each
-from seal_store.invented.world import write_planted_world
 from seal_store.report import ReportOptions, write_report
 from seal_store.results.group import Results
-from seal_store.run.calibrate import calibrate
-from seal_store.run.scores import write_scores
-from seal_store.scoring.options import ScoreOptions
-from seal_store.scoring.scorer import Scorer
-from seal_store.store.store import Store
-from seal_store.variants.source import read_variants
 
 Visit = Callable[..., Any]
-HOSTILE = "<script>alert(1)</script>\"'&lt;\u202e\u05d0"
 ROWS = "#table tbody tr"
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Of the planted world, calibrated, with attributions, an odd name and a long allele."""
-    root = tmp_path_factory.mktemp("report")
-    planted = write_planted_world(root)
-    inputs = planted.genome, planted.genes, planted.cnn, (planted.heads,), root / "store.zarr"
-    store = build(BuildOptions(*inputs, features=planted.features), "cpu")
-    calibrate(store, planted.variants, ScoreOptions(device="cpu"))
-    store = Store(store.path)
-    text = planted.variants.read_text()
-    last = text.rstrip().splitlines()[-1].split("\t")
-    more = [*last[:2], HOSTILE, last[3], last[3] + "ACGT" * 2_500, *last[5:]]
-    odd = root / "odd.vcf"
-    odd.write_text(text + "\t".join(more) + "\n")
-    options = ScoreOptions(device="cpu", calibrated=True)
-    scorer = Scorer(store, options, attribution=one_context_each(store))
-    write_scores(scorer, read_variants(odd), root / "scores.zarr")
-    return Results(root / "scores.zarr")
 
 
 @pytest.fixture(scope="module")
