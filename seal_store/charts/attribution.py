@@ -103,7 +103,7 @@ def drawn(data: Any, assays: Sequence[str]) -> alt.Chart:
         alt.Chart(data)
         .mark_bar()
         .encode(
-            alt.X("value:Q", title=f"attribution, {UNIT}"),
+            alt.X("value:Q", title=f"attribution, {UNIT}", axis=alt.Axis(format="~g")),
             alt.Y("label:N", sort=None, title="feature"),
             alt.Color(
                 "assay_type:N",
