@@ -230,8 +230,8 @@ def put(address: str, data: bytes | Path) -> None:
 
 
 def upload(folder: Path, address: str) -> None:
-    """Copy a folder into a bucket."""
-    for path in folder.rglob("*"):
+    """Copy a folder into a bucket, the oldest file first: an index is not older than its file."""
+    for path in sorted(folder.rglob("*"), key=lambda path: path.stat().st_mtime_ns):
         if path.is_file():
             put(f"{address}/{path.relative_to(folder).as_posix()}", path)
 
