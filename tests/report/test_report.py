@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,15 +32,7 @@ Cli = Callable[..., Result]
 def results(store: Store, world: World, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Calibrated, with attributions."""
     out = tmp_path_factory.mktemp("report")
-    own = out / "store.zarr"
-    seal_store.build(
-        genome=world.genome,
-        genes=world.genes,
-        cnn=world.cnn,
-        heads=[world.heads],
-        out=own,
-        device="cpu",
-    )
+    own = Path(shutil.copytree(store.path, out / "store.zarr"))
     seal_store.calibrate(own, world.variants, device="cpu")
     seal_store.score(own, world.variants, calibrated=True, device="cpu", out=out / "s.zarr")
     chosen = AttributionOptions("deeplift", ["childhood.DFC"], top_features=20)

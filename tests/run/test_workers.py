@@ -53,13 +53,14 @@ def job(store: Store, world: Any, tmp_path: Path) -> ScoreJob:
     """2,000 variants and more."""
     rng = np.random.default_rng(3)
     lines = ["#CHROM\tPOS\tID\tREF\tALT"]
+    contigs, tss = store.column("contig").tolist(), store.column("tss").tolist()
+    sequences = [store.sequence(gene) for gene in range(len(store))]
     for gene in rng.integers(0, len(store), 2_300).tolist():
-        pos = int(store.column("tss")[gene]) + int(rng.integers(-15_000, 15_000))
-        base = chr(store.sequence(gene)[pos - int(store.column("tss")[gene]) + 22_500])
+        away = int(rng.integers(-15_000, 15_000))
+        base = chr(sequences[gene][away + 22_500])
         if base in "ACGT":
-            lines.append(
-                f"{store.column('contig')[gene]}\t{pos}\t.\t{base}\t{'CGTA'['ACGT'.index(base)]}"
-            )
+            alt = "CGTA"["ACGT".index(base)]
+            lines.append(f"{contigs[gene]}\t{tss[gene] + away}\t.\t{base}\t{alt}")
     path = tmp_path / "many.vcf"
     path.write_text("\n".join(lines) + "\n")
     options = ScoreOptions(device="cpu")

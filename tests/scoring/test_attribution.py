@@ -569,11 +569,15 @@ def test_commands(cli: Callable[..., Result], store: Store, world: World, tmp_pa
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert '"targets": 802' in done.stdout
-    again = tmp_path / "again.zarr"
-    shutil.copytree(out, again)
+    again, few = tmp_path / "again.zarr", tmp_path / "few.vcf"
+    given = world.variants.read_text().splitlines()
+    few.write_text("\n".join([*(x for x in given if x[0] == "#"), *given[-4:], ""]))
+    assert cli("score", "vcf", few, *base[3:], "--out", again).exit_code == 0
+    replaced: tuple[str, ...] = ()
     for method, text in (("kernelShap", "from 2080 samples\n"), ("gradientShap", "sums within")):
-        rerun = ("attribute", again, "--method", method, "--target", target, "--overwrite")
-        assert text in cli(*rerun).stdout
+        rerun = ("attribute", again, "--method", method, "--target", target)
+        assert text in cli(*rerun, *replaced).stdout
+        replaced, rerun = ("--overwrite",), (*rerun, "--overwrite")
         forced = method == "kernelShap"
         assert (
             json.loads(cli(*rerun, "--json").stdout)["attribution"]["completeness"] is None
@@ -583,6 +587,7 @@ def test_commands(cli: Callable[..., Result], store: Store, world: World, tmp_pa
     assert done.exit_code == 1
     assert "--samples 33: too few" in done.stderr
     shutil.rmtree(again)
+    few.unlink()
     table = tmp_path / "s.tsv"
     assert cli("export", out, table, "--attributions", 2).exit_code == 0
     results = Results(out)
