@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,3 +125,14 @@ def bucket(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3_port}")
     return f"s3://{name}"
+
+
+@pytest.fixture
+def counted(s3_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A proxy before the server of ``bucket``, that counts what goes through it."""
+    from cloud import Proxy, serving
+
+    proxy = Proxy(s3_port)
+    with serving(proxy.handler()) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        yield proxy

@@ -50,18 +50,12 @@ def attribution(
             f"`target` {printable(str(target))}: {len(fits)} of {len(targets)} fit",
             f"name one of {', '.join(targets[:8])}",
         )
-    values = data.attribution[row, fits[0]].values.astype(float)
-    index = np.arange(len(values))
-    if "attribution_feature" in data:
-        index = data.attribution_feature[row, fits[0]].values
-        values, index = values[index >= 0], index[index >= 0]
-    order = np.argsort(-np.abs(values), kind="stable")[:SHOWN]
+    named = data.attribution_feature[row, fits[0]].values if "attribution_feature" in data else None
+    index, values = strongest_features(data.attribution[row, fits[0]].values, named, SHOWN)
     columns = {name: scores.texts(f"feature_{name}") for name in FEATURE_LABELS}
     table: list[dict[str, Any]] = [
-        {"value": float(values[place]), **labels}
-        for place, labels in zip(
-            order.tolist(), labelled(columns, index[order].tolist()), strict=True
-        )
+        {"value": float(value), **labels}
+        for value, labels in zip(values, labelled(columns, index.tolist()), strict=True)
     ]
     assays = sorted({entry["assay_type"] for entry in table})
     chart = drawn(inline(table), assays)
@@ -79,6 +73,19 @@ def attribution(
     )
     title = f"Attribution of {scores.title(row)}"
     return titled(chart, title, [*lines, *scores.about()], description)
+
+
+def strongest_features(
+    values: np.ndarray, features: np.ndarray | None, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and attributions of the ``most`` strongest features of one row and target.
+
+    ``features`` are the indices that ``values`` belong to, -1 for none; None where all are there.
+    """
+    index = np.arange(len(values)) if features is None else features
+    order = np.argsort(-np.abs(values), kind="stable")
+    order = order[index[order] >= 0][:most]
+    return index[order], values[order]
 
 
 def labelled(

@@ -45,14 +45,24 @@ def effect_map(
     row = scores.row(variant, gene)
     effect = scores.data.effect[row].values.astype(float)
     pairs = scores.pairs()
-    order = np.argsort(-np.abs(effect))[:3]
-    strongest = ", ".join(f"{pairs[i][1]} {effect[i]:+.3g}" for i in order)
-    description = f"Effects on {len(effect)} contexts, {UNIT}. Strongest: {strongest}."
-    title = f"Effects of {scores.title(row)}"
     shown = panels(pairs)
     tables = [inline(cells(panel, pairs, effect)) for panel in shown]
     chart = drawn(shown, tables, float(np.abs(effect).max(initial=0)))
-    return titled(chart, title, [EMPTY, *scores.about()], description)
+    return titled(chart, *words(scores, row))
+
+
+def words(scores: Scores, row: int) -> tuple[str, list[str], str]:
+    """Title, the lines below it and the description of a row's map."""
+    effect, pairs = scores.data.effect.values[row], scores.pairs()
+    order = np.argsort(-np.abs(effect))[:3]
+    strongest = ", ".join(f"{pairs[i][1]} {effect[i]:+.3g}" for i in order)
+    description = f"Effects on {len(effect)} contexts, {UNIT}. Strongest: {strongest}."
+    return f"Effects of {scores.title(row)}", [EMPTY, *scores.about()], description
+
+
+def empty(shown: Sequence[Panel]) -> alt.VConcatChart:
+    """The panels for whoever fills them: data named ``panel0`` ..., effects from -1 to 1."""
+    return drawn(shown, [altair().NamedData(name=f"panel{i}") for i in range(len(shown))], 1)
 
 
 @dataclass(frozen=True)

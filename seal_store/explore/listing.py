@@ -14,8 +14,8 @@ from seal_store.explore.asked import Asked
 from seal_store.explore.pages import Figure, Page, address
 from seal_store.explore.views import Views, rows_of
 from seal_store.results.group import Results
-from seal_store.results.view import strongest
-from seal_store.scoring.assign import REASONS
+from seal_store.results.view import largest, strongest
+from seal_store.scoring.assign import reasons
 from seal_store.scoring.rows import Rows
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class Listing:
     @cached_property
     def _largest(self) -> np.ndarray:
         """The largest effect of each row, either sign; float32."""
-        parts = [np.abs(rows.effect).max(1, initial=0) for rows in self.results.batches()]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        return largest(self.results)
 
     def _chosen(self, gene: str) -> np.ndarray:
         """Rows of a gene, or all."""
@@ -75,12 +74,8 @@ class Listing:
             rows = rows[np.argsort(-self._largest[rows], kind="stable")]
         last = max(1, -(-len(rows) // PAGE))
         page = asked.whole("page", 1, 1, last)
-        shown = self._read(rows[(page - 1) * PAGE : page * PAGE])
         counts = self.results.attributes.counts
-        missed = [
-            (REASONS.get(reason, reason), count, counts.examples.get(reason, ()))
-            for reason, count in counts.not_scored.items()
-        ]
+        shown = self._read(rows[(page - 1) * PAGE : page * PAGE])
         figures = []
         if 0 < len(rows) <= MOST_DRAWN:
             figures = [Figure("locus", source=address("/chart/locus", gene=gene))]
@@ -97,7 +92,7 @@ class Listing:
                 "total": len(rows),
                 "page": page,
                 "last": last,
-                "missed": missed,
+                "missed": reasons(counts.not_scored, counts.examples),
                 "figures": figures,
                 "most_drawn": MOST_DRAWN,
             },

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from seal_store.charts.base import UNIT, Scores, altair, titled
-from seal_store.charts.effect_map import EMPTY, cells, drawn, panels
+from seal_store.charts.base import Scores, titled
+from seal_store.charts.effect_map import cells, empty, panels, words
 
 Spec = dict[str, Any]
 SCALE = [-1, 0, 1]
@@ -28,23 +28,16 @@ def effect_map(scores: Scores, row: int) -> Spec:
     most = float(np.abs(effect).max(initial=0)) or 1e-9
     _scale(spec, [-most, 0, most])
     tables = {f"panel{i}": cells(panel, pairs, effect) for i, panel in enumerate(panels(pairs))}
-    order = np.argsort(-np.abs(effect))[:3]
-    strongest = ", ".join(f"{pairs[i][1]} {effect[i]:+.3g}" for i in order)
+    title, lines, spec["description"] = words(scores, row)
+    spec["title"] |= {"text": title, "subtitle": lines}
     spec["datasets"] = tables
-    spec["title"] |= {
-        "text": f"Effects of {scores.title(row)}",
-        "subtitle": [EMPTY, *scores.about()],
-    }
-    spec["description"] = f"Effects on {len(effect)} contexts, {UNIT}. Strongest: {strongest}."
     return spec
 
 
 @cache
 def _empty(pairs: Sequence[tuple[str, str]]) -> Spec:
     """The map of these contexts, each (head set, name), with names in the place of data."""
-    shown = panels(pairs)
-    named = [altair().NamedData(name=f"panel{i}") for i in range(len(shown))]
-    found: Spec = titled(drawn(shown, named, SCALE[-1]), "", [""], "").to_dict(validate=False)
+    found: Spec = titled(empty(panels(pairs)), "", [""], "").to_dict(validate=False)
     return found
 
 

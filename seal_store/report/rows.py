@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from seal_store.charts.attribution import strongest_features
 from seal_store.common.progress import Progress, silent
 from seal_store.results.group import Results
-from seal_store.results.view import strongest
+from seal_store.results.view import largest, strongest
 from seal_store.scoring.rows import Rows
-from seal_store.store.layout import get
+from seal_store.store.layout import VARIANTS_PER_CHUNK, get
 
 CONTEXTS = 10
 """Contexts of a row whose numbers are shown: the strongest."""
@@ -40,13 +41,7 @@ def strongest_rows(
     results: Results, contexts: np.ndarray, top: int, progress: Progress = silent
 ) -> Part:
     """The ``top`` rows by ``|effect|`` on the strongest of ``contexts``; ties as they stand."""
-    peaks = [np.zeros(0, np.float32)]
-    done = 0
-    for rows in results.batches():
-        peaks.append(np.abs(rows.effect[:, contexts]).max(1, initial=0))
-        done += len(rows)
-        progress("rows looked at", done, len(results))
-    peak = np.concatenate(peaks)
+    peak = largest(results, contexts, progress)
     return Part(np.argsort(-peak, kind="stable")[:top], contexts, len(peak))
 
 
@@ -58,18 +53,19 @@ def as_shown(results: Results, part: Part, progress: Progress = silent) -> list[
     base64 of little-endian int16: :data:`LEVELS` stands for ``peak``, the largest in size of all.
     """
     found: dict[int, dict[str, Any]] = {}
-    wanted, start = np.sort(part.index), 0
     attributed = Attributed.of(results)
-    for rows in results.batches():
-        own = wanted[(wanted >= start) & (wanted < start + len(rows))]
-        shown = {i: _shown(rows, i - start, part.contexts) for i in own.tolist()}
-        if attributed is not None and shown:
-            effects = {i: rows.effect[i - start] for i in shown}
-            for i, strengths in attributed.of_rows(effects).items():
-                shown[i]["attribution"] = strengths
-        found |= shown
-        start += len(rows)
-        progress("rows read", len(found), len(wanted))
+    with results.standing():
+        for chunk in np.unique(part.index // VARIANTS_PER_CHUNK).tolist():
+            start = chunk * VARIANTS_PER_CHUNK
+            rows = results.rows(start, start + VARIANTS_PER_CHUNK)
+            own = part.index[part.index // VARIANTS_PER_CHUNK == chunk].tolist()
+            shown = {i: _shown(rows, i - start, part.contexts) for i in own}
+            if attributed is not None:
+                effects = {i: rows.effect[i - start] for i in own}
+                for i, strengths in attributed.of_rows(effects).items():
+                    shown[i]["attribution"] = strengths
+            found |= shown
+            progress("rows read", len(found), len(part.index))
     return [found[i] for i in part.index.tolist()]
 
 
@@ -141,11 +137,10 @@ class Attributed:
 
 
 def _strongest_features(values: dict[str, np.ndarray]) -> dict[str, Any]:
-    shares = values["attribution"]
-    index = values.get("attribution_feature", np.arange(len(shares)))
-    order = np.argsort(-np.abs(shares), kind="stable")
-    order = order[index[order] >= 0][:FEATURES]
+    index, shares = strongest_features(
+        values["attribution"], values.get("attribution_feature"), FEATURES
+    )
     return {
         "completeness": _number(values["completeness"]) if "completeness" in values else None,
-        "features": [[int(index[i]), _number(shares[i])] for i in order.tolist()],
+        "features": [[i, _number(share)] for i, share in zip(index.tolist(), shares, strict=True)],
     }

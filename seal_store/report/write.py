@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seal_store.charts.base import filled
+from seal_store.charts.locus import FAINT
 from seal_store.charts.page import rendered, script_json, scripts, trusted, web_file
 from seal_store.common.extras import require
 from seal_store.common.output import TABLE
@@ -16,9 +17,11 @@ from seal_store.common.typed import conform
 from seal_store.errors import InputError, OutputError, printable
 from seal_store.exporting.kinds import file_at
 from seal_store.model.contexts import select_contexts
-from seal_store.report import content
+from seal_store.report.data import page_data
+from seal_store.report.facts import commands, facts
 from seal_store.report.rows import as_shown, strongest_rows
 from seal_store.results.group import Results
+from seal_store.scoring.assign import reasons
 from seal_store.store.place import place
 
 ENDING = ".html"
@@ -85,20 +88,22 @@ def _page(results: Results, options: ReportOptions, progress: Progress) -> tuple
     chosen = select_contexts(list(zip(sets, names, strict=True)), options.contexts)
     part = strongest_rows(results, chosen, options.top, progress)
     rows = as_shown(results, part, progress)
-    data: dict[str, Any] = content.page_data(results, part, rows)
+    data: dict[str, Any] = page_data(results, part, rows)
     data["specs"] = {name: filled(chart).to_dict() for name, chart in data["specs"].items()}
+    counts = results.attributes.counts
     text = rendered(
         "report",
         "report.html",
         title=f"Report of {printable(results.path.name)}",
         synthetic=results.attributes.store.synthetic,
-        facts=content.facts(results),
-        not_scored=content.not_scored(results),
-        commands=content.commands(results),
+        facts=facts(results),
+        not_scored=reasons(counts.not_scored, counts.examples),
+        commands=commands(results),
         by=list(options.contexts),
         shown=len(rows),
         total=part.total,
         calibrated=results.is_calibrated,
+        faint=FAINT,
         data=trusted(script_json(data)),
         vega=trusted(scripts()),
         draw=trusted(web_file("charts", "draw.js")),

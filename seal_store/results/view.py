@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import conform
 from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
@@ -179,6 +180,21 @@ def strongest(effect: np.ndarray, top: int | None) -> np.ndarray:
     if top is None:
         return np.broadcast_to(np.arange(effect.shape[1]), effect.shape)
     return np.argsort(-np.abs(effect), axis=1, kind="stable")[:, :top]
+
+
+def largest(
+    results: Scored, contexts: np.ndarray | slice = slice(None), progress: Progress = silent
+) -> np.ndarray:
+    """The largest effect in size of each row over ``contexts`` (positions), float32 ``(rows,)``.
+
+    Memory does not grow with the contexts.
+    """
+    parts, done = [np.zeros(0, np.float32)], 0
+    for rows in results.batches():
+        parts.append(np.abs(rows.effect[:, contexts]).max(1, initial=0))
+        done += len(rows)
+        progress("rows looked at", done, results.attributes.counts.rows)
+    return np.concatenate(parts)
 
 
 def leading_columns(results: Scored) -> tuple[str, ...]:

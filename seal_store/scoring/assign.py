@@ -7,6 +7,7 @@ Every allele becomes one task or more, or is counted under one reason. Nothing i
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,16 @@ class Task:
     gene: int
     tss: int
     strand: int
+
+
+def reasons(
+    not_scored: Mapping[str, int], examples: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str, int, Sequence[str]]]:
+    """Of each reason its name, what it means, how many alleles it had, and some of them."""
+    return [
+        (reason, REASONS.get(reason, reason), count, examples.get(reason, ()))
+        for reason, count in not_scored.items()
+    ]
 
 
 @dataclass

@@ -55,14 +55,6 @@ def hostile(s3_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield proxy
 
 
-@pytest.fixture
-def counted(s3_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    proxy = Proxy(s3_port)
-    with serving(proxy.handler()) as endpoint:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        yield proxy
-
-
 def files(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +51,6 @@ def files(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pysam.bcftools.view("-Ob", "-o", bcf, str(plain), catch_stdout=False)
     pysam.bcftools.index(bcf, catch_stdout=False)
     return folder
-
-
-@pytest.fixture
-def counted(s3_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    proxy = Proxy(s3_port)
-    with serving(proxy.handler()) as endpoint:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        yield proxy
 
 
 @pytest.mark.parametrize("name", ["x.vcf", "x.vcf.gz", "x.bcf"])

@@ -1,4 +1,4 @@
-"""What a report says of results: facts for its template, and data for its script."""
+"""What the script of a report works with: rows, names and empty charts, JSON-ready."""
 
 from __future__ import annotations
 
@@ -6,70 +6,16 @@ from typing import Any
 
 from seal_store.charts.attribution import FEATURE_LABELS, labelled
 from seal_store.charts.attribution import drawn as attribution_chart
-from seal_store.charts.base import UNIT, altair, short
-from seal_store.charts.effect_map import BARS, panels
-from seal_store.charts.effect_map import drawn as effect_map
+from seal_store.charts.base import altair, short
+from seal_store.charts.effect_map import BARS, empty, panels
 from seal_store.charts.links import variant_links
 from seal_store.charts.locus import DISTANCE
 from seal_store.charts.locus import drawn as locus_chart
 from seal_store.report.rows import CONTEXTS, LEVELS, Part
 from seal_store.results.group import Results
-from seal_store.scoring.assign import REASONS
 
 LONGEST = 120
 """Characters of an allele or a name that are shown; its middle is left out beyond."""
-
-
-def facts(results: Results) -> list[tuple[str, str]]:
-    """What was scored, from what and how: names and values, in the order shown."""
-    made = results.attributes
-    store, counts = made.store, made.counts
-    found = [
-        ("variants", made.variants),
-        ("their SHA-256", made.variants_sha256 or "not known: they were no file"),
-        ("regions", ", ".join(made.regions or ())),
-        ("alleles", f"{counts.alleles:,}, of which {counts.alleles_scored:,} scored"),
-        ("rows", f"{counts.rows:,}, one for each allele and gene"),
-        ("REF is not the genome's", f"{counts.ref_mismatches:,} rows"),
-        ("contexts", f"{len(results.contexts()[0]):,}"),
-        ("scheme", made.scheme),
-        ("genes", made.gene or f"{made.genes} within {made.max_distance:,} bp"),
-        ("effect", f"{UNIT}, alt minus ref"),
-        ("background", _background(results)),
-        ("attributions", made.attribution.method if made.attribution else "none"),
-        ("lifted by", made.liftover.chain if made.liftover else ""),
-        ("store", store.path),
-        ("its SHA-256", store.sha256),
-        ("assembly", store.assembly),
-        ("SHA-256 of the CNN", store.cnn_sha256),
-        *((f"SHA-256 of head set {name}", digest) for name, digest in store.heads.items()),
-        ("device", made.device or ""),
-        ("software", ", ".join(f"{name} {version}" for name, version in made.software.items())),
-    ]
-    return [(name, value) for name, value in found if value]
-
-
-def _background(results: Results) -> str:
-    own = results.attributes.calibration
-    if own is None:
-        return "none: quantiles need `seal-store calibrate` and `score --calibrated`"
-    return f"{own.rows:,} rows of {own.file}, genes {own.genes} within {own.max_distance:,} bp"
-
-
-def not_scored(results: Results) -> list[tuple[str, str, int, str]]:
-    """Reason, what it means, alleles, and examples, of those that have no row."""
-    counts = results.attributes.counts
-    return [
-        (reason, REASONS.get(reason, ""), count, "; ".join(counts.examples.get(reason, ())))
-        for reason, count in counts.not_scored.items()
-    ]
-
-
-def commands(results: Results) -> list[str]:
-    """What made the results, as it was typed."""
-    made = results.attributes
-    own = [made.command, *(part.command for part in made.merged or ())]
-    return [*own, *([made.attribution_command] if made.attribution_command else [])]
 
 
 def page_data(results: Results, part: Part, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -104,7 +50,7 @@ def page_data(results: Results, part: Part, rows: list[dict[str, Any]]) -> dict[
         "most_bars": BARS,
         "features": features,
         "specs": {
-            "map": effect_map(shown, [_named(f"panel{i}") for i in range(len(shown))], 1),
+            "map": empty(shown),
             "locus": locus_chart(_named("points"), DISTANCE, results.is_calibrated),
             **spec,
         },
