@@ -145,7 +145,7 @@ def test_work_is_begun_by_own_pages_alone(explorer: Served) -> None:
     for origin in ("null", "http://evil.example"):
         assert explorer.post("/saturation", form, Origin=origin).status_code == 403
     assert explorer.get("/saturation/cancel").status_code == 405
-    long = explorer.post("/saturation", {"gene": "x" * 20_000})
+    long = explorer.post("/saturation", {"gene": "x" * 11_000})
     assert long.status_code == 413
 
 
