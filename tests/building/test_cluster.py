@@ -318,6 +318,7 @@ def can_isolate() -> bool:
     return tried.returncode == 0
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not can_isolate(), reason="no namespaces for hosts of their own")
 def test_two_hosts_share_a_build(options: BuildOptions, tmp_path: Path) -> None:
     """Each in namespaces of its own; both want all shards, from either end."""

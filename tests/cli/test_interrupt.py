@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 from planted import write_planted
+from seldom import soak
 from website import Handler, Site
 from website import serve as serve
 
@@ -122,7 +123,11 @@ def to_bcf(vcf: Path, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("between", [(0.0, 1.0), (1.5, 3.0)], ids=["early", "late"])
+@pytest.mark.parametrize(
+    "between",
+    [soak((0.0, 1.0)), (1.5, 3.0)],
+    ids=["early", "late"],
+)
 @pytest.mark.parametrize(
     "command", ["build", "score", "bcf", "train", "calibrate", "verify", "export"]
 )

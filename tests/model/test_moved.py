@@ -110,7 +110,8 @@ def test_at_edges_of_windows_and_of_the_frame(
     places += range(length - 20, length - 1)
     edits = []
     for at in places:
-        gone, new = int(rng.integers(0, 20)), random_sequence(rng, int(rng.integers(1, 20)), 0)
+        first = int(at == 0 and not right)  # what is inserted before all windows is in none
+        gone, new = int(rng.integers(first, 20)), random_sequence(rng, int(rng.integers(1, 20)), 0)
         if gone == len(new):
             new += "A"
         edits.append(indel(known, at, gone, new, right=right)[0])

@@ -14,6 +14,7 @@ import numpy as np
 import pysam
 import pytest
 from interrupted import files
+from seldom import soak
 
 from seal_store.common.beside import partial_path
 from seal_store.common.tasks import notes
@@ -93,7 +94,10 @@ def in_slices(job: ScoreJob, slices: int = 7) -> dict[str, bytes]:
     return files(job.out)
 
 
-@pytest.mark.parametrize("ending", [".zarr", ".tsv", ".tsv.gz", ".parquet", ".vcf", ".vcf.gz"])
+@pytest.mark.parametrize(
+    "ending",
+    [".zarr", ".vcf.gz", *(soak(name) for name in (".tsv", ".tsv.gz", ".parquet", ".vcf"))],
+)
 def test_every_output_is_that_of_one_process(job: ScoreJob, ending: str) -> None:
     job = replace(job, out=job.out.with_suffix("").with_suffix(ending))
     assert in_slices(job) == whole(job)
@@ -116,6 +120,7 @@ def test_calibrated_effects_too(job: ScoreJob, vcf: Path, tmp_path: Path) -> Non
         assert in_slices(own) == whole(own)
 
 
+@pytest.mark.soak
 def test_lifted_variants_too(job: ScoreJob, store: Store, tmp_path: Path) -> None:
     """Through a chain that turns the contig round and leaves 600 bp of it out."""
     contig, tss = str(store.table.contig[0]), int(store.table.tss[0])
@@ -134,13 +139,16 @@ def test_lifted_variants_too(job: ScoreJob, store: Store, tmp_path: Path) -> Non
     assert counts.not_scored["liftover_unmapped"] > 5
 
 
+@pytest.mark.soak
 def test_saturation_has_slices_too(job: ScoreJob, store: Store) -> None:
     job = replace(job, variants="", gene=str(store.gene_id[0]), span=15)
     job = replace(job, options=replace(job.options, genes="nearest"))
     assert in_slices(job) == whole(job)
 
 
-@pytest.mark.parametrize("kind", ["gz", "bgzf", "bcf", "regions", "crlf", "headerless"])
+@pytest.mark.parametrize(
+    "kind", ["bgzf", "bcf", *(soak(name) for name in ("gz", "regions", "crlf", "headerless"))]
+)
 def test_every_input_is_entered_where_a_slice_begins(
     job: ScoreJob, vcf: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pysam
 import pytest
 from click.testing import Result
+from seldom import soak
 
 from seal_store.errors import InputError, VariantError
 from seal_store.exporting import vcf as annotated
@@ -83,7 +84,7 @@ def fed(path: Path, content: bytes) -> threading.Thread:
 
 
 @pytest.mark.parametrize("ending", ["vcf.gz", "bcf", "tsv"])
-@pytest.mark.parametrize("way", ["fifo", "stdin", "descriptor"])
+@pytest.mark.parametrize("way", ["stdin", soak("fifo"), soak("descriptor")])
 def test_a_pipe_gives_what_the_file_gives(
     store: Store, world: World, made: Path, tmp_path: Path, ending: str, way: str
 ) -> None:
@@ -145,7 +146,7 @@ def test_between_bcftools_and_bgzip(store: Store, world: World, made: Path, tmp_
     assert as_vcf(out) == as_vcf(made / "out.vcf.gz")
 
 
-@pytest.mark.parametrize("kind", ["vcf", "tsv", "bcf"])
+@pytest.mark.parametrize("kind", ["vcf", soak("tsv"), soak("bcf")])
 def test_a_reader_that_stops_ends_it_quietly(store: Store, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "in.vcf"
     path.write_text(HEAD + "".join(f"chr1\t{p}\t.\tA\tC\t.\t.\tDP=1\n" for p in range(1, 30_000)))
@@ -225,7 +226,7 @@ def test_options_that_do_nothing_on_stdout_are_refused(
     assert long.stdout == (tmp_path / "o.tsv").read_text()
 
 
-@pytest.mark.parametrize("held", [1, 2_000, 32 << 20])
+@pytest.mark.parametrize("held", [2_000, soak(1), soak(32 << 20)])
 def test_how_many_lines_wait_changes_nothing(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
 ) -> None:

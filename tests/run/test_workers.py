@@ -261,6 +261,7 @@ def test_a_scheduler_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert crew.do(Marks(tmp_path, once=(3,)), range(6)) == {i: i * i for i in range(6)}
 
 
+@pytest.mark.soak
 def test_the_script_for_slurm_of_the_documentation(job: ScoreJob, tmp_path: Path) -> None:
     """Four tasks of a job that is no job: a scheduler, the script, two workers."""
     pytest.importorskip("dask_jobqueue")
