@@ -62,8 +62,9 @@ def test_no_file_handle_is_left(
         gc.collect()
         return len(os.listdir(PROC))
 
+    # What tests before this one left open may be closed meanwhile; what is left open here adds up.
     first = once(0)
-    assert [once(i) for i in (1, 2)] == [first, first]
+    assert max(once(1), once(2)) <= first
 
 
 @needs_proc
