@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test check browser pictures coverage mutants parity soak bench clean
+.PHONY: help demo docs test slow check browser pictures coverage mutants parity soak bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -19,7 +19,10 @@ demo: $(READY)  ## write demo/: a synthetic genome, a store and scores
 	$(BIN)/seal-store demo demo --overwrite
 
 test: $(READY)  ## run the test suite
-	$(BIN)/pytest -n auto --dist worksteal -m 'not parity and not soak and not browser'
+	$(BIN)/pytest -n auto --dist worksteal -m 'not slow and not parity and not soak and not browser'
+
+slow: $(READY)  ## tests that make test leaves out: kills, clusters, servers, wheels (10 minutes)
+	$(BIN)/pytest -n auto --dist worksteal -m 'slow and not parity and not soak'
 
 check: $(READY)  ## lint, formatting, types
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Cases that `make soak` runs and `make test` leaves out: like others, and slow."""
+"""Cases that `make test` leaves out: like others, and slow."""
 
 from __future__ import annotations
 
@@ -10,3 +10,8 @@ import pytest
 def soak(*values: Any) -> Any:
     """Values of a parametrized test, for `make soak` only."""
     return pytest.param(*values, marks=pytest.mark.soak)
+
+
+def slow(*values: Any) -> Any:
+    """Values of a parametrized test, for `make slow` only."""
+    return pytest.param(*values, marks=pytest.mark.slow)

@@ -400,44 +400,6 @@ def test_a_missing_package_is_named(
         assert caught.value.hint == f"pip install 'seal-store[{extra}]'"
 
 
-USER = """
-import pandas as pd
-import seal_store
-
-store = seal_store.open("x.zarr")
-profile = store.features("ENSG")
-reveal_type(profile)
-reveal_type(store.position("ENSG"))
-effects = seal_store.score(store, pd.DataFrame(), scheme="centered", contexts=["a"])
-reveal_type(effects)
-reveal_type(seal_store.open_results("y.zarr").rows().effect)
-try:
-    seal_store.to_frame(effects, long=True)
-except seal_store.SealStoreError as error:
-    reveal_type(error.hint)
-seal_store.score(store, [], schema="grid")  # type: ignore[call-arg]
-store.features(2.5)  # type: ignore[arg-type]
-"""
-
-
-def test_a_user_program_is_typed(tmp_path: Path) -> None:
-    config = tmp_path / "mypy.ini"
-    config.write_text(
-        "[mypy]\nstrict = True\nfollow_imports = silent\n"
-        "[mypy-torch.*,zarr.*,pandas.*,anndata.*,jsonschema.*,xarray.*]\n"
-        "follow_imports = skip\nignore_missing_imports = True\n"
-        "[mypy-xarray,xarray.core.dataset]\nfollow_imports = silent\n"
-    )
-    options = ["--config-file", str(config), "--cache-dir", str(tmp_path / "cache")]
-    command = [sys.executable, "-m", "mypy", *options, "-c", USER]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    text = done.stdout
-    for expected in ("ndarray", "int", "Dataset", "ndarray", "str"):
-        kind, _, text = text.partition("Revealed type is")[2].partition("\n")
-        assert expected in kind, (expected, kind)
-
-
 # What stays loaded
 
 

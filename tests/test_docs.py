@@ -55,6 +55,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("anndata")
     monkeypatch.chdir(demo)

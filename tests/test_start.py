@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from seldom import slow
 
 from seal_store.store.store import Store
 from seal_store.synthetic import World
@@ -37,13 +38,13 @@ def loaded(code: str) -> set[str]:
     "line",
     [
         "inspect STORE",
-        "inspect RESULTS",
-        "heads list STORE --contexts",
-        "expression STORE --out OUT.tsv",
-        "verify RESULTS -q",
+        slow("inspect RESULTS"),
+        slow("heads list STORE --contexts"),
+        slow("expression STORE --out OUT.tsv"),
+        slow("verify RESULTS -q"),
         "verify STORE --no-contents -q",
-        "export RESULTS OUT.tsv -q",
-        "export RESULTS OUT.tsv.gz -q --top 2",
+        slow("export RESULTS OUT.tsv -q"),
+        slow("export RESULTS OUT.tsv.gz -q --top 2"),
         "export RESULTS OUT.bedgraph --gene GENE01 --contexts early_fetal.OC -q",
     ],
 )

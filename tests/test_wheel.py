@@ -122,6 +122,7 @@ def test_the_wheel_holds_every_package_and_data_file(wheel: Path, clone: Path) -
     assert held == expected
 
 
+@pytest.mark.slow
 def test_commands_and_demo_run_without_extras(environment: Path, demo: Path) -> None:
     said = run(demo, environment / "python", "-c", HELP)
     assert said.count("Usage: seal-store") > 20
@@ -131,6 +132,7 @@ def test_commands_and_demo_run_without_extras(environment: Path, demo: Path) -> 
     assert run(demo, environment / "python", "-c", absent) == "[None, None]\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [("xarray", "anndata")], indirect=True)
 def test_python_runs_in_a_clone_with_a_plain_install(
     environment: Path, demo: Path, clone: Path

@@ -36,6 +36,7 @@ def run(folder: Path) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_it_goes_from_a_genome_to_a_report_and_then_has_nothing_to_do(
     world: World, tmp_path: Path
 ) -> None:

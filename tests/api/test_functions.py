@@ -418,6 +418,7 @@ def test_options_have_the_names_and_defaults_of_the_command(
             assert own[name].default in (default, None), name
 
 
+@pytest.mark.slow
 def test_workers_share_what_goes_to_an_output(store: Store, world: World, tmp_path: Path) -> None:
     """The same bytes; what cannot be divided is refused."""
     for name, workers in (("one", None), ("two", 2)):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from planted import write_planted
+from seldom import slow
 
 import seal_store
 from seal_store.scoring.options import METHODS
@@ -31,7 +32,7 @@ def doubles() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("scheme", ["grid", "centered"])
-@pytest.mark.parametrize("method", [None, *METHODS])
+@pytest.mark.parametrize("method", [None, *(slow(m) if m == "lime" else m for m in METHODS)])
 def test_scores_and_attributions(
     scheme: str, method: str | None, store: Store, world: World
 ) -> None:

@@ -273,6 +273,7 @@ def told(report: Report) -> object:
     return sorted(map(repr, faults)), report.skipped or report.checked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["store", "scores"])
 def test_in_parts_the_report_is_the_same(
     store_copy: Path, scores_copy: Path, rng: np.random.Generator, kind: str
@@ -285,6 +286,7 @@ def test_in_parts_the_report_is_the_same(
         assert told(verify(path, crew=InTurn(3), **how)) == told(verify(path, **how))
 
 
+@pytest.mark.slow
 def test_processes_share_the_checks(
     cli: Callable[..., Result], store_copy: Path, rng: np.random.Generator
 ) -> None:
@@ -306,6 +308,7 @@ def reseal(path: Path) -> None:
     manifest.write(path, {name: manifest.entry(path / name) for name in kept})
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
 def test_numbers_that_do_not_follow_are_found_and_repaired(
     store_copy: Path, whole: Path, monkeypatch: pytest.MonkeyPatch

@@ -1061,6 +1061,7 @@ def test_resume_of_an_overwriting_build_gives_the_new_store(
     assert Store(out).attributes.keep_bits == 8
 
 
+@pytest.mark.slow
 def test_build_store_py_is_the_same_command(small: Small, tmp_path: Path) -> None:
     def run(*args: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, ROOT / "build_store.py", *map(str, args)]

@@ -41,6 +41,7 @@ def run(
     return score
 
 
+@pytest.mark.slow
 def test_array_tasks_in_any_order_end_as_one_command(
     run: Callable[..., Any], cli: Cli, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_array_tasks_in_any_order_end_as_one_command(
     assert not partial_path(out).exists()
 
 
+@pytest.mark.slow
 def test_workers_change_nothing_and_a_plan_is_gone_on_with(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 from planted import write_planted
-from seldom import soak
+from seldom import slow, soak
 from website import Handler, Site
 from website import serve as serve
 
@@ -129,7 +129,7 @@ def to_bcf(vcf: Path, path: Path) -> Path:
     ids=["early", "late"],
 )
 @pytest.mark.parametrize(
-    "command", ["build", "score", "bcf", "train", "calibrate", "verify", "export"]
+    "command", [*map(slow, ("build", "bcf", "train", "calibrate", "verify")), "score", "export"]
 )
 def test_at_any_moment(
     commands: dict[str, list[object]],

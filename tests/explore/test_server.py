@@ -380,6 +380,7 @@ def test_a_saturation_is_cancelled(explorer: Served, monkeypatch: pytest.MonkeyP
 # --- the command
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_leaves_nothing(store: Store, results: Results, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from seal_store.cli import main; main()", "explore"]
     child = subprocess.Popen(

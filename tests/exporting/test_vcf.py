@@ -366,6 +366,7 @@ def test_headerless_columns_become_a_vcf(cli: Cli, store: Store, tmp_path: Path)
     assert all("GENE" in parse(c[7])[1] for c in (columns[0], columns[1], columns[4]))
 
 
+@pytest.mark.slow
 def test_what_bcf_would_lose_is_refused_with_its_line(
     cli: Cli, store: Store, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from seldom import slow
 
 from seal_store.building import plan
 from seal_store.building.build import build
@@ -400,9 +401,9 @@ def strand_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (alt_and_ref_swapped, "with the planted sign"),
+        slow(alt_and_ref_swapped, "with the planted sign"),
         (sequence_one_off, "are the strongest"),
-        (strand_ignored, "with the planted sign"),
+        slow(strand_ignored, "with the planted sign"),
     ],
 )
 def test_a_fault_in_scoring_is_found_in_both_schemes(
@@ -419,6 +420,7 @@ def test_a_fault_in_scoring_is_found_in_both_schemes(
         assert any(text.startswith(f"{scheme}: ") and told in text for text in found), found
 
 
+@pytest.mark.slow
 def test_a_reverse_strand_without_complement_is_found(
     planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -494,7 +494,8 @@ def test_a_gene_goes_by_its_id_with_and_without_version_and_by_its_symbol(
 
 @settings(max_examples=500, deadline=None, derandomize=False)
 @given(
-    rng=st.randoms(use_true_random=False), tss=st.sampled_from(("gene", "canonical", "transcript"))
+    rng=st.randoms(use_true_random=False),
+    tss=st.sampled_from(("gene", "canonical", "transcript")),
 )
 def test_annotations_as_others_write_them(
     tmp_path_factory: pytest.TempPathFactory, rng: Random, tss: str

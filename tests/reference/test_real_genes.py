@@ -31,6 +31,7 @@ def chr1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_500_real_variants_give_206_rows(shared: Path, chr1: Path, tmp_path: Path) -> None:
     variants = shared / "data" / "seal_test_var.vcf"
     cnn, heads = write_models(tmp_path, TINY, TINY_LATENT, seed=3)

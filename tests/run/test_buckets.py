@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from seldom import slow
 
 pytest.importorskip("obstore")
 pytest.importorskip("moto")
@@ -108,6 +109,7 @@ def test_all_of_it_there_is_as_here_whatever_fails(
     assert len(proxy.requests) > 200
 
 
+@pytest.mark.slow
 def test_every_kind_of_output_goes_there(
     store: Store, world: World, bucket: str, here: Path, cli: Cli, s3_port: int
 ) -> None:
@@ -145,6 +147,7 @@ def test_every_kind_of_output_goes_there(
     assert not (here / WORK).exists()
 
 
+@pytest.mark.slow
 def test_shards_and_slices_are_made_here_and_sent_at_the_end(
     store: Store,
     options: BuildOptions,
@@ -192,7 +195,7 @@ def killed(proxy: Proxy, stops: str, *command: object) -> None:
     proxy.stopped.clear()
 
 
-@pytest.mark.parametrize("stops", [r"PUT .*/x\.zarr/pos/", r"PUT .*/x\.zarr/manifest\.json"])
+@pytest.mark.parametrize("stops", [slow(r"PUT .*/x\.zarr/pos/"), r"PUT .*/x\.zarr/manifest\.json"])
 def test_killed_while_it_is_sent_nothing_opens_and_the_next_run_ends_it(
     store: Store, world: World, bucket: str, here: Path, cli: Cli, counted: Proxy, stops: str
 ) -> None:
@@ -217,6 +220,7 @@ def test_killed_while_it_is_sent_nothing_opens_and_the_next_run_ends_it(
     assert {name.split("/")[0] for name in names(bucket)} == {"x.zarr"}
 
 
+@pytest.mark.slow
 def test_a_build_goes_on_with_what_was_sent(
     store: Store, options: BuildOptions, bucket: str, here: Path, counted: Proxy, cli: Cli
 ) -> None:

@@ -20,6 +20,7 @@ import torch
 import xarray as xr
 import zarr
 from click.testing import Result
+from seldom import slow
 
 from seal_store.building.build import add_heads, build
 from seal_store.building.options import BuildOptions
@@ -562,10 +563,10 @@ def run_killed(store: Path, background: Path, where: str, at: int) -> None:
 @pytest.mark.parametrize(
     ("where", "at"),
     [
-        ("distribution", 1),
+        slow("distribution", 1),
         pytest.param("copyfile", 1, marks=pytest.mark.soak),
         pytest.param("link", 1, marks=pytest.mark.soak),
-        ("link", 20),
+        slow("link", 20),
         pytest.param("consolidate", 1, marks=pytest.mark.soak),
         pytest.param("publish", 2, marks=pytest.mark.soak),
         ("replace", 2),
@@ -589,6 +590,7 @@ def test_a_killed_calibration_leaves_the_store_and_goes_on(
         np.testing.assert_array_equal(values, arrays(calibrated)[name])
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_two_renames_is_finished_as_its_message_says(
     cli: Cli, copied: Path, calibrated: Store, background: Path
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from interrupted import files
+from seldom import slow
 
 from seal_store.check.verify import verify
 from seal_store.errors import InputError, OutputError
@@ -49,7 +50,7 @@ def parts(world: World, folder: Path, count: int = 3) -> list[str]:
     return list(map(str, found))
 
 
-@pytest.mark.parametrize("explained", [False, True])
+@pytest.mark.parametrize("explained", [slow(False), True])
 def test_merged_rows_are_those_of_one_run(
     job: ScoreJob, world: World, tmp_path: Path, explained: bool
 ) -> None:
@@ -89,7 +90,7 @@ def test_merged_rows_are_those_of_one_run(
     ]
 
 
-@pytest.mark.parametrize("ending", [".tsv", ".tsv.gz", ".parquet"])
+@pytest.mark.parametrize("ending", [slow(".tsv"), ".tsv.gz", slow(".parquet")])
 def test_a_merged_table_has_the_lines_of_all(
     job: ScoreJob, world: World, tmp_path: Path, ending: str
 ) -> None:

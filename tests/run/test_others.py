@@ -17,6 +17,7 @@ import pytest
 import torch
 from click.testing import Result
 from interrupted import SERVER, files, finish, scored
+from seldom import slow
 
 from seal_store.building.build import add_heads
 from seal_store.check import repair as repair_module
@@ -205,6 +206,7 @@ def test_a_foreign_repair_folder_is_not_removed(copied: Path) -> None:
     assert verify(copied).ok
 
 
+@pytest.mark.slow
 def test_an_own_repair_folder_is_removed(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a repair that was killed leaves it."""
     (copied / "expression" / "c" / "0" / "0").unlink()
@@ -390,7 +392,7 @@ def calibrate_once(path: Path, vcf: Path, resume: bool) -> None:
     calibrate(Store(path), vcf, CPU, resume=resume)
 
 
-@pytest.mark.parametrize("at", [1, 2, 9, pytest.param(25, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("at", [slow(1), 2, slow(9), pytest.param(25, marks=pytest.mark.soak)])
 def test_a_calibration_killed_while_it_removes_its_background_is_done(
     copied: Path, world: World, at: int
 ) -> None:
@@ -413,7 +415,8 @@ def score_once(store: Path, vcf: Path, out: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "at"),
     [
-        *((name, at) for name in ("o.vcf.gz", "o.tsv", "o.parquet") for at in (1, 2)),
+        ("o.vcf.gz", 2),
+        *(slow(name, at) for name, at in (("o.tsv", 1), ("o.tsv", 2), ("o.parquet", 1))),
         pytest.param("o.vcf.gz", 9, marks=pytest.mark.soak),
         pytest.param("o.parquet", 40, marks=pytest.mark.soak),
     ],
@@ -433,7 +436,7 @@ def test_a_score_killed_during_its_clean_up_is_finished(
     assert not partial_path(out).exists()
 
 
-@pytest.mark.parametrize("at", [1, 4, 30])
+@pytest.mark.parametrize("at", [slow(1), 4, slow(30)])
 def test_what_a_killed_run_had_replaced_is_removed_by_the_next(
     store: Store, world: World, results: Path, at: int
 ) -> None:
@@ -452,6 +455,7 @@ def again(store: Path, vcf: Path, out: Path) -> None:
     score_again(Store(store), vcf, out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["o.zarr", pytest.param("o.tsv", marks=pytest.mark.soak)])
 def test_killed_before_the_first_checkpoint_the_bytes_are_the_same(
     store: Store, world: World, tmp_path: Path, name: str

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 from interrupted import SERVER, files, finish, kill_often, scored, small_chunks
+from seldom import slow
 
 from seal_store.building import build as build_module
 from seal_store.building import plan as plan_module
@@ -100,7 +101,7 @@ SOAK = pytest.mark.soak
 @pytest.mark.parametrize(
     ("name", "attribute", "kills"),
     [
-        ("out.zarr", False, 2),
+        slow("out.zarr", False, 2),
         ("out.tsv", False, 1),
         pytest.param("out.zarr", False, 25, marks=SOAK),
         pytest.param("out.zarr", True, 25, marks=SOAK),
@@ -120,6 +121,7 @@ def test_a_killed_score_goes_on_to_the_same_bytes(
     kill_often(work, tmp_path / name, kills, rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [2, pytest.param(25, marks=SOAK)])
 def test_a_killed_build_goes_on_to_the_same_bytes(
     kills: int, options: BuildOptions, tmp_path: Path, rng: np.random.Generator
@@ -128,6 +130,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(
     kill_often(partial(build_once, own), own.out, kills, rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [1, pytest.param(10, marks=SOAK)])
 def test_a_full_disk_loses_nothing(
     limits: int, store: Store, vcf: Path, tmp_path: Path, rng: np.random.Generator

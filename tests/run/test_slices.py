@@ -14,7 +14,7 @@ import numpy as np
 import pysam
 import pytest
 from interrupted import files
-from seldom import soak
+from seldom import slow, soak
 
 from seal_store.common.beside import partial_path
 from seal_store.common.tasks import notes
@@ -103,6 +103,7 @@ def test_every_output_is_that_of_one_process(job: ScoreJob, ending: str) -> None
     assert in_slices(job) == whole(job)
 
 
+@pytest.mark.slow
 def test_attributions_come_out_as_they_were_written(job: ScoreJob) -> None:
     """In float16 with a scale, of which twice rounded values would differ."""
     added = AttributionOptions("deeplift", ("all",), top_features=3, by=("assay",), dtype="float16")
@@ -110,6 +111,7 @@ def test_attributions_come_out_as_they_were_written(job: ScoreJob) -> None:
     assert in_slices(job) == whole(job)
 
 
+@pytest.mark.slow
 def test_calibrated_effects_too(job: ScoreJob, vcf: Path, tmp_path: Path) -> None:
     store = tmp_path / "calibrated.zarr"
     shutil.copytree(job.store, store)
@@ -147,7 +149,7 @@ def test_saturation_has_slices_too(job: ScoreJob, store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["bgzf", "bcf", *(soak(name) for name in ("gz", "regions", "crlf", "headerless"))]
+    "kind", ["bgzf", slow("bcf"), *(soak(name) for name in ("gz", "regions", "crlf", "headerless"))]
 )
 def test_every_input_is_entered_where_a_slice_begins(
     job: ScoreJob, vcf: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -240,6 +242,7 @@ def test_slices_are_of_like_cost(job: ScoreJob) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_damaged_slice_is_done_again(job: ScoreJob) -> None:
     plan = plan_scores(Prepared(job), 5)
     run_slices(Prepared(job), range(len(plan.slices)))
@@ -302,6 +305,7 @@ def test_a_pipe_and_another_assembly_are_refused_by_the_plan(
     assert not partial_path(job.out).exists()
 
 
+@pytest.mark.slow
 def test_a_finalize_that_was_killed_is_repeated(
     job: ScoreJob, monkeypatch: pytest.MonkeyPatch, make_fail: Callable[[int], None]
 ) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pysam
 import pytest
 from click.testing import Result
-from seldom import soak
+from seldom import slow, soak
 
 from seal_store.errors import InputError, VariantError
 from seal_store.exporting import vcf as annotated
@@ -83,7 +83,7 @@ def fed(path: Path, content: bytes) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize("ending", ["vcf.gz", "bcf", "tsv"])
+@pytest.mark.parametrize("ending", [slow("vcf.gz"), slow("bcf"), "tsv"])
 @pytest.mark.parametrize("way", ["stdin", soak("fifo"), soak("descriptor")])
 def test_a_pipe_gives_what_the_file_gives(
     store: Store, world: World, made: Path, tmp_path: Path, ending: str, way: str
@@ -112,7 +112,7 @@ def test_a_pipe_gives_what_the_file_gives(
         assert plain(out.read_bytes()) == plain(expected.read_bytes())
 
 
-@pytest.mark.parametrize("kind", ["vcf", "tsv", "bcf"])
+@pytest.mark.parametrize("kind", ["vcf", slow("tsv"), slow("bcf")])
 def test_stdout_gets_what_a_file_gets(
     store: Store, world: World, made: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -183,6 +183,7 @@ def test_lines_come_out_before_the_input_ends(store: Store) -> None:
     child.stdout.close()
 
 
+@pytest.mark.slow
 def test_bcf_on_stdout_names_the_line_it_cannot_hold(store: Store) -> None:
     """What a stream does not declare cannot be declared any more."""
     good = "chr1\t5\t.\tA\tC\t.\t.\tDP=1\n"

@@ -76,6 +76,7 @@ def test_processes_and_one_process_end_with_the_same_bytes(job: ScoreJob, tmp_pa
     assert tally.counts.to_dict() == counts.to_dict()
 
 
+@pytest.mark.slow
 def test_a_build_by_processes_has_the_same_bytes(options: BuildOptions, tmp_path: Path) -> None:
     options = replace(options, genes_per_shard=1)
     whole = build(replace(options, out=tmp_path / "whole.zarr"), "cpu")
@@ -84,6 +85,7 @@ def test_a_build_by_processes_has_the_same_bytes(options: BuildOptions, tmp_path
     assert files(shared.path) == files(whole.path)
 
 
+@pytest.mark.slow
 def test_what_dies_is_replaced_and_its_task_done_again(tmp_path: Path) -> None:
     done: list[int] = []
     work = Marks(tmp_path, once=(1, 4))
@@ -204,6 +206,7 @@ def test_a_cluster_ends_with_the_same_bytes_whatever_dies(
     assert files(build_with(lost, Crew(device="cpu")).path) == whole
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_in_a_cluster_is_named(cluster: Cluster, tmp_path: Path) -> None:
     crew = Crew(scheduler=cluster.address, device="cpu")
     work = Marks(tmp_path, always=(2,), once=(1,))
@@ -213,6 +216,7 @@ def test_a_task_that_fails_in_a_cluster_is_named(cluster: Cluster, tmp_path: Pat
     assert set(tries(tmp_path)) == set(range(5))
 
 
+@pytest.mark.slow
 def test_what_is_queued_is_cancelled(cluster: Cluster, tmp_path: Path) -> None:
     def interrupt(task: int) -> None:
         raise KeyboardInterrupt
@@ -227,6 +231,7 @@ def test_what_is_queued_is_cancelled(cluster: Cluster, tmp_path: Path) -> None:
     assert len(begun) < 100
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_leaves_no_process_and_goes_on(
     job: ScoreJob, tmp_path: Path
 ) -> None:
@@ -255,6 +260,7 @@ def hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.mark.slow
 def test_a_scheduler_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", TESTS)
     crew = Crew(workers=2, scheduler="local", device="cpu")

@@ -16,6 +16,7 @@ import xarray
 from captum.attr import DeepLift, IntegratedGradients, KernelShap, Saliency
 from click.testing import Result
 from scipy.stats import spearmanr
+from seldom import slow
 from torch import Tensor, nn
 
 from seal_store.cli._attribution import METHODS as CLI_METHODS
@@ -205,7 +206,7 @@ def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scheme", ["grid", "centered"])
-@pytest.mark.parametrize("method", ["kernelShap", "lime", "gradientShap"])
+@pytest.mark.parametrize("method", ["kernelShap", slow("lime"), "gradientShap"])
 def test_sampled_methods_converge_with_their_defaults(
     method: str, scheme: str, store: Store, world: World
 ) -> None:
@@ -319,9 +320,9 @@ def of(results: Results) -> dict[str, np.ndarray]:
     "chosen",
     [
         {"genes": "all"},
-        {"heads": ("cell_state_mid_fetal_to_adult",)},
+        slow({"heads": ("cell_state_mid_fetal_to_adult",)}),
         {"contexts": ("childhood.DFC", "Early.Erythrocyte.233")},
-        {"gene": True},
+        slow({"gene": True}),
     ],
 )
 def test_attribute_equals_score_with_attribution(
@@ -553,6 +554,7 @@ def test_unknown_target(store: Store) -> None:
         Scorer(store, attribution=AttributionOptions("deeplift", ("nowhere",)))
 
 
+@pytest.mark.slow
 def test_commands(cli: Callable[..., Result], store: Store, world: World, tmp_path: Path) -> None:
     out, target = tmp_path / "s.zarr", demo_targets(store)[0]
     base = ("score", "vcf", world.variants, "--store", store.path)

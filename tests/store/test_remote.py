@@ -68,6 +68,7 @@ def test_a_store_in_a_bucket_is_the_store(far: str, store: Store, world: World) 
     )
 
 
+@pytest.mark.slow
 def test_commands_take_an_address(cli: Cli, far: str, world: World, tmp_path: Path) -> None:
     assert cli("inspect", far).exit_code == 0
     found = cli("verify", far, "-q")
@@ -101,6 +102,7 @@ def test_nothing_secret_is_kept_or_sent(far: str, world: World, tmp_path: Path, 
         assert b"never-to-be-seen" not in path.read_bytes()
 
 
+@pytest.mark.slow
 def test_what_is_wrong_in_a_bucket_is_found(far: str, bucket: str, store: Store) -> None:
     own, key = client(far)
     original = bytes(obstore.get(own, f"{key}/features/c/0/0/0").bytes())
@@ -141,6 +143,7 @@ def test_shards_are_guarded_as_local_ones(far: str, store: Store, world: World) 
         seal_store.score(far, str(world.variants))
 
 
+@pytest.mark.slow
 def test_a_store_that_is_replaced_is_told(
     far: str, make_store: Callable[..., Store], world: World
 ) -> None:
@@ -169,6 +172,7 @@ def test_opening_needs_no_list_and_reads_each_file_once(counted: Proxy, far: str
     assert paths[0].endswith("/manifest.json")
 
 
+@pytest.mark.slow
 def test_the_cache_is_read_instead_and_mends_itself(
     counted: Proxy, far: str, store: Store, world: World, tmp_path: Path
 ) -> None:
@@ -192,6 +196,7 @@ def test_the_cache_is_read_instead_and_mends_itself(
     assert verify(place(far, cache)).ok
 
 
+@pytest.mark.slow
 def test_a_server_that_often_fails_gives_the_same(
     s3_port: int, far: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -482,6 +482,7 @@ def begun(planted: Planted, out: Path, *more: object, epochs: int = 60) -> list[
     ]
 
 
+@pytest.mark.slow
 def test_a_run_killed_with_kill_9_ends_with_the_same_weights(
     cli: Cli, planted: Planted, tmp_path: Path
 ) -> None:

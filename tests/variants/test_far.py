@@ -91,6 +91,7 @@ def test_a_region_fetches_little_and_has_no_sha256(
     assert counted.sent <= 3 << 20
 
 
+@pytest.mark.slow
 def test_scores_of_a_file_and_to_export_in_a_bucket(
     files: Path, bucket: str, store: Store, tmp_path: Path, cli: Cli
 ) -> None:

@@ -15,7 +15,7 @@ import pysam.bcftools
 import pytest
 from click.testing import Result
 from hostile import BGZF_END
-from seldom import soak
+from seldom import slow, soak
 
 from seal_store.errors import InputError, OutputError, VariantError
 from seal_store.results.group import Results
@@ -127,7 +127,7 @@ def test_records_of_regions_are_those_of_bcftools(folder: Path, name: str) -> No
     assert len(found) == source.seen.records > 100
 
 
-@pytest.mark.parametrize("ending", ["bcf", "tsv", soak("vcf.gz")])
+@pytest.mark.parametrize("ending", [slow("bcf"), "tsv", soak("vcf.gz")])
 @pytest.mark.parametrize("name", ["tbi.vcf.gz", "in.bcf", "in.vcf"])
 def test_a_region_is_annotated(
     cli: Callable[..., Result],
