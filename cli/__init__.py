@@ -22,7 +22,19 @@ from ._text import shown, tell
 
 COMMANDS = (
     *("fetch", "build", "score", "merge", "status", "attribute", "calibrate", "expression"),
-    *("export", "heads", "train", "plot", "report", "explore", "inspect", "verify", "demo"),
+    *(
+        "atlas",
+        "lookup",
+        "export",
+        "heads",
+        "train",
+        "plot",
+        "report",
+        "explore",
+        "inspect",
+        "verify",
+        "demo",
+    ),
 )
 """Commands in the order of use, each the name of its module too."""
 
@@ -41,7 +53,7 @@ NAMED_OTHERWISE = {
 TYPED = "seal_store.typed"
 """Where the context keeps the arguments as they were typed."""
 
-RESUMABLE = ("build", "score", "train", "calibrate")
+RESUMABLE = ("build", "score", "train", "calibrate", "atlas")
 """Commands with ``--resume``."""
 
 

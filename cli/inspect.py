@@ -26,7 +26,7 @@ NEEDS = {
 @_options.cache
 @_options.as_json
 def inspect(path: Place) -> None:
-    """Show what a store or a results group holds, lacks and needs, and where it came from.
+    """Show what a store, results or an atlas hold, lack and need, and where they came from.
 
     --json has all of it in bytes, with the chunks of every array.
     """

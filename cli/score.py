@@ -117,6 +117,11 @@ def score() -> None:
 )
 @_options.check_assembly
 @_options.choice("--format", ["vcf", "tsv", "bcf"], "With --out -: what to write to stdout.")
+@click.option(
+    "--atlas",
+    type=_options.PLACE,
+    help="Take SNVs from this atlas of the store, and compute what it lacks; a column says which.",
+)
 @click.option("--plan", is_flag=True, help="Only divide the input into slices, for a cluster.")
 @click.option(
     "--slices",
@@ -138,6 +143,7 @@ def vcf(
     slices: int | None,
     slice: tuple[int, ...],
     finalize: bool,
+    atlas: Place | None,
     **common: Any,
 ) -> None:
     """Score every allele of VCF: text, .gz, BCF, Seal's headerless five columns, - for stdin.
@@ -168,7 +174,7 @@ def vcf(
     regions, named = chosen(region, regions_file)
     own = {name: common[name] for name in ("liftover", "check_assembly")}
     part = {"regions": tuple(regions), "named": tuple(named)}
-    prepared = Prepared(_job(store, common, crew, variants=str(vcf), **part, **own))
+    prepared = Prepared(_job(store, common, crew, variants=str(vcf), atlas=atlas, **part, **own))
     if common["resume"] and prepared.source and prepared.source.is_pipe:
         raise InputError(
             f"--resume: {vcf} is not a file, and cannot be read again", "write it to one first"

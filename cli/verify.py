@@ -34,7 +34,7 @@ SHOWN = 5
 @_options.quiet
 @_options.as_json
 def verify(path: Place, workers: int | None, scheduler: str, contents: bool, **chosen: Any) -> None:
-    """Check every file and number of a store or of results. Exit code 1 if there is a fault.
+    """Check every file and number of a store, results or an atlas. Exit code 1 for a fault.
 
     Checked are the attributes, the manifest, the SHA-256 of every file, the checksum of every
     chunk, that numbers are finite and in range, and that features, sums and predictions follow

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seal_store.api.atlas import build_atlas as build_atlas
     from seal_store.api.effects import attribute as attribute
     from seal_store.api.effects import calibrate as calibrate
     from seal_store.api.effects import saturate as saturate
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from seal_store.api.stores import build as build
     from seal_store.api.stores import open as open
     from seal_store.api.stores import open_results as open_results
+    from seal_store.atlas.atlas import Atlas as Atlas
     from seal_store.building.options import BuildOptions as BuildOptions
     from seal_store.errors import SealStoreError as SealStoreError
     from seal_store.results.group import Results as Results
@@ -46,12 +48,14 @@ _MODULES = {
     "saturate": "api.effects",
     "attribute": "api.effects",
     "calibrate": "api.effects",
+    "build_atlas": "api.atlas",
     "export": "api.files",
     "train": "api.heads",
     "evaluate": "api.heads",
     "to_frame": "store.frames",
     "read_variants": "variants.source",
     "Store": "store.store",
+    "Atlas": "atlas.atlas",
     "Results": "results.group",
     "Scorer": "scoring.scorer",
     "ScoreOptions": "scoring.options",

@@ -35,6 +35,7 @@ from seal_store.results.group import Results
 from seal_store.store.layout import RESULTS
 from seal_store.store.store import Store
 from seal_store.synthetic import TINY, World
+from seal_store.variants.bases import StoreBases
 from seal_store.variants.given import given_alleles, position
 
 ROOT = Path(seal_store.__file__).parent.parent
@@ -224,7 +225,7 @@ def test_every_way_in_gives_the_effects_of_the_command(
         json.dumps(found.attrs)
     assert counts["not_scored"]
     assert json.loads(ways["vcf"].attrs["counts"])["examples"] == counts["examples"]
-    assert "row 3" in str(list(given_alleles(variants, store))[3])
+    assert "row 3" in str(list(given_alleles(variants, StoreBases(store)))[3])
 
 
 def test_rows_lead_back_to_the_input(

@@ -14,7 +14,7 @@ from seal_store.model.labels import context_labels, feature_labels
 ROOT = Path(seal_store.__file__).parent
 
 ORDER = (
-    "errors common reference model store variants fetch scoring results exporting building "
+    "errors common reference model store variants fetch scoring results exporting atlas building "
     "training run check charts report api explore synthetic invented"
 ).split()
 """Packages and top-level modules: each imports only those before it."""

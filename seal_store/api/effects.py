@@ -8,6 +8,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from seal_store.api.outputs import check_one, effects, group_path, is_file, scored
+from seal_store.atlas.entries import Entries
+from seal_store.atlas.known import Known
 from seal_store.common.extras import require
 from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import path as as_path
@@ -25,6 +27,7 @@ from seal_store.scoring.saturate import saturation
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.place import given_place
 from seal_store.store.store import Store
+from seal_store.variants.bases import StoreBases
 from seal_store.variants.given import given_alleles
 from seal_store.variants.regions import chosen
 from seal_store.variants.source import Alleles
@@ -63,6 +66,7 @@ def score(
     regions_file: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     liftover: str | os.PathLike[str] | None = None,
     check_assembly: bool = True,
+    atlas: Entries | str | os.PathLike[str] | None = None,
     device: str = "auto",
     tf32: bool = False,
     batch: int = 128,
@@ -119,6 +123,9 @@ def score(
     check_assembly
         Refuse variants that seem to be of another assembly: by the header of a file, or if that
         does not tell, where most REF bases differ from the genome.
+    atlas
+        An atlas of the store, or its path: SNVs that it has are taken from it, others computed;
+        ``source`` along ``variant`` says which.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or ``cuda:all``: a process on each GPU.
     tf32
@@ -193,6 +200,7 @@ def score(
     regions, named = chosen(texts("region", region), paths("regions_file", regions_file))
     chain = None if liftover is None else as_path("liftover", liftover)
     checked = truth("check_assembly", check_assembly)
+    known = atlas if isinstance(atlas, Entries | None) else Entries(given_place("atlas", atlas))
     how: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
     if is_file(variants) and out is not None:
         job = ScoreJob(
@@ -205,14 +213,16 @@ def score(
             named=tuple(named),
             liftover=chain,
             check_assembly=checked,
+            atlas=known.path if known is not None else None,
             command="seal_store.score",
         )
         return scored(Prepared(job, opened), crew, progress or silent, **how)
     check_one(crew)
-    scorer = Scorer(opened, options, attribution=attribution)
+    own = None if known is None else Known(known, opened, options)
+    scorer = Scorer(opened, options, attribution=attribution, known=own)
     alleles, watch = matched(
         opened,
-        given_alleles(variants, opened, regions, named),
+        given_alleles(variants, StoreBases(opened), regions, named),
         liftover=chain,
         check_assembly=checked,
     )

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from seal_store.common.progress import Progress
 from seal_store.errors import InputError, OutputError
-from seal_store.results.group import Results, result_attributes
-from seal_store.results.heading import attribution_labels
+from seal_store.results.group import Results
+from seal_store.results.memory import dataset
 from seal_store.run.crew import Crew
 from seal_store.run.job import Prepared
 from seal_store.run.scores import check_finished, is_finished, write_scores
 from seal_store.run.slices import score_job
 from seal_store.run.watch import UNWATCHED, Watch
-from seal_store.scoring.rows import Rows
 from seal_store.scoring.scorer import Scorer
-from seal_store.store import frames
-from seal_store.store.layout import CALIBRATED, LIFTED, NAMED, PLACES, RESULTS, ArraySpec
 from seal_store.store.place import Place, given_place, place, single_at
 from seal_store.variants.source import Alleles
 
@@ -99,35 +93,3 @@ def _in_memory(
         watch(scorer.counts)
         found.append(rows)
     return dataset(scorer, found, alleles, command)
-
-
-def dataset(
-    scorer: Scorer, found: Sequence[Rows], alleles: Alleles, command: str = ""
-) -> xr.Dataset:
-    """What ``scorer`` gave for ``alleles``, at least one part, as :func:`effects` returns it."""
-    attributes = result_attributes(scorer.provenance(), alleles, command)
-    specs: list[ArraySpec] = [*RESULTS, *NAMED, *LIFTED, *CALIBRATED]
-    labels: list[tuple[ArraySpec, np.ndarray]] = []
-    if scorer.attributor is not None:
-        specs += scorer.attributor.specs()
-        labels = attribution_labels(scorer)
-    parts = [
-        {**rows.columns, "effect": rows.effect, **rows.calibrated, **rows.attribution}
-        for rows in found
-    ]
-    arrays = {
-        entry.name: (entry, np.concatenate([part[entry.name] for part in parts]))
-        for entry in specs
-        if entry.name in parts[0]
-    }
-    if "attribution_scale" in arrays:  # as Results.attribution gives them
-        (_, scale), (entry, small) = arrays.pop("attribution_scale"), arrays["attribution"]
-        arrays["attribution"] = entry, small.astype(np.float32) * scale[..., None]
-    lines = np.concatenate([np.array(rows.lines, np.int64) for rows in found])
-    arrays |= {entry.name: (entry, lines) for entry in PLACES if entry.name == alleles.place}
-    return frames.effects(
-        [*arrays.values(), *labels],
-        scorer.context_set,
-        scorer.context_name,
-        {**attributes, "counts": scorer.counts.to_dict()},
-    )

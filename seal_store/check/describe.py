@@ -9,8 +9,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import zarr
 
+from seal_store.atlas.attributes import ATTRIBUTE as ATLAS_ATTRIBUTE
+from seal_store.atlas.entries import Entries
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results.group import Results
 from seal_store.scoring.calibration import CALIBRATION_GROUP, uncalibrated
@@ -24,6 +27,7 @@ from seal_store.store.layout import (
     NAMED,
     PLACES,
     RESULTS,
+    SOURCE,
     STORE,
 )
 from seal_store.store.opening import attributes_at
@@ -37,8 +41,11 @@ _CALIBRATION = ("file", "sha256", "rows", "genes", "max_distance", "command")
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Kind, provenance and arrays with their sizes. Raises as :class:`Store` does."""
     path = place(path)
-    if RESULTS_ATTRIBUTE in attributes_at(path):
+    named = attributes_at(path)
+    if RESULTS_ATTRIBUTE in named:
         return _results(Results(path))
+    if ATLAS_ATTRIBUTE in named:
+        return _atlas(Entries(path))
     return _store(Store(path))
 
 
@@ -100,7 +107,7 @@ def _missing(store: Store) -> list[str]:
 
 
 def _results(results: Results) -> dict[str, Any]:
-    tables = (*RESULTS, *NAMED, *LIFTED, *PLACES, *CALIBRATED, *ATTRIBUTION)
+    tables = (*RESULTS, *NAMED, SOURCE, *LIFTED, *PLACES, *CALIBRATED, *ATTRIBUTION)
     names = [entry.name for entry in tables]
     missing = []
     if not results.is_calibrated:
@@ -116,6 +123,26 @@ def _results(results: Results) -> dict[str, Any]:
         "bytes": results.total_bytes,
         "arrays": _arrays(results.listed, results.group, names),
         "command": results.attributes.command,
+    }
+
+
+def _atlas(atlas: Entries) -> dict[str, Any]:
+    made = atlas.attributes
+    rank, entries, error = (atlas.column(name) for name in ("rank", "entries", "error"))
+    return {
+        "kind": "atlas",
+        "path": str(atlas.path),
+        "sha256": atlas.sha256,
+        "entries": int(entries.sum()),
+        "bytes_an_entry": round(atlas.total_bytes / max(1, int(entries.sum())), 1),
+        "other_bases": int(atlas.column("other_bases").sum()),
+        "largest_error": float(error.max()),
+        "rank": {"least": int(rank.min()), "median": int(np.median(rank)), "most": int(rank.max())},
+        **{k: v for k, v in made.to_dict().items() if k not in ("command", "contigs")},
+        "missing": [] if made.calibration else ["quantile: of a store that is calibrated"],
+        "bytes": atlas.total_bytes,
+        "arrays": _arrays(atlas.listed, atlas.group, [entry.name for entry in made.arrays]),
+        "command": made.command,
     }
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import zarr
 
+from seal_store.atlas.attributes import expected_arrays as atlas_arrays
+from seal_store.atlas.attributes import parse_attributes as atlas_attributes
 from seal_store.common.beside import GROUP
 from seal_store.common.progress import Progress
 from seal_store.errors import FormatError, StoreError
@@ -62,7 +64,7 @@ class Share:
 
 @dataclass
 class Report:
-    """What was found in a folder of ``kind`` ``store`` or ``results``.
+    """What was found in a folder of ``kind`` ``store``, ``results`` or ``atlas``.
 
     ``checked`` counts what was looked at, ``skipped`` says what could not be and why; ``listed``
     are the entries of the manifest.
@@ -145,7 +147,7 @@ class Folder(manifest.Finished):
 
     def open(self) -> None:
         """Check the metadata; without fault, ``group`` is set."""
-        report, results, file = self.report, self.report.kind == "results", GROUP
+        report, kind, file = self.report, self.report.kind, GROUP
         own = {name: entry for name, entry in report.listed.items() if name == file}
         if self.files.misplaced(own):
             return  # noted with the other files
@@ -153,9 +155,12 @@ class Folder(manifest.Finished):
         try:
             metadata = guard.read_metadata(self.path, report.listed)
             check = "schema"
-            if results:
+            if kind == "results":
                 self.attributes = parse_attributes(metadata["attributes"], self.path)
                 expected = results_arrays(self.attributes, metadata)
+            elif kind == "atlas":
+                self.attributes = atlas_attributes(metadata["attributes"], self.path)
+                expected = atlas_arrays(self.attributes)
             else:
                 self.attributes = store_attributes(metadata["attributes"], self.path)
                 expected = expected_arrays(self.attributes)
@@ -164,7 +169,7 @@ class Folder(manifest.Finished):
             for name, declared in there.items():
                 if declared.get("node_type") != "group" and name not in expected:
                     report.add("unknown", f"{name}/{file}", "is no array of this format")
-            needed = {entry.name for entry in RESULTS} if results else set(expected)
+            needed = {entry.name for entry in RESULTS} if kind == "results" else set(expected)
             for name in sorted(needed - set(there)):
                 report.add("metadata", f"{name}/{file}", "the array is missing")
             self.group = guard.open_group(self.path, metadata, expected, report.listed)

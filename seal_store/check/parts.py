@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from seal_store.check.atlas import Genes as Entries
 from seal_store.check.integrity import Fault, Folder, Report, Share
 from seal_store.check.rows import Rows
 from seal_store.common.progress import Progress, silent
@@ -22,7 +23,7 @@ EACH = 4
 
 @dataclass(frozen=True)
 class Checks:
-    """What to check of ``path``, results or a store; see :func:`seal_store.check.verify.verify`."""
+    """What to check of ``path``, of a kind as of a :class:`Report`; see ``verify``."""
 
     path: Place
     kind: str
@@ -49,6 +50,8 @@ class Checks:
         """What checks the contents of an opened folder."""
         if self.kind == "results":
             return Rows(folder)
+        if self.kind == "atlas":
+            return Entries(folder)
         from seal_store.check.contents import Genes  # computes with PyTorch
 
         return Genes(folder, full=self.full, windows=self.windows, seed=self.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from seal_store.atlas.attributes import ATTRIBUTE as ATLAS_ATTRIBUTE
 from seal_store.check.integrity import Folder, Report
 from seal_store.check.parts import Checks
 from seal_store.common.beside import GROUP
@@ -14,7 +15,7 @@ from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.run.crew import ALONE, Crew
 from seal_store.store import manifest
 from seal_store.store.opening import attributes_at
-from seal_store.store.place import files_at, place
+from seal_store.store.place import Place, files_at, place
 
 FINISH = "finish it with `seal-store build ... --resume`, or `seal-store score ... --resume`"
 
@@ -29,7 +30,7 @@ def verify(
     crew: Crew = ALONE,
     progress: Progress = silent,
 ) -> Report:
-    """Check a finished store or results group; all faults are in the report.
+    """Check a finished store, results group or atlas; all faults are in the report.
 
     ``full``: sums and predictions of all genes, not of a sample. ``windows`` of a store are
     recomputed with the plain CNN. ``seed`` chooses both. Without ``contents`` only metadata and
@@ -46,8 +47,7 @@ def verify(
         manifest.load(path, "store or results", FINISH)  # says what is wrong
     if not whole and (path.name.endswith(".partial") or files.has(JOURNAL)):
         raise UnfinishedError(f"{path}: unfinished", FINISH)
-    results = files.has("effect") or RESULTS_ATTRIBUTE in attributes_at(path)
-    report = Report(path, "results" if results else "store")
+    report = Report(path, _kind(path))
     folder = Folder(report)
     if folder.check_manifest():
         folder.open()
@@ -64,3 +64,11 @@ def verify(
         report.skipped[left] = "left by a killed run; the next that writes here removes it"
     report.faults.sort(key=lambda fault: fault.file)
     return report
+
+
+def _kind(path: Place) -> str:
+    """What stands at ``path``, by its attributes, or if these are damaged by its arrays."""
+    files, named = files_at(path), attributes_at(path)
+    if ATLAS_ATTRIBUTE in named or files.has("largest/zarr.json"):
+        return "atlas"
+    return "results" if files.has("effect") or RESULTS_ATTRIBUTE in named else "store"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from seal_store.api.outputs import dataset
 from seal_store.errors import InputError, SealStoreError
 from seal_store.explore.engine import Engine
+from seal_store.results.memory import dataset
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.saturate import saturation
 from seal_store.scoring.scorer import Scorer

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from seal_store.errors import printable
 
 _FORMULA = re.compile("'?[=+\\-@\uff1d\uff0b\uff0d\uff20]|''")
 """How a formula begins, also in full width, or text that could be taken for a guarded one."""
+
+
+def texts(values: np.ndarray, number: str) -> list[str]:
+    """A column as it is written: floats by the format ``number``, text as :func:`cell`."""
+    if values.dtype.kind == "f":
+        return [number % value for value in values.tolist()]
+    if values.dtype.kind in "UT":
+        return list(map(cell, values.tolist()))
+    return list(map(str, values.tolist()))
 
 
 def cell(value: object) -> str:

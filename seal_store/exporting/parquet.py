@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from seal_store.common.progress import Progress, silent
 from seal_store.results.group import ATTRIBUTE, Results
 from seal_store.results.view import COLUMN_OF, LABELS, Block, Scored, View
-from seal_store.store.layout import CALIBRATED, LIFTED, NAMED, RESULTS, spec
+from seal_store.store.layout import CALIBRATED, LIFTED, NAMED, RESULTS, SOURCE, spec
 
 GROUP_BYTES = 64 << 20
 """Size of a row group before compression, about."""
@@ -180,5 +180,5 @@ def _unit(measure: str) -> dict[str, str]:
 
 
 def _arrow_type(column: str) -> pa.DataType:
-    dtype = spec((*RESULTS, *NAMED, *LIFTED), COLUMN_OF.get(column, column)).dtype
+    dtype = spec((*RESULTS, *NAMED, SOURCE, *LIFTED), COLUMN_OF.get(column, column)).dtype
     return pa.string() if dtype == "str" else pa.from_numpy_dtype(dtype)

@@ -112,6 +112,16 @@ class GeneTable:
             return int(rows[right])
         return int(rows[right - 1])
 
+    def nearest_rows(self, contig: str, positions: np.ndarray) -> np.ndarray:
+        """:meth:`nearest` of many positions on a contig that has genes; int64."""
+        rows, tss = self._by_contig[contig]
+        right = np.searchsorted(tss, positions, side="right")
+        left, last = right - 1, np.minimum(right, len(tss) - 1)
+        is_right = (right == 0) | (
+            (right < len(tss)) & (tss[last] - positions < positions - tss[left])
+        )
+        return rows[np.where(is_right, last, left)]
+
     def within(self, contig: str, position: int, distance: int) -> list[int]:
         """Rows of all genes with ``|position - TSS| <= distance``, in table order."""
         tree = self._trees.get(contig)

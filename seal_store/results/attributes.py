@@ -59,6 +59,15 @@ class MadeFrom(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AtlasSource(Record):
+    """The atlas that rows were looked up in, and the largest error that it states."""
+
+    path: str
+    sha256: str
+    max_error: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CountsAttributes(Record):
     """Where the input went; see :class:`seal_store.scoring.assign.Counts`."""
 
@@ -107,6 +116,7 @@ class ResultsAttributes(Record):
     variants_sha256: str | None = None
     liftover: LiftoverAttributes | None = None
     store: MadeFrom
+    atlas: AtlasSource | None = field(default=None, metadata=LEFT_OUT)
     software: dict[str, str]
     command: str
     regions: tuple[str, ...] | None = field(default=None, metadata=LEFT_OUT)

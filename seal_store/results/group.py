@@ -32,6 +32,7 @@ from seal_store.store.layout import (
     PLACES,
     RESULTS,
     RESULTS_VERSION,
+    SOURCE,
     VARIANTS_PER_CHUNK,
     ArraySpec,
     create,
@@ -63,7 +64,8 @@ def result_attributes(made: Mapping[str, Any], alleles: Alleles, command: str) -
     """Attributes of results but the counts; ``made`` is :meth:`Scorer.provenance`."""
     found = {"results_version": RESULTS_VERSION, **made, **alleles.provenance()}
     found["command"] = command
-    return {f.name: found[f.name] for f in fields(ResultsAttributes) if f.name in found}
+    own = (f.name for f in fields(ResultsAttributes))
+    return {name: found[name] for name in own if name in found and name != "rest"}
 
 
 class Appender:
@@ -237,7 +239,7 @@ def expected_arrays(
     if top is not None:
         sizes["rank"] = min(top, sizes.get("feature", 0))
     found = {}
-    for entry in (*RESULTS, *NAMED, *LIFTED, *PLACES, *CALIBRATED, *ATTRIBUTION):
+    for entry in (*RESULTS, *NAMED, SOURCE, *LIFTED, *PLACES, *CALIBRATED, *ATTRIBUTION):
         if entry.name == "attribution" and made:
             dims = entry.dims if top is None else (*entry.dims[:2], "rank")
             entry = replace(entry, dtype=made.dtype, dims=dims)
@@ -379,7 +381,7 @@ class Results(manifest.Finished):
         arrays = [] if made is None else attribution_arrays(made)
         return Heading(
             *self.contexts(),
-            columns=tuple(e for e in (*NAMED, *LIFTED, *PLACES) if e.name in group),
+            columns=tuple(e for e in (*NAMED, SOURCE, *LIFTED, *PLACES) if e.name in group),
             calibrated=self.is_calibrated,
             attribution=tuple(arrays),
             sizes={
@@ -397,8 +399,8 @@ class Results(manifest.Finished):
 
     @property
     def more_columns(self) -> tuple[str, ...]:
-        """Columns that not all results have: of :data:`NAMED` and, if lifted, :data:`LIFTED`."""
-        return tuple(entry.name for entry in (*NAMED, *LIFTED) if entry.name in self.group)
+        """Columns that not all results have: of :data:`NAMED`, ``source``, :data:`LIFTED`."""
+        return tuple(e.name for e in (*NAMED, SOURCE, *LIFTED) if e.name in self.group)
 
     @property
     def is_lifted(self) -> bool:

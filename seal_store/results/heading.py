@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from seal_store.scoring.scorer import Scorer
-from seal_store.store.layout import ATTRIBUTION, CALIBRATED, NAMED, ArraySpec, spec
+from seal_store.scoring.source import RowSource
+from seal_store.store.layout import ATTRIBUTION, CALIBRATED, NAMED, SOURCE, ArraySpec, spec
 
 Labels = list[tuple[ArraySpec, np.ndarray]]
 """Arrays of labels, each with its entry of the layout."""
@@ -36,13 +36,13 @@ class Heading:
         return (*self.columns, *(CALIBRATED if self.calibrated else ()), *self.attribution)
 
 
-def heading_of(scorer: Scorer, columns: Sequence[ArraySpec] = ()) -> Heading:
+def heading_of(scorer: RowSource, columns: Sequence[ArraySpec] = ()) -> Heading:
     """The heading of what ``scorer`` gives, with ``columns`` that not all of it has."""
     attributor = scorer.attributor
     return Heading(
         scorer.context_name,
         scorer.context_set,
-        (*NAMED, *columns),
+        (*NAMED, *((SOURCE,) if scorer.known is not None else ()), *columns),
         scorer.calibration is not None,
         () if attributor is None else tuple(attributor.specs()),
         {} if attributor is None else attributor.sizes(),
@@ -50,7 +50,7 @@ def heading_of(scorer: Scorer, columns: Sequence[ArraySpec] = ()) -> Heading:
     )
 
 
-def attribution_labels(scorer: Scorer) -> Labels:
+def attribution_labels(scorer: RowSource) -> Labels:
     """Labels of the attributions' dimensions."""
     attributor = scorer.attributor
     assert attributor is not None

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from seal_store.results.view import strongest
-from seal_store.scoring.scorer import Scorer
+from seal_store.scoring.source import RowSource
 from seal_store.variants.alleles import Allele
 
 
-def strongest_contexts(scorer: Scorer, alleles: Iterable[Allele], top: int) -> list[dict[str, Any]]:
+def strongest_contexts(
+    scorer: RowSource, alleles: Iterable[Allele], top: int
+) -> list[dict[str, Any]]:
     """Each row with its ``top`` contexts of largest ``|effect|``, in the order of the input.
 
     Keys are the columns of results, and ``effects``: ``context_set``,

@@ -15,7 +15,7 @@ from seal_store.model.contexts import select_contexts
 from seal_store.model.labels import context_columns
 from seal_store.results.attributes import ResultsAttributes
 from seal_store.scoring.rows import Rows
-from seal_store.store.layout import CALIBRATED, LIFTED, NAMED
+from seal_store.store.layout import CALIBRATED, LIFTED, NAMED, SOURCE
 
 COLUMN_OF = {
     "chrom": "contig",
@@ -31,7 +31,7 @@ COLUMN_OF = {
 
 TSV_COLUMNS = tuple(COLUMN_OF)
 
-MORE_COLUMNS = ("id", "status", *(entry.name for entry in (*NAMED, *LIFTED)))
+MORE_COLUMNS = ("id", "status", *(entry.name for entry in (*NAMED, SOURCE, *LIFTED)))
 """What follows them; older results lack those of ``NAMED``, and only lifted ones have the last."""
 
 LEADING = (*TSV_COLUMNS, *MORE_COLUMNS)

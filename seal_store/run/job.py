@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from seal_store.atlas.entries import Entries
+from seal_store.atlas.known import Known
 from seal_store.exporting.render import Form
 from seal_store.results.group import result_attributes
 from seal_store.results.view import EVERYTHING, Selection
@@ -27,7 +29,8 @@ class ScoreJob:
     """The alleles of the file ``variants``, or every SNV within ``span`` bp of a ``gene``.
 
     ``regions`` are called ``named`` in results. ``selection`` and ``precision`` say what is
-    written of the results; ``command`` is what they say they were made by.
+    written of the results; ``command`` is what they say they were made by. What ``atlas`` has is
+    not computed.
     """
 
     store: Place
@@ -41,6 +44,7 @@ class ScoreJob:
     named: tuple[str, ...] = ()
     liftover: Path | None = None
     check_assembly: bool = True
+    atlas: Place | None = None
     selection: Selection = EVERYTHING
     precision: int = 6
     command: str = ""
@@ -102,7 +106,10 @@ class Prepared:
     def scorer(self) -> Scorer:
         """The engine, loaded."""
         gene = None if self.source is not None else self.job.gene
-        return Scorer(self.store, self.job.options, gene, self.job.attribution)
+        known = None
+        if self.job.atlas is not None:
+            known = Known(Entries(self.job.atlas), self.store, self.job.options)
+        return Scorer(self.store, self.job.options, gene, self.job.attribution, known=known)
 
     @property
     def form(self) -> Form:

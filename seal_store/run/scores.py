@@ -36,11 +36,12 @@ from seal_store.results.view import EVERYTHING
 from seal_store.run.watch import UNWATCHED, Watch
 from seal_store.scoring.assign import Counts
 from seal_store.scoring.rows import Rows
-from seal_store.scoring.scorer import Scorer, Tally
+from seal_store.scoring.scorer import Tally
+from seal_store.scoring.source import RowSource
 from seal_store.store import manifest
 from seal_store.store.layout import PLACES, ArraySpec
+from seal_store.store.manifest import Finished
 from seal_store.store.place import Place, output_at
-from seal_store.store.store import Store
 from seal_store.variants.alleles import Allele
 from seal_store.variants.source import Alleles
 
@@ -48,7 +49,7 @@ CHECKPOINT_SECONDS = 30.0
 
 
 def write_scores(
-    scorer: Scorer,
+    scorer: RowSource,
     alleles: Iterable[Allele],
     out: Place,
     *,
@@ -101,7 +102,7 @@ def scores_at(out: Place, checkpoint: str = journal.CHECKPOINT) -> Output:
     return file_at(out, checkpoint=checkpoint)
 
 
-def check_place(out: Named, store: Store, alleles: Alleles) -> None:
+def check_place(out: Named, store: Finished, alleles: Alleles) -> None:
     """Raise :class:`OutputError` if ``out`` is what is read, or lies in it."""
     place, own = (Path(os.path.realpath(path)) for path in (out, store.path))
     if place == own:
@@ -119,7 +120,7 @@ def is_finished(out: Place) -> bool:
         return held.exists() and not held.partial.exists()
 
 
-def check_finished(scorer: Scorer, alleles: Alleles, out: Place) -> Counts:
+def check_finished(scorer: RowSource, alleles: Alleles, out: Place) -> Counts:
     """The counts of a finished results group, of the same inputs and options as a run now.
 
     Raises :class:`OutputError` naming the difference, and :class:`FormatError` if ``out`` is
@@ -150,7 +151,7 @@ class _Run:
     """One output from its first row to its publishing, or to the checkpoint it is left with."""
 
     def __init__(
-        self, scorer: Scorer, alleles: Alleles, out: Output, form: Form, command: str
+        self, scorer: RowSource, alleles: Alleles, out: Output, form: Form, command: str
     ) -> None:
         self.scorer, self.alleles, self.out = scorer, alleles, out
         self.form, self.command = form, command
@@ -237,7 +238,7 @@ def columns_of(alleles: Alleles) -> tuple[ArraySpec, ...]:
 
 
 def fingerprint(
-    scorer: Scorer, alleles: Alleles, form: Form, out: Named, facts: dict[str, Any]
+    scorer: RowSource, alleles: Alleles, form: Form, out: Named, facts: dict[str, Any]
 ) -> dict[str, Any]:
     """Whatever must be the same for runs to end with the same bytes, JSON-ready.
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from seal_store.atlas.attributes import ATTRIBUTE as ATLAS_ATTRIBUTE
+from seal_store.atlas.attributes import AtlasAttributes
 from seal_store.common.beside import attribute_names, partial_path
 from seal_store.common.tasks import Note, notes
 from seal_store.errors import UnfinishedError
@@ -106,11 +108,15 @@ def status(path: str | os.PathLike[str]) -> Status:
         costs = [piece.cost for piece in plan.slices]
         done = tuple(i for i in range(len(costs)) if i not in missing)
         return Status(out, False, "slice", len(costs), done, costs, notes(partial))
-    if ATTRIBUTE in attribute_names(partial):
+    named = attribute_names(partial)
+    if ATTRIBUTE in named or ATLAS_ATTRIBUTE in named:
         import zarr
 
         group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
-        total = attributes_of(group).shards
+        if ATTRIBUTE in named:
+            total = attributes_of(group).shards
+        else:
+            total = AtlasAttributes.parse(group.attrs[ATLAS_ATTRIBUTE]).shards
         entries = (shard_journal.entry_path(partial, shard) for shard in range(total))
         done = tuple(shard for shard, entry in enumerate(entries) if entry.exists())
         return Status(out, False, "shard", total, done, [1.0] * total, notes(partial))

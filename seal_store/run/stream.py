@@ -23,12 +23,12 @@ from seal_store.exporting.tsv import write_tsv
 from seal_store.exporting.vcf import annotate_stream, check_input
 from seal_store.results.attributes import ResultsAttributes
 from seal_store.results.group import result_attributes
+from seal_store.results.heading import heading_of
 from seal_store.results.view import View
 from seal_store.run.watch import Watch
 from seal_store.scoring.assign import Counts
 from seal_store.scoring.rows import Rows
-from seal_store.scoring.scorer import Scorer
-from seal_store.store.layout import NAMED
+from seal_store.scoring.source import RowSource
 from seal_store.variants.alleles import Allele
 from seal_store.variants.source import Alleles
 
@@ -39,12 +39,12 @@ class Computed:
     """Results that are being computed, as far as a view asks for them."""
 
     def __init__(
-        self, scorer: Scorer, alleles: Alleles, command: str, progress: Progress, watch: Watch
+        self, scorer: RowSource, alleles: Alleles, command: str, progress: Progress, watch: Watch
     ) -> None:
         self.scorer, self.alleles, self.progress, self.watch = scorer, alleles, progress, watch
         facts = result_attributes(scorer.provenance(), replace(alleles, source=None), command)
         self.attributes = ResultsAttributes.parse({**facts, "counts": Counts().to_dict()})
-        self.more_columns = tuple(entry.name for entry in (*NAMED, *alleles.columns))
+        self.more_columns = tuple(e.name for e in heading_of(scorer, alleles.columns).columns)
         self.is_calibrated = scorer.calibration is not None
 
     def contexts(self) -> tuple[list[str], list[str]]:
@@ -68,7 +68,7 @@ class Computed:
 
 
 def stream_scores(
-    scorer: Scorer,
+    scorer: RowSource,
     alleles: Alleles,
     out: IO[bytes],
     kind: str = "vcf",

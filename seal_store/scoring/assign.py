@@ -34,6 +34,8 @@ REASONS = {
     "liftover_ambiguous": "its bases are on several chains",
     "liftover_split": "its bases do not stay side by side on the store's assembly",
     "liftover_gap": "an indel at a gap of the chain: what the store's assembly has is not certain",
+    "not_an_snv": "an atlas has changes of single bases only",
+    "not_in_atlas": "the atlas has no entry there: too far from its genes, or no base",
     "unknown_contig": "no gene on this contig in the store's gene table",
     "beyond_contig": "position beyond the end of the contig",
     "no_gene_in_range": "no TSS within the distance",

@@ -8,8 +8,8 @@ variant, the sum of nine such differences. The heads are evaluated in delta form
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +17,12 @@ import numpy as np
 from seal_store.common.prefetch import ahead, begun, behind
 from seal_store.common.progress import Progress, silent
 from seal_store.common.records import to_json
+from seal_store.errors import InputError
 from seal_store.scoring.assign import Counts
 from seal_store.scoring.haplotype import Stretch
+from seal_store.scoring.known import Known
 from seal_store.scoring.options import DEFAULTS, AttributionOptions, ScoreOptions
-from seal_store.scoring.reading import Assign, Reader
+from seal_store.scoring.reading import Assign, Chunk, Reader
 from seal_store.scoring.rows import Rows
 from seal_store.store.store import Store, software
 from seal_store.variants.alleles import Allele
@@ -53,7 +55,7 @@ class Scorer:
 
     ``gene`` names the one gene to score against, whatever is nearest; by default an allele's
     genes are found as ``options`` say, or by ``assign`` if that is given. ``attribution`` adds
-    attributions to every row.
+    attributions to every row. What is ``known``, as from an atlas, is not computed.
 
     The weights are read once: ``store`` keeps the engines last loaded of it, at most
     :data:`ENGINES`, and scorers with the same scheme, heads, contexts, calibration and device use
@@ -67,8 +69,12 @@ class Scorer:
         gene: str | None = None,
         attribution: AttributionOptions | None = None,
         assign: Assign | None = None,
+        known: Known | None = None,
     ) -> None:
-        self.store, self.options, self.gene = store, options, gene
+        """Raises :class:`InputError` for attributions of what is ``known``, which has none."""
+        if known is not None and attribution is not None:
+            raise InputError("`atlas`: has no attributions", "score without one, or without these")
+        self.store, self.options, self.gene, self.known = store, options, gene, known
         self.reader = Reader(store, options, gene, assign)
         self.engine = loaded(store, options)
         self.context_set = [head_set for head_set, _ in self.engine.contexts]
@@ -97,7 +103,7 @@ class Scorer:
             self.counts, self.completeness = start.counts, start.completeness
         stream = Alleles.of(alleles, where)
         launched = (
-            (chunk, self.engine.launched(chunk, self.options, self.attributor))
+            (chunk, self._launched(chunk))
             for chunk in ahead(self.reader.chunks(stream, self.chunk_rows))
         )
         fetched_later = self.engine.device.type == "cuda"  # it works on the next chunk meanwhile
@@ -113,6 +119,24 @@ class Scorer:
                 progress("alleles", self.counts.alleles, None)
                 lines = [stretch.task.allele.line for stretch in chunk.stretches]
                 yield Rows(chunk.columns, effect, values, self.engine.calibrated(effect), lines)
+
+    def _launched(self, chunk: Chunk) -> Callable[[], dict[str, np.ndarray]]:
+        """As the engine's, of what is not known."""
+        if self.known is None:
+            return self.engine.launched(chunk, self.options, self.attributor)
+        rows, effect = self.known.effects(chunk, self.engine.contexts)
+        rest = np.setdiff1d(np.arange(len(chunk.stretches)), rows)
+        chunk.columns["source"] = np.full(len(chunk.stretches), "computed")
+        chunk.columns["source"][rows] = "atlas"
+        part = replace(chunk, stretches=[chunk.stretches[i] for i in rest.tolist()])
+        computed = self.engine.launched(part, self.options, None)
+
+        def fetched() -> dict[str, np.ndarray]:
+            values = np.empty((len(chunk.stretches), len(self.context_name)), np.float32)
+            values[rows], values[rest] = effect, computed()["effect"]
+            return {"effect": values}
+
+        return fetched
 
     @property
     def chunk_rows(self) -> int | None:
@@ -130,6 +154,7 @@ class Scorer:
             "device": self.engine.device.type,
             "attribution": self.attributor.provenance() if self.attributor else None,
             "calibration": self.calibration.source if self.calibration else None,
+            **({"atlas": self.known.provenance()} if self.known is not None else {}),
             "store": {
                 "path": str(store.path.resolve()),
                 "sha256": store.sha256,

@@ -15,7 +15,7 @@ import numpy as np
 from seal_store.common.extras import require
 from seal_store.errors import InputError, ParameterError
 from seal_store.model.labels import context_columns, context_labels, harmonised_stage
-from seal_store.store.layout import CALIBRATED, LIFTED, NAMED, PLACES, RESULTS, ArraySpec
+from seal_store.store.layout import CALIBRATED, LIFTED, NAMED, PLACES, RESULTS, SOURCE, ArraySpec
 
 if TYPE_CHECKING:
     import anndata
@@ -272,7 +272,7 @@ def _harmonised(stages: Sequence[str]) -> np.ndarray:
 
 def _ordered(found: xr.Dataset) -> xr.Dataset:
     """Coordinates in the order of the layout, whatever order they were found in."""
-    known = [entry.name for entry in (*RESULTS, *NAMED, *LIFTED, *PLACES)]
+    known = [entry.name for entry in (*RESULTS, *NAMED, SOURCE, *LIFTED, *PLACES)]
 
     def place(name: str) -> tuple[int, str]:
         if name in known:

@@ -39,10 +39,11 @@ class ArraySpec:
     """One array: name, dtype, dimensions, meaning, unit and ``coordinates`` (for xarray).
 
     ``chunks`` gives chunk lengths by dimension where they are not the whole dimension;
-    ``sharded`` arrays have a chunk for each gene and ``WINDOWS_PER_CHUNK`` windows, and keep the
-    genes of a shard in one file. ``written`` in a build by the ``plan``, each of the ``shards``
-    or ``finalize``, which writes those that need head sets. ``weights`` are not compressed, as
-    they hardly shrink, and have chunks of ``CHUNK_BYTES`` along their first dimension.
+    ``sharded`` arrays have a chunk for each gene and ``WINDOWS_PER_CHUNK`` windows, or as
+    ``chunks`` says, and keep the genes of a shard in one file. ``written`` in a build by the
+    ``plan``, each of the ``shards`` or ``finalize``, which writes those that need head sets.
+    ``weights`` are not compressed, as they hardly shrink, and have chunks of ``CHUNK_BYTES`` along
+    their first dimension.
     """
 
     name: str
@@ -235,6 +236,9 @@ LIFTED = (
 )
 """In results of lifted variants: ``contig``, ``pos``, ``ref`` and ``alt`` are the store's."""
 
+SOURCE = ArraySpec("source", "str", ("variant",), "atlas (looked up) or computed")
+"""In results of which an atlas was asked."""
+
 PLACES = (
     ArraySpec("line", "int64", ("variant",), "line in the file, 0 where not known", "1-based"),
     ArraySpec("row", "int64", ("variant",), "row of the table or list given in Python", "0-based"),
@@ -384,7 +388,7 @@ def create(
     shape = shape_of(entry, sizes)
     limits = dict(entry.chunks or {})
     if entry.sharded:
-        limits = {"gene": 1, "window": WINDOWS_PER_CHUNK}
+        limits = {"gene": 1, "window": WINDOWS_PER_CHUNK, **limits}
     if entry.weights:
         limits = {entry.dims[0]: _chunk_rows(entry, shape[1:])}
     chunks = tuple(

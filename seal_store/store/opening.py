@@ -32,6 +32,7 @@ from seal_store.store.untrusted import Expected
 KINDS = {
     "seal_store": ("a store", "`open` takes it"),
     "seal_store_results": ("a results group", "`open_results` takes it"),
+    "seal_store_atlas": ("an atlas", "`Atlas` takes it"),
 }
 """Attributes by which our groups are told, and what opens each from Python."""
 
@@ -49,7 +50,8 @@ def check_attributes(
             if other in attributes:
                 raise FormatError(f"{where} is {kind}, not {KINDS[key][0]}", hint)
         raise FormatError(f"{where}: no {key!r} attributes", "is this a seal-store group?")
-    written = found.get("results_version", found.get("format_version"))
+    named = ("results_version", "atlas_version", "format_version")
+    written = next((found[name] for name in named if name in found), None)
     if written != format_version:
         raise FormatError(
             f"{where}: format version {str(written)[:80]}, this seal-store reads {format_version}",

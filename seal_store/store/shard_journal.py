@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from seal_store.common.beside import GROUP, METADATA_BYTES, remove
 from seal_store.common.files import sync, write_json
@@ -33,12 +34,21 @@ def entry_path(partial: Path, shard: int) -> Path:
     return partial / JOURNAL / f"shard-{shard:05d}.json"
 
 
-def write(partial: Path, shard: int, names: list[str], *, tf32: bool) -> None:
-    """Say that a shard is done, once its files are on the disk."""
+def write(
+    partial: Path, shard: int, names: list[str], *, tf32: bool, facts: dict[str, Any] | None = None
+) -> None:
+    """Say that a shard is done, once its files are on the disk; ``facts`` are kept with that."""
     for name in names:
         sync(partial / name)
     files = {name: manifest.entry(partial / name) for name in names}
-    write_json(entry_path(partial, shard), {"files": files, "tf32": tf32})
+    more = {} if facts is None else {"facts": facts}
+    write_json(entry_path(partial, shard), {"files": files, "tf32": tf32, **more})
+
+
+def facts(partial: Path, shard: int) -> dict[str, Any]:
+    """What was kept with a shard that is done."""
+    found: dict[str, Any] = json.loads(read_plain(entry_path(partial, shard), METADATA_BYTES))
+    return found["facts"]
 
 
 def drop(partial: Path, shard: int) -> None:
@@ -70,7 +80,7 @@ def missing(partial: Path, shards: int) -> list[int]:
 
 
 def finished(
-    partial: Path, shards: int, progress: Progress = silent
+    partial: Path, shards: int, progress: Progress = silent, command: str = "build"
 ) -> tuple[dict[str, Entry], bool | None]:
     """Entries of all shard files, and whether any shard was computed with TF32.
 
@@ -94,7 +104,7 @@ def finished(
             fault = f"{bad} is not as its journal lists it" if bad else "is not done"
             raise UnfinishedError(
                 f"{partial}: shard {shard} of {shards}{': ' if bad else ' '}{fault}",
-                f"run `seal-store build --shard {shard} --out ...`, or build with `resume=True`",
+                f"run `seal-store {command} --shard {shard} ...`, or build with `resume=True`",
             )
         files |= entry[0]
         tf32 |= entry[1]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -89,20 +89,32 @@ class ShardFiles:
         The file appears under its name when it is complete, whoever else writes the same one; it
         is not synced.
         """
+        self.join(shard, self.encoded(values))
+
+    def encoded(self, values: np.ndarray, first: int = 0) -> dict[tuple[int, ...], bytes]:
+        """Chunks of ``values`` as they are stored, by their place in a shard.
+
+        ``values`` are those of the genes of the shard from the ``first`` on.
+        """
         count = [-(-n // size) for n, size in zip(values.shape, self.chunk, strict=True)]
         places = list(np.ndindex(*count))
         with ThreadPoolExecutor(self._threads) as pool:
             chunks = list(pool.map(lambda place: self._encoded(place, values), places))
+        own = ((place[0] + first, *place[1:]) for place in places)
+        return dict(zip(own, chunks, strict=True))
+
+    def join(self, shard: tuple[int, ...], chunks: Mapping[tuple[int, ...], bytes]) -> None:
+        """Write a whole shard of :meth:`encoded` chunks, as :meth:`write` does."""
         index = np.full((*self._grid, 2), _NONE, "<u8")
         offset = 0
-        for place, data in zip(places, chunks, strict=True):
+        for place, data in chunks.items():
             index[place] = offset, len(data)
             offset += len(data)
         path = Path(_name(self._array, shard))
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f"{path.name}.{os.urandom(8).hex()}.partial")
         with aside.open("wb") as file:
-            file.writelines([*chunks, _with_crc(index.tobytes())])
+            file.writelines([*chunks.values(), _with_crc(index.tobytes())])
         os.replace(aside, path)
 
     def _encoded(self, place: tuple[int, ...], values: np.ndarray) -> bytes:

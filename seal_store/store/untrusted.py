@@ -138,8 +138,10 @@ class Chunks:
         grid = declared["codecs"][0] if entry.sharded else declared["chunk_grid"]
         chunk = tuple(grid["configuration"]["chunk_shape"])
         # readers find a gene's values by its place: all of them, but for the number of windows
-        whole = 2 if "window" in entry.dims else 1
-        apart = entry.sharded and (chunk[0] != 1 or chunk[whole:] != shape[whole:])
+        parted = {"window", *(entry.chunks or ())}
+        axes = zip(entry.dims[1:], chunk[1:], shape[1:], strict=False)
+        apart = chunk[0] != 1 or any(n != length for dim, n, length in axes if dim not in parted)
+        apart = entry.sharded and apart
         if apart or len(chunk) != len(shape) or any(type(n) is not int or n < 1 for n in chunk):
             raise ValueError(f"declares chunks {str(chunk)[:60]}")
         values, total, stored = math.prod(chunk), math.prod(shape), sum(files.values())

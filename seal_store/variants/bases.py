@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
+from typing import Protocol
 
 import numpy as np
 
@@ -14,11 +15,22 @@ SEQUENCES = 32
 """Genes whose sequence is kept at hand."""
 
 
+class Reference(Protocol):
+    """Bases of an ``assembly``, as far as they are known."""
+
+    @property
+    def assembly(self) -> str: ...  # noqa: D102
+
+    def __call__(self, contig: str, first: int, last: int) -> str | None:
+        """The bases from one 1-based position to another, both included; None if not known."""
+
+
 class StoreBases:
     """The bases of a contig from one 1-based position to another, both included."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.assembly = store.attributes.assembly
         self._sequence = lru_cache(SEQUENCES)(lambda gene: store.sequence(gene).tobytes())
 
     @cached_property

@@ -20,9 +20,8 @@ import numpy as np
 from seal_store.common.extras import require
 from seal_store.common.typed import shown
 from seal_store.errors import VariantError
-from seal_store.store.store import Store
 from seal_store.variants.alleles import MAX_POSITION, Allele, split_alts
-from seal_store.variants.bases import StoreBases
+from seal_store.variants.bases import Reference
 from seal_store.variants.notation import parse_variant
 from seal_store.variants.regions import Region
 from seal_store.variants.source import Alleles, VariantSource, read_variants
@@ -54,22 +53,22 @@ class Given(Allele):
 
 
 def given_alleles(
-    variants: Any, store: Store, regions: Sequence[Region] = (), named: Sequence[str] = ()
+    variants: Any, reference: Reference, regions: Sequence[Region] = (), named: Sequence[str] = ()
 ) -> Alleles:
     """The alleles of whatever :func:`seal_store.score` takes; their ``place`` says what counts.
 
-    ``store`` has the bases that HGVS descriptions need. ``regions`` are those of a file that are
-    read, ``named`` what results call them. Raises :class:`VariantError`.
+    ``reference`` has the bases that HGVS descriptions need. ``regions`` are those of a file that
+    are read, ``named`` what results call them. Raises :class:`VariantError`.
     """
     if regions and isinstance(variants, str | os.PathLike):
         return VariantSource(os.fspath(variants), regions, named).alleles()
     if regions:
         raise VariantError("`region`: is for variants in a file", "choose among them before")
-    found = _given(variants, store)
+    found = _given(variants, reference)
     return replace(found, stream=_checked(found))
 
 
-def _given(variants: Any, store: Store) -> Alleles:
+def _given(variants: Any, reference: Reference) -> Alleles:
     if isinstance(variants, Alleles):
         if variants.is_read:
             raise VariantError(
@@ -78,22 +77,22 @@ def _given(variants: Any, store: Store) -> Alleles:
             )
         return variants
     if isinstance(variants, str | os.PathLike):
-        return _written_in(os.fspath(variants), store)
+        return _written_in(os.fspath(variants), reference)
     if hasattr(variants, "__arrow_c_stream__") or not isinstance(variants, list | tuple | Iterator):
         columns, variants = _opened(variants)
         if columns is not None:
             return Alleles(from_columns(columns, variants), "table", place="row")
     if isinstance(variants, Iterable) and not isinstance(variants, bytes):
-        return Alleles(from_rows(variants, store), "list", place="row")
+        return Alleles(from_rows(variants, reference), "list", place="row")
     raise VariantError(f"`variants`: a {type(variants).__name__}", FORMS)
 
 
-def _written_in(text: str, store: Store) -> Alleles:
+def _written_in(text: str, reference: Reference) -> Alleles:
     """Alleles of the file that a text names, else of the variant that it is."""
     if text == "-" or "://" in text or (text and Path(text).exists()):
         return read_variants(text)
     if _VARIANT.fullmatch(text.strip()):
-        return _given([text], store)
+        return _given([text], reference)
     raise VariantError(f"`variants` {shown(text)}: no such file, nor a variant", FORMS)
 
 
@@ -132,16 +131,15 @@ def from_columns(names: Sequence[Any], column: Callable[[Any], list[Any]]) -> It
         yield from _alleles(row, *values)
 
 
-def from_rows(variants: Iterable[Any], store: Store) -> Iterator[Allele]:
+def from_rows(variants: Iterable[Any], reference: Reference) -> Iterator[Allele]:
     """Alleles of tuples (contig, pos, ref, alt) or these and an id, of mappings, and of texts.
 
     A text is one variant as :func:`~seal_store.variants.notation.parse_variant` understands it.
     Raises :class:`VariantError` for a row of another shape.
     """
-    bases, assembly = StoreBases(store), store.attributes.assembly
     for row, item in enumerate(variants):
         if isinstance(item, str):
-            yield from _written(row, item, bases, assembly)
+            yield from _written(row, item, reference)
         elif isinstance(item, Mapping) or _has_names(item):
             item = item if isinstance(item, Mapping) else item._asdict()
             own = _named(list(item))
@@ -175,9 +173,9 @@ def _fields(row: int, fields: tuple[Any, ...]) -> tuple[Any, ...]:
     return fields
 
 
-def _written(row: int, text: str, bases: StoreBases, assembly: str) -> Iterator[Allele]:
+def _written(row: int, text: str, reference: Reference) -> Iterator[Allele]:
     try:
-        found = parse_variant(text.strip(), bases, assembly)
+        found = parse_variant(text.strip(), reference, reference.assembly)
     except VariantError as error:
         problem = str(error)
         yield Given(row, "", 0, text[:200], "", "", "malformed", problem)

@@ -18,6 +18,7 @@ import seal_store
 from seal_store.errors import MissingExtraError, ParameterError, VariantError
 from seal_store.store.store import Store
 from seal_store.synthetic import World
+from seal_store.variants.bases import StoreBases
 from seal_store.variants.given import given_alleles, position
 from seal_store.variants.source import read_variants
 
@@ -36,7 +37,7 @@ Named = namedtuple("Named", ["alt", "ref", "POS", "chrom", "note"])
 
 
 def columns(variants: Any, store: Store) -> list[tuple[Any, ...]]:
-    found = given_alleles(variants, store)
+    found = given_alleles(variants, StoreBases(store))
     assert found.place == "row"
     return [(a.line, a.contig, a.pos, a.ref, a.alt, a.id) for a in found]
 
@@ -93,7 +94,7 @@ def test_columns_of_a_lazy_table_that_are_not_needed_are_not_read(store: Store) 
     lazy = polars(True).with_columns(never)
     assert columns(lazy, store) == EXPECTED
     with pytest.raises(VariantError, match="no column 'ref' among"):
-        given_alleles(lazy.drop("ref"), store)
+        given_alleles(lazy.drop("ref"), StoreBases(store))
 
 
 def test_named_tuples_go_by_name_where_they_have_the_names(store: Store) -> None:
@@ -146,10 +147,10 @@ def test_a_file_goes_before_a_variant_of_its_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("chr1:1:A:C").write_bytes(world.variants.read_bytes())
-    found = given_alleles("chr1:1:A:C", store)
+    found = given_alleles("chr1:1:A:C", StoreBases(store))
     assert (found.place, len(list(found))) == ("line", 41)
-    assert len(list(given_alleles(Path("chr1:1:A:C"), store))) == 41
-    assert len(list(given_alleles(seal_store.read_variants("chr1:1:A:C"), store))) == 41
+    assert len(list(given_alleles(Path("chr1:1:A:C"), StoreBases(store)))) == 41
+    assert len(list(given_alleles(seal_store.read_variants("chr1:1:A:C"), StoreBases(store)))) == 41
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_a_file_goes_before_a_variant_of_its_name(
 )
 def test_other_things_are_one_line(given: Any, says: str, store: Store) -> None:
     with pytest.raises(VariantError, match=says) as caught:
-        list(given_alleles(given, store))
+        list(given_alleles(given, StoreBases(store)))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
     assert caught.value.hint
@@ -219,14 +220,14 @@ def test_what_a_lazy_table_needs_is_named(store: Store, monkeypatch: pytest.Monk
     given = duck()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match="needs pyarrow"):
-        given_alleles(given, store)
+        given_alleles(given, StoreBases(store))
 
 
 def test_a_stream_that_was_read_is_no_empty_input(store: Store, world: World) -> None:
     stream = read_variants(world.variants)
-    once = list(given_alleles(stream, store))
+    once = list(given_alleles(stream, StoreBases(store)))
     assert len(once) > 20
     with pytest.raises(VariantError, match="were read already"):
-        given_alleles(stream, store)
+        given_alleles(stream, StoreBases(store))
     with pytest.raises(ParameterError, match="`path` 5: not a path"):
         read_variants(5)  # type: ignore[arg-type]

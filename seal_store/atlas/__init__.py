@@ -1,0 +1,1 @@
+"""The atlas: effects of every SNV near TSSs, scored once, in a file that is looked up."""

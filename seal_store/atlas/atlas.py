@@ -1,0 +1,52 @@
+"""The atlas as users have it: effects and summaries of variants, from any path or address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from seal_store.atlas.bases import AtlasBases
+from seal_store.atlas.entries import Entries
+from seal_store.atlas.lookup import Lookup
+from seal_store.common.extras import require
+from seal_store.common.typed import texts
+from seal_store.results.memory import dataset
+from seal_store.variants.given import given_alleles
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+
+class Atlas(Entries):
+    """A finished atlas, read only: on this machine, in a bucket or on a web server.
+
+    ``len(atlas)`` is the number of genes; ``attributes`` say what it was made from. No PyTorch is
+    loaded.
+    """
+
+    def effects(self, variants: Any, *, contexts: str | Sequence[str] = ()) -> xr.Dataset:
+        """Effects of those of ``variants`` that the atlas has, as :func:`seal_store.score` gives.
+
+        ``variants`` and ``contexts`` are given as there. ``attrs["counts"]`` says which have no
+        row and why: what is no SNV, what is too far from the atlas' genes, what has another REF
+        than the genome. Needs the extra ``xarray``.
+        """
+        require("xarray", "look up from Python")
+        lookup = Lookup(self, texts("contexts", contexts))
+        alleles = given_alleles(variants, AtlasBases(self))
+        found = list(lookup.score(alleles))
+        return dataset(lookup, found, alleles, "seal_store.Atlas.effects")
+
+    def summary(self, variants: Any) -> pd.DataFrame:
+        """Summaries of those of ``variants`` that the atlas has, one row an SNV and gene.
+
+        Columns are ``contig``, ``pos`` (1-based), ``id``, ``ref``, ``alt``, ``gene_id``,
+        ``gene_symbol``, ``strand``, ``dist_to_tss``, and those of :meth:`Lookup.summarized`.
+        """
+        import pandas as pd
+
+        lookup = Lookup(self)
+        alleles = given_alleles(variants, AtlasBases(self))
+        parts = [pd.DataFrame(columns) for columns in lookup.summarized(alleles)]
+        return pd.concat(parts, ignore_index=True)

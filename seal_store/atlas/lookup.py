@@ -1,0 +1,209 @@
+"""Looking alleles up: the rows that scoring would give, of what an atlas has.
+
+:class:`Lookup` stands where a :class:`~seal_store.scoring.scorer.Scorer` does, so that whatever
+writes scores writes these too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from seal_store.atlas.entries import Entries, Found
+from seal_store.common.progress import Progress, silent
+from seal_store.common.records import to_json
+from seal_store.model.contexts import select_contexts
+from seal_store.model.grid import Grid
+from seal_store.reference.assembly import check_name
+from seal_store.scoring.assign import Counts
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.rows import TEXT, Rows
+from seal_store.scoring.scorer import Tally
+from seal_store.store.store import software
+from seal_store.variants.alleles import SCORABLE, Allele
+from seal_store.variants.source import Alleles
+
+ALLELES = 4_096
+"""Alleles looked up at once: 13 MB of effects on 802 contexts."""
+
+
+SUMMARIES = 65_536
+"""The same of summaries alone."""
+
+SHOWN = (*("contig", "pos", "id", "ref", "alt", "gene_id", "gene_symbol", "strand", "dist_to_tss"),)
+"""Columns of summaries that say which SNV and gene each is of."""
+
+
+class Lookup:
+    """Rows of alleles from an ``atlas``, on ``contexts`` (all by default).
+
+    Raises :class:`~seal_store.errors.HeadsError` for a context that is not there.
+    """
+
+    attributor: Any = None
+    calibration: Any = None
+
+    def __init__(self, atlas: Entries, contexts: Sequence[str] = ()) -> None:
+        self.store = self.atlas = atlas
+        made = atlas.attributes
+        keep = select_contexts(atlas.contexts, contexts)
+        self._keep = None if len(keep) == len(atlas.contexts) else np.array(keep)
+        self.context_set = [atlas.contexts[i][0] for i in keep]
+        self.context_name = [atlas.contexts[i][1] for i in keep]
+        self.options = ScoreOptions(
+            scheme=made.scheme, genes=made.genes, max_distance=made.span, tf32=made.tf32
+        )
+        self.reader = self.known = self
+        self.counts = Counts()
+        self.completeness: float | None = None
+
+    def reason(self, allele: Allele) -> str:
+        """Why ``allele`` has no row; empty if it has."""
+        counts = Counts()
+        self._found([allele], counts)
+        return next(iter(counts.not_scored), "")
+
+    def score(
+        self,
+        alleles: Iterable[Allele],
+        where: str = "input",
+        progress: Progress = silent,
+        start: Tally | None = None,
+    ) -> Iterator[Rows]:
+        """As :meth:`seal_store.scoring.scorer.Scorer.score`."""
+        if start is not None:
+            self.counts = start.counts
+        stream = Alleles.of(alleles, where)
+        with self.atlas.standing():
+            while True:
+                batch = list(islice(stream, ALLELES))
+                counts = Counts(alleles=len(batch))
+                kept, found = self._found(batch, counts)
+                counts.rows = len(found)
+                self.counts.add(counts)
+                progress("alleles", self.counts.alleles, None)
+                lines = [kept[row].line for row in found.row.tolist()]
+                effect = self.atlas.values(found, self._keep)
+                yield Rows(self._columns(kept, found), effect, lines=lines)
+                if len(batch) < ALLELES:
+                    return
+
+    def summarized(self, alleles: Iterable[Allele]) -> Iterator[dict[str, np.ndarray]]:
+        """Summaries of alleles, in parts: columns by name, one entry an SNV and gene.
+
+        Beside those that say which it is: ``largest`` (effect of the largest size over all
+        contexts, signed) with ``largest_set`` and ``largest_context``, ``rms`` (root mean square
+        over all contexts), ``largest_SET`` for each head set and, if the atlas was made with a
+        calibration, ``quantile``. Effects are exact, in ln(expression + pseudocount).
+        """
+        stream, named = Alleles.of(alleles, "input"), self.atlas.column("head_set").tolist()
+        sets, names = (np.array(values) for values in zip(*self.atlas.contexts, strict=True))
+        with self.atlas.standing():
+            while batch := list(islice(stream, SUMMARIES)):
+                counts = Counts(alleles=len(batch))
+                kept, found = self._found(batch, counts)
+                counts.rows = len(found)
+                self.counts.add(counts)
+                columns, values = self._columns(kept, found), self.atlas.summaries(found)
+                own = {name: columns[name] for name in SHOWN}
+                place, by_set = values["largest_context"], values.pop("largest_by_set")
+                yield {
+                    **own,
+                    "largest": values["largest"],
+                    "largest_set": sets[place],
+                    "largest_context": names[place],
+                    "rms": values["rms"],
+                    **({"quantile": values["quantile"]} if "quantile" in values else {}),
+                    **{f"largest_{name}": by_set[:, i] for i, name in enumerate(named)},
+                }
+
+    def _found(self, batch: Sequence[Allele], counts: Counts) -> tuple[list[Allele], Found]:
+        """SNVs of ``batch`` and their entries; what has none is counted with its reason."""
+        snvs: list[Allele] = []
+        contigs: list[str] = []
+        for allele in batch:
+            name = self.atlas.contig_name(allele.contig) if allele.kind in SCORABLE else None
+            if allele.kind not in SCORABLE:
+                counts.reject(allele, allele.kind)
+            elif allele.kind != "snv":
+                counts.reject(allele, "not_an_snv")
+            else:
+                check_name(allele.contig, self.atlas.attributes.store.assembly)
+                if name is None:
+                    counts.reject(allele, "not_in_atlas")
+                else:
+                    snvs.append(allele)
+                    contigs.append(name)
+        bases = (
+            np.frombuffer("".join(getattr(a, side) for a in snvs).encode("ascii"), np.uint8)
+            for side in ("ref", "alt")
+        )
+        pos = np.array([a.pos for a in snvs], np.int64)
+        found = self.atlas.find(np.array(contigs, np.str_), pos, *bases)
+        has = np.zeros(len(snvs), bool)
+        has[found.row] = True
+        for i in np.flatnonzero(~has).tolist():
+            counts.reject(snvs[i], "ref_mismatch" if found.known[i] else "not_in_atlas")
+        counts.alleles_scored = int(has.sum())
+        return snvs, found
+
+    def _columns(self, alleles: Sequence[Allele], found: Found) -> dict[str, np.ndarray]:
+        """The columns of results; see :func:`seal_store.scoring.rows.columns_of`."""
+        atlas, own = self.atlas, [alleles[row] for row in found.row.tolist()]
+        pos = np.array([a.pos for a in own], np.int64)
+        tss, strand = (atlas.of_genes(name)[found.gene] for name in ("tss", "strand"))
+        count = len(own)
+        return {
+            "contig": atlas.of_genes("contig")[found.gene].astype(np.str_),
+            "pos": pos,
+            "id": np.array([a.id for a in own], TEXT),
+            "ref": np.array([a.ref for a in own], TEXT),
+            "alt": np.array([a.alt for a in own], TEXT),
+            "kind": np.full(count, "snv"),
+            "gene_id": atlas.of_genes("gene_id")[found.gene],
+            "strand": strand.astype(np.int8),
+            "dist_to_tss": pos - tss,
+            "ref_match": np.ones(count, np.bool_),
+            "status": np.where(self._touched(pos, tss, strand), "scored", "outside_grid"),
+            "input_chrom": np.array([a.read.contig for a in own], TEXT),
+            "gene_symbol": atlas.of_genes("gene_symbol")[found.gene],
+            "source": np.full(count, "atlas"),
+        }
+
+    def _touched(self, pos: np.ndarray, tss: np.ndarray, strand: np.ndarray) -> np.ndarray:
+        """Whether a base is in a window: they overlap, so from the first one to the last."""
+        made = self.atlas.attributes
+        if made.scheme != "grid":
+            return np.ones(len(pos), bool)
+        grid = made.store.grid or Grid()
+        ends = grid.offsets[[0, -1]]
+        centres = tss[:, None] + strand.astype(np.int64)[:, None] * ends
+        half = grid.window // 2
+        # a window is [centre - half, centre + half), 0-based; a base is at pos - 1
+        inside = (pos - 1 >= centres.min(1) - half) & (pos - 1 < centres.max(1) + half)
+        return np.asarray(inside)
+
+    def provenance(self) -> dict[str, Any]:
+        """As :meth:`seal_store.scoring.scorer.Scorer.provenance`."""
+        made = self.atlas.attributes
+        named = ("scheme", "genes", "max_distance", "normalize", "tf32")
+        return {
+            **{name: getattr(self.options, name) for name in named},
+            "ref_mismatch": "skip",
+            "gene": None,
+            "device": made.device,
+            "attribution": None,
+            "calibration": None,
+            "store": to_json(made.store),
+            "atlas": source(self.atlas),
+            "software": software(),
+        }
+
+
+def source(atlas: Entries) -> dict[str, Any]:
+    """What results say of the atlas that they are from."""
+    made = atlas.attributes
+    return {"path": str(atlas.path), "sha256": atlas.sha256, "max_error": made.max_error}

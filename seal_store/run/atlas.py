@@ -1,0 +1,229 @@
+"""Building an atlas: plan -> each shard, anywhere and in any order -> finalize.
+
+A shard holds the genes of one Zarr shard file and is written by one process. The plan is the
+group ``OUT.partial`` with its attributes, labels and empty arrays; the journal says which shards
+are done. Whoever does a shard twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from seal_store.atlas.arrays import FACTS
+from seal_store.atlas.atlas import Atlas
+from seal_store.atlas.attributes import ATTRIBUTE, AtlasAttributes
+from seal_store.common.beside import check_plain
+from seal_store.common.files import check_fingerprint
+from seal_store.common.lock import hold
+from seal_store.common.output import JOURNAL, Output
+from seal_store.common.progress import Progress, silent
+from seal_store.common.tasks import noted
+from seal_store.errors import InputError, OutputError, UnfinishedError
+from seal_store.run.atlas_job import AtlasJob, Prepared
+from seal_store.run.atlas_values import gene_values
+from seal_store.run.crew import ALONE, Crew
+from seal_store.store import manifest, shard_journal
+from seal_store.store.layout import create, get
+from seal_store.store.opening import consolidate
+from seal_store.store.place import Place, output_at
+from seal_store.store.shards import ShardFiles
+
+
+def atlas_at(out: Place) -> Output:
+    """The atlas ``out`` as an output."""
+    return output_at(out, kind=ATTRIBUTE, checkpoint="zarr.json")
+
+
+def plan_atlas(
+    prepared: Prepared, *, overwrite: bool = False, resume: bool = False, held: Output | None = None
+) -> AtlasAttributes:
+    """Write what the atlas is to be; with ``resume`` a plan that is there is kept, if it is this.
+
+    Raises :class:`OutputError` if ``out`` exists and ``overwrite`` is false, or the plan there is
+    of other inputs or options.
+    """
+    if held is None:
+        with atlas_at(prepared.job.out) as held:
+            return plan_atlas(prepared, overwrite=overwrite, resume=resume, held=held)
+    attributes = prepared.attributes()
+    if held.begun and resume:
+        _check(held.partial, attributes)
+        return _planned(held.partial)
+    held.claim(overwrite=overwrite)
+    (held.partial / JOURNAL).mkdir(parents=True)
+    about = {ATTRIBUTE: attributes.to_dict()}
+    group = zarr.create_group(str(held.partial), zarr_format=3, attributes=about)
+    labels = prepared.labels(prepared.scorer(prepared.genes[0]))
+    for entry in attributes.arrays:
+        array = create(group, entry, attributes.sizes(), attributes.genes_per_shard)
+        if entry.name in labels:
+            array[...] = labels[entry.name]
+    held.keep()
+    return attributes
+
+
+def _planned(partial: Path) -> AtlasAttributes:
+    """The attributes of a plan. Raises :class:`UnfinishedError` without one."""
+    if not (partial / JOURNAL).exists() and not (partial / manifest.MANIFEST).exists():
+        raise UnfinishedError(f"{partial}: no planned atlas here", "plan it first")
+    check_plain(partial)
+    group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
+    return AtlasAttributes.parse(group.attrs[ATTRIBUTE])
+
+
+def _check(partial: Path, now: AtlasAttributes) -> None:
+    """Raise :class:`OutputError` if a job is not what was planned."""
+    then, asked = (json.loads(json.dumps(a.to_dict())) for a in (_planned(partial), now))
+    for facts in (then, asked):
+        facts.pop("command")
+        facts["store"].pop("path")
+    check_fingerprint(partial, then, asked)
+
+
+@dataclass(frozen=True)
+class AtlasWork:
+    """The shards of a planned atlas as work for others; see :mod:`seal_store.run.work`."""
+
+    job: AtlasJob
+    partial: Path
+    unit = "shard"
+
+    def begin(self, device: str) -> Callable[[int], None]:
+        """Load the engine on ``device``; what is returned does a shard."""
+        return _begun(Prepared(self.job.on(device)), self.partial)
+
+
+def _begun(
+    prepared: Prepared, partial: Path, progress: Callable[[int], object] = bool
+) -> Callable[[int], None]:
+    attributes = _planned(partial)
+    _check(partial, prepared.attributes())
+    return lambda shard: _run_shard(prepared, attributes, partial, shard, progress)
+
+
+def _run_shard(
+    prepared: Prepared,
+    attributes: AtlasAttributes,
+    partial: Path,
+    shard: int,
+    progress: Callable[[int], object],
+) -> None:
+    if not 0 <= shard < attributes.shards:
+        raise InputError(f"`shard` {shard}: this atlas has shards 0 to {attributes.shards - 1}")
+    group = zarr.open_group(str(partial), mode="r+", use_consolidated=False)
+    files = {e.name: ShardFiles(get(group, e.name)) for e in attributes.computed}
+    chunks: dict[str, dict[tuple[int, ...], bytes]] = {name: {} for name in files}
+    size = attributes.genes_per_shard
+    facts: dict[str, list[Any]] = {}
+    with noted(partial, shard):
+        for place, gene in enumerate(prepared.genes[shard * size : (shard + 1) * size]):
+            values = gene_values(prepared, attributes, prepared.positions(gene), progress)
+            for name, own in files.items():
+                chunks[name] |= own.encoded(values.arrays[name][None], place)
+            for name, fact in values.facts.items():
+                facts.setdefault(name, []).append(fact)
+        if _planned(partial) != attributes:
+            raise OutputError(f"{partial}: was planned anew meanwhile", "compute the shard again")
+        shard_journal.drop(partial, shard)
+        names = []
+        for entry in attributes.computed:
+            at = (shard, *(0,) * (len(entry.dims) - 1))
+            files[entry.name].join(at, chunks[entry.name])
+            names.append("/".join([entry.name, "c", *map(str, at)]))
+        shard_journal.write(partial, shard, names, tf32=attributes.tf32, facts=facts)
+
+
+def run_shards(prepared: Prepared, shards: Sequence[int], progress: Progress = silent) -> None:
+    """Compute shards of a planned atlas; other processes may compute others meanwhile."""
+    out = atlas_at(prepared.job.out)
+    with ExitStack() as stack:
+        stack.enter_context(hold(out.path, shared=True))
+        for shard in sorted(set(shards)):
+            stack.enter_context(hold(shard_journal.entry_path(out.partial, shard)))
+        run = _begun(prepared, out.partial, _counting(progress, None))
+        for shard in shards:
+            run(shard)
+
+
+def _counting(progress: Progress, total: int | None) -> Callable[[int], None]:
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress("SNVs", done, total)
+
+    return count
+
+
+def finalize_atlas(
+    out: Place | Output, *, overwrite: bool = False, progress: Progress = silent
+) -> Atlas:
+    """Add the facts of all genes and the manifest; rename into place.
+
+    Raises :class:`UnfinishedError` that names the first shard that is not done.
+    """
+    if not isinstance(out, Output):
+        with atlas_at(out) as held:
+            return finalize_atlas(held, overwrite=overwrite, progress=progress)
+    manifest.complete(out)
+    if out.exists() and not out.partial.exists() and not overwrite:
+        return Atlas(out.place)
+    out.check(overwrite=overwrite, resume=True)
+    attributes = _planned(out.partial)
+    known, _ = shard_journal.finished(out.partial, attributes.shards, progress, "atlas build")
+    found = [shard_journal.facts(out.partial, shard) for shard in range(attributes.shards)]
+    group = zarr.open_group(str(out.partial), mode="r+", use_consolidated=False)
+    for entry in FACTS:
+        values = [value for facts in found for value in facts[entry.name]]
+        get(group, entry.name)[...] = np.array(values, entry.dtype)
+    consolidate(out.partial)
+    manifest.publish(out, known)
+    return Atlas(out.place)
+
+
+def build_atlas(
+    prepared: Prepared,
+    crew: Crew = ALONE,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Atlas:
+    """Plan, compute the shards here or by ``crew``, and finalize: the bytes of one process."""
+    with atlas_at(prepared.job.out) as held:
+        manifest.complete(held)
+        if resume and held.exists() and not held.partial.exists():
+            return Atlas(held.place)
+        attributes = plan_atlas(prepared, overwrite=overwrite, resume=resume, held=held)
+        tasks = shard_journal.missing(held.partial, attributes.shards)
+        if crew.is_one:
+            total = sum(
+                prepared.positions(gene).entries
+                for shard in tasks
+                for gene in prepared.genes[
+                    shard * attributes.genes_per_shard : (shard + 1) * attributes.genes_per_shard
+                ]
+            )
+            run = _begun(prepared, held.partial, _counting(progress, total))
+            for shard in tasks:
+                run(shard)
+        else:
+            done = attributes.shards - len(tasks)
+
+            def one_more(_: int) -> None:
+                nonlocal done
+                done += 1
+                progress("shards", done, attributes.shards)
+
+            progress("shards", done, attributes.shards)
+            crew.do(AtlasWork(prepared.job, held.partial), tasks, one_more)
+        return finalize_atlas(held, overwrite=overwrite, progress=progress)

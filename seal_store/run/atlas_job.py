@@ -1,0 +1,185 @@
+"""What an atlas is made of: its options, its genes, and which of their positions have entries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from seal_store.atlas.arrays import BASES
+from seal_store.atlas.attributes import ATLAS_VERSION, AtlasAttributes
+from seal_store.common.records import from_json
+from seal_store.errors import GeneTableError, InputError
+from seal_store.exporting.tracks import track_lengths
+from seal_store.model.grid import MAX_DISTANCE
+from seal_store.results.attributes import BackgroundAttributes, MadeFrom
+from seal_store.scoring.calibration import fits
+from seal_store.scoring.options import DEFAULTS, ScoreOptions
+from seal_store.scoring.scorer import Scorer
+from seal_store.store.place import Place
+from seal_store.store.store import Store, sequence_start
+from seal_store.variants.regions import Region
+
+SHARDS = 1_000
+"""Shards that a plan makes by itself, at most: batch systems limit their arrays."""
+
+LEAST_ERROR, MOST_ERROR = 1e-4, 0.1
+"""Of ``max_error``: coefficients are 16 bits wide, and larger errors tell nothing."""
+
+FLOOR = 0.01
+"""The floor, as share of the calibration's median effect in the context where that is least."""
+
+
+@dataclass(frozen=True)
+class AtlasJob:
+    """What an atlas is made of. It can be sent to a process.
+
+    ``genes`` of the store are ids or symbols, by default all; ``regions`` (called ``named``) limit
+    the positions to those within them. ``max_error`` is None for effects as they are.
+    """
+
+    store: Place
+    out: Place
+    options: ScoreOptions = DEFAULTS
+    genes: tuple[str, ...] = ()
+    regions: tuple[Region, ...] = ()
+    named: tuple[str, ...] = ()
+    span: int = MAX_DISTANCE
+    max_error: float | None = 0.01
+    genes_per_shard: int | None = None
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.span <= MAX_DISTANCE:
+            raise InputError(f"`span` {self.span}: not between 0 and {MAX_DISTANCE}")
+        if self.max_error is not None and not LEAST_ERROR <= self.max_error <= MOST_ERROR:
+            raise InputError(
+                f"`max_error` {self.max_error:g}: not between {LEAST_ERROR:g} and {MOST_ERROR:g}",
+                "`full=True` stores effects as they are",
+            )
+        if self.genes_per_shard is not None and self.genes_per_shard < 1:
+            raise InputError(f"`genes_per_shard` {self.genes_per_shard}: not positive")
+
+    def on(self, device: str) -> AtlasJob:
+        """The same job on another device."""
+        return replace(self, options=replace(self.options, device=device))
+
+
+@dataclass
+class Positions:
+    """Where a gene of the store has entries: ``base`` uint8, as in the atlas."""
+
+    gene: int
+    base: np.ndarray
+    others: int = 0
+    """Positions left out for their base, which is none of A, C, G, T."""
+
+    @property
+    def entries(self) -> int:
+        """SNVs."""
+        return 3 * int((self.base != 0).sum())
+
+
+class Prepared:
+    """A job whose store is opened."""
+
+    def __init__(self, job: AtlasJob, store: Store | None = None) -> None:
+        self.job = job
+        self.store = store or Store(job.store)
+        self.others = 0
+        """Positions looked at without an entry, since their base is none of A, C, G, T."""
+        self.genes = self._genes()
+        options = replace(job.options, max_distance=MAX_DISTANCE, ref_mismatch="flag")
+        calibrated = fits(self.store, options)
+        self.options = replace(options, calibrated=calibrated)
+
+    def _genes(self) -> list[int]:
+        """Positions of the genes in the store, in its order."""
+        store, job = self.store, self.job
+        found = sorted({store.gene(gene) for gene in job.genes}) if job.genes else range(len(store))
+        if job.regions:
+            found = [gene for gene in found if self._within(gene).any()]
+        if not len(found):
+            raise GeneTableError("no gene of the store has an SNV that is asked for")
+        return list(found)
+
+    def _within(self, gene: int) -> np.ndarray:
+        """Which positions of a gene are asked for, bool ``(2 span + 1,)``."""
+        store, job = self.store, self.job
+        row = store.table.row(str(store.gene_id[gene]))
+        contig, tss = str(store.table.contig[row]), int(store.table.tss[row])
+        pos = np.arange(tss - job.span, tss + job.span + 1)
+        kept = np.ones(len(pos), bool)
+        if job.regions:
+            kept[:] = False
+            for region in job.regions:
+                if store.table.contig_name(region.contig) == contig:
+                    kept |= (pos >= region.first) & (pos <= region.last)
+        if job.options.genes == "nearest":
+            kept &= store.table.nearest_rows(contig, pos) == row
+        return kept
+
+    def positions(self, gene: int) -> Positions:
+        """Where a gene of the store has entries, by its bases."""
+        tss = int(self.store.column("tss")[gene])
+        first = tss - self.job.span - 1 - sequence_start(tss)
+        bases = self.store.sequence(gene)[first : first + 2 * self.job.span + 1]
+        within, known = self._within(gene), np.isin(bases, np.frombuffer(BASES, np.uint8))
+        base = np.where(within & known, bases, 0).astype(np.uint8)
+        return Positions(gene, base, int((within & ~known).sum()))
+
+    def scorer(self, gene: int) -> Scorer:
+        """What scores SNVs against a gene; the engine is loaded once."""
+        return Scorer(self.store, self.options, str(self.store.gene_id[gene]))
+
+    def attributes(self) -> AtlasAttributes:
+        """Those of the atlas."""
+        job, store = self.job, self.store
+        scorer = self.scorer(self.genes[0])
+        made = scorer.provenance()
+        count = len(self.genes)
+        facts, here = store.attributes, set(store.column("contig")[self.genes].tolist())
+        return AtlasAttributes(
+            atlas_version=ATLAS_VERSION,
+            scheme=made["scheme"],
+            genes=job.options.genes,
+            span=job.span,
+            max_error=job.max_error,
+            floor=self._floor(scorer),
+            regions=job.named or None,
+            gene_count=count,
+            genes_per_shard=job.genes_per_shard or -(-count // SHARDS),
+            contexts=len(scorer.context_name),
+            head_sets=len(dict.fromkeys(scorer.context_set)),
+            device=made["device"],
+            tf32=made["tf32"],
+            calibration=_background(made["calibration"]),
+            store=from_json(MadeFrom, made["store"]),
+            contigs={name: n for name, n in track_lengths(store).items() if name in here},
+            genome_sha256=facts.genome.sha256,
+            gene_table_sha256=facts.gene_table.sha256,
+            software=made["software"],
+            command=job.command,
+        )
+
+    def _floor(self, scorer: Scorer) -> float:
+        """A hundredth of the least median size of the background's effects; else 0."""
+        if scorer.calibration is None:
+            return 0.0
+        made = scorer.calibration
+        level, knots = made.level.cpu().numpy(), made.knots.cpu().numpy()
+        quartiles = [np.abs(knots[:, np.searchsorted(level, q)]) for q in (0.25, 0.75)]
+        return FLOOR * float(np.minimum(*quartiles).min())
+
+    def labels(self, scorer: Scorer) -> dict[str, np.ndarray]:
+        """Values of the arrays of :data:`~seal_store.atlas.arrays.LABELS`."""
+        named = ("gene_id", "gene_symbol", "contig", "strand", "tss")
+        found = {name: self.store.column(name)[self.genes] for name in named}
+        found |= {"context_name": np.array(scorer.context_name)}
+        found |= {"context_set": np.array(scorer.context_set)}
+        return {**found, "head_set": np.array(list(dict.fromkeys(scorer.context_set)))}
+
+
+def _background(source: dict[str, Any] | None) -> BackgroundAttributes | None:
+    return None if source is None else BackgroundAttributes.parse(source)

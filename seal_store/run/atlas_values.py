@@ -1,0 +1,165 @@
+"""The values of an atlas: SNVs of a gene scored, summarized and coded; what all would take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import zarr
+
+from seal_store.atlas.arrays import ALTS
+from seal_store.atlas.attributes import AtlasAttributes
+from seal_store.atlas.coding import Coded, coded
+from seal_store.errors import OutputError
+from seal_store.run.atlas_job import Positions, Prepared
+from seal_store.store.layout import create
+from seal_store.store.shards import ShardFiles
+from seal_store.variants.alleles import Allele
+from seal_store.variants.source import Alleles
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an atlas takes: ``entries`` SNVs of ``genes``, ``seconds`` by one process, ``bytes``.
+
+    ``tried`` SNVs were scored for it. Where there are many genes, the SNVs of some were counted.
+    """
+
+    genes: int
+    shards: int
+    entries: int
+    seconds: float
+    bytes: int
+    tried: int
+
+
+TRIED = 128
+"""Positions that are scored to estimate time and space."""
+
+COUNTED = 200
+"""Genes whose SNVs are counted for an estimate."""
+
+
+def estimate(prepared: Prepared) -> Estimate:
+    """Measure some SNVs around the TSS of a gene, and count those of the atlas."""
+    genes = prepared.genes
+    looked_at = genes[:: -(-len(genes) // COUNTED)]
+    found = [prepared.positions(gene) for gene in looked_at]
+    entries = round(sum(p.entries for p in found) * len(genes) / len(found))
+    tried = max(found, key=lambda positions: positions.entries)
+    middle = prepared.job.span
+    base = np.zeros_like(tried.base)
+    near = slice(max(0, middle - TRIED // 2), middle + TRIED // 2)
+    base[near] = tried.base[near]
+    if not base.any():
+        base = tried.base.copy()
+        base[np.flatnonzero(base)[TRIED:]] = 0
+    part = Positions(tried.gene, base)
+    attributes = prepared.attributes()  # loads the engine
+    begun = time.perf_counter()
+    values = gene_values(prepared, attributes, part)
+    seconds = (time.perf_counter() - begun) / max(1, part.entries)
+    size = 0
+    group = zarr.create_group(zarr.storage.MemoryStore(), zarr_format=3)
+    for entry in attributes.computed:
+        files = ShardFiles(create(group, entry, attributes.sizes(), 1))
+        own = sum(map(len, files.encoded(values.arrays[entry.name][None]).values()))
+        size += own
+    return Estimate(
+        len(genes),
+        attributes.shards,
+        entries,
+        seconds * entries,
+        round(size / max(1, part.entries) * entries),
+        part.entries,
+    )
+
+
+@dataclass
+class GeneValues:
+    """A gene's arrays by name, without the dimension ``gene``, and its facts."""
+
+    arrays: dict[str, np.ndarray]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def gene_values(
+    prepared: Prepared,
+    attributes: AtlasAttributes,
+    positions: Positions,
+    progress: Callable[[int], object] = bool,
+) -> GeneValues:
+    """Score and code the SNVs of a gene."""
+    scorer = prepared.scorer(positions.gene)
+    effect = np.empty((positions.entries, attributes.contexts), np.float32)
+    sizes, done = attributes.sizes(), 0
+    quantile = np.empty(positions.entries, np.float32)
+    alleles = Alleles(_snvs(prepared, positions), place="")
+    for rows in scorer.score(alleles):
+        part = slice(done, done + len(rows))
+        effect[part] = rows.effect
+        if rows.calibrated:
+            quantile[part] = _picked(rows.calibrated["quantile"], np.abs(rows.effect).argmax(1))
+        done += len(rows)
+        progress(len(rows))
+    if done != positions.entries:
+        raise OutputError(f"{done} of {positions.entries} SNVs were scored", "this is a bug")
+    flat = _summarized(effect, scorer.context_set)
+    if attributes.calibration:
+        flat["quantile"] = quantile
+    facts = {"entries": positions.entries, "other_bases": positions.others, "rank": 0, "error": 0.0}
+    arrays: dict[str, np.ndarray] = {"base": positions.base}
+    if attributes.is_full:
+        flat["effect"] = effect
+    else:
+        found = _coded(effect, np.abs(flat["largest"]), attributes)
+        flat |= {"step": found.step, "coefficient": found.coefficient}
+        arrays["basis"] = found.basis
+        facts |= {"rank": found.rank, "error": found.error * float(attributes.max_error or 0)}
+    where = np.flatnonzero(positions.base)
+    for name, values in flat.items():
+        whole = np.zeros((sizes["position"], ALTS, *values.shape[1:]), values.dtype)
+        whole[where] = values.reshape(len(where), ALTS, *values.shape[1:])
+        arrays[name] = np.moveaxis(whole, 1, 2) if name == "coefficient" else whole
+    return GeneValues(arrays, facts)
+
+
+def _snvs(prepared: Prepared, positions: Positions) -> Iterator[Allele]:
+    row = prepared.store.table.row(str(prepared.store.gene_id[positions.gene]))
+    contig = str(prepared.store.table.contig[row])
+    first = int(prepared.store.table.tss[row]) - prepared.job.span
+    for index in np.flatnonzero(positions.base).tolist():
+        ref = chr(positions.base[index])
+        for alt in "ACGT".replace(ref, ""):
+            yield Allele(0, contig, first + index, "", ref, alt, "snv")
+
+
+def _summarized(effect: np.ndarray, context_set: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of :data:`~seal_store.atlas.arrays.SUMMARY`, one entry an SNV."""
+    sets = np.array(context_set)
+    found = np.abs(effect).argmax(1)
+    by_set = []
+    for name in dict.fromkeys(context_set):
+        own = effect[:, sets == name]
+        by_set.append(_picked(own, np.abs(own).argmax(1)))
+    squares = np.einsum("ij,ij->i", effect, effect, dtype=np.float64)
+    return {
+        "largest": _picked(effect, found),
+        "largest_context": found.astype(np.int16),
+        "rms": np.sqrt(squares / effect.shape[1]).astype(np.float32),
+        "largest_by_set": np.stack(by_set, 1),
+    }
+
+
+def _picked(values: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Of each row the value in its own column."""
+    return np.asarray(np.take_along_axis(values, column[:, None], 1)[:, 0])
+
+
+def _coded(effect: np.ndarray, largest: np.ndarray, attributes: AtlasAttributes) -> Coded:
+    share = np.float32(attributes.max_error or 0)
+    allowed = np.maximum(share * largest, np.float32(attributes.floor))
+    return coded(effect, allowed.astype(np.float32))
