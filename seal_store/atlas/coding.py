@@ -121,6 +121,8 @@ def _sample(effect: np.ndarray, unit: np.ndarray) -> np.ndarray:
 
 def _chosen(sample: np.ndarray, directions: np.ndarray) -> tuple[int, float]:
     """Number of directions and length of a step that take the least space; (0, 0): none."""
+    if not sample.any():
+        return 0, 0.0
     contexts = sample.shape[1]
     plain = _bits(np.rint(sample / PLAIN))
     best, chosen = plain, (0, 0.0)

@@ -146,6 +146,7 @@ def run_shards(prepared: Prepared, shards: Sequence[int], progress: Progress = s
     out = atlas_at(prepared.job.out)
     with ExitStack() as stack:
         stack.enter_context(hold(out.path, shared=True))
+        _planned(out.partial)
         for shard in sorted(set(shards)):
             stack.enter_context(hold(shard_journal.entry_path(out.partial, shard)))
         run = _begun(prepared, out.partial, _counting(progress, None))

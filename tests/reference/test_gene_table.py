@@ -298,6 +298,9 @@ def test_nearest_and_within_on_random_dense_tables(rng: np.random.Generator) -> 
         table = make(*zip(contigs, tss, strict=True))
         genes = rows(table)
         for contig in ("chr1", "chr2"):
+            if contig in contigs:
+                nearest = [table.nearest(contig, position) for position in range(1, 55)]
+                assert table.nearest_rows(contig, np.arange(1, 55)).tolist() == nearest
             for position in range(1, 55):
                 found = table.nearest(contig, position)
                 assert found == reference.nearest_gene(genes, contig, position)

@@ -12,6 +12,7 @@ import pytest
 from interrupted import scored
 
 import seal_store.schemas
+from seal_store.atlas.attributes import AtlasAttributes
 from seal_store.common.records import Record
 from seal_store.results.attributes import ResultsAttributes
 from seal_store.results.group import Results
@@ -71,7 +72,7 @@ def compare_fields(kind: Any, schema: dict[str, Any], whole: dict[str, Any], whe
         compare(hint, schema["properties"][name], whole, f"{where}.{name}")
 
 
-KINDS = {"store-1": StoreAttributes, "results-1": ResultsAttributes}
+KINDS = {"store-1": StoreAttributes, "results-1": ResultsAttributes, "atlas-1": AtlasAttributes}
 
 
 @pytest.mark.parametrize("name", KINDS)
