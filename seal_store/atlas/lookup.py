@@ -15,6 +15,7 @@ import numpy as np
 from seal_store.atlas.entries import Entries, Found
 from seal_store.common.progress import Progress, silent
 from seal_store.common.records import to_json
+from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
 from seal_store.model.grid import Grid
 from seal_store.reference.assembly import check_name
@@ -118,6 +119,36 @@ class Lookup:
                     "rms": values["rms"],
                     **({"quantile": values["quantile"]} if "quantile" in values else {}),
                     **{f"largest_{name}": by_set[:, i] for i, name in enumerate(named)},
+                }
+
+    def attributed(self, alleles: Iterable[Allele]) -> Iterator[dict[str, np.ndarray]]:
+        """The strongest attributions of alleles, in parts: columns by name, a line for each.
+
+        Beside those that say which SNV and gene it is: ``target_set``, ``target``, ``rank`` (from
+        1), ``feature`` and ``attribution``. Raises :class:`InputError` if the atlas has none.
+        """
+        if self.atlas.attributes.attribution is None:
+            raise InputError(
+                f"{self.atlas.path}: has no attributions",
+                "build it with `attribution`, or score the variants with it",
+            )
+        stream = Alleles.of(alleles, "input")
+        named = {n: self.atlas.column(n) for n in ("target_set", "target_name", "feature_name")}
+        with self.atlas.standing():
+            while batch := list(islice(stream, ALLELES)):
+                counts = Counts(alleles=len(batch))
+                kept, found = self._found(batch, counts)
+                counts.rows = len(found)
+                self.counts.add(counts)
+                columns, why = self._columns(kept, found), self.atlas.of_features(found)
+                row, target, rank = np.nonzero(why["attribution_feature"] >= 0)
+                yield {
+                    **{name: columns[name][row] for name in SHOWN},
+                    "target_set": named["target_set"][target],
+                    "target": named["target_name"][target],
+                    "rank": rank + 1,
+                    "feature": named["feature_name"][why["attribution_feature"][row, target, rank]],
+                    "attribution": why["attribution"][row, target, rank],
                 }
 
     def _found(self, batch: Sequence[Allele], counts: Counts) -> tuple[list[Allele], Found]:

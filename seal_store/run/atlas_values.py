@@ -97,12 +97,15 @@ def gene_values(
     effect = np.empty((positions.entries, attributes.contexts), np.float32)
     sizes, done = attributes.sizes(), 0
     quantile = np.empty(positions.entries, np.float32)
+    why = {} if scorer.attributor is None else scorer.attributor.empty(positions.entries)
     alleles = Alleles(_snvs(prepared, positions), place="")
     for rows in scorer.score(alleles):
         part = slice(done, done + len(rows))
         effect[part] = rows.effect
         if rows.calibrated:
             quantile[part] = _picked(rows.calibrated["quantile"], np.abs(rows.effect).argmax(1))
+        for name, values in why.items():
+            values[part] = rows.attribution[name]
         done += len(rows)
         progress(len(rows))
     if done != positions.entries:
@@ -111,6 +114,7 @@ def gene_values(
     if attributes.calibration:
         flat["quantile"] = quantile
     facts = {"entries": positions.entries, "other_bases": positions.others, "rank": 0, "error": 0.0}
+    flat |= why
     arrays: dict[str, np.ndarray] = {"base": positions.base}
     if attributes.is_full:
         flat["effect"] = effect
