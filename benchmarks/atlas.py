@@ -153,7 +153,8 @@ def main() -> None:
     worlds = {"random": world(args, GENES).store}
     if args.tiny:
         worlds["planted"] = planted(args.work / "planted")
-    builds, lookups = [], []
+    builds: list[dict[str, Any]] = []
+    lookups: list[dict[str, Any]] = []
     for name, store in worlds.items():
         path = args.work / f"atlas-{'tiny' if args.tiny else 'full'}-{name}.zarr"
         builds.append(built(name, store, options, path)[1])
