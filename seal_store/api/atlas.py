@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seal_store.api.effects import Attributions, attribution_options
+from seal_store.api.effects import attribution_options
 from seal_store.atlas.atlas import Atlas
 from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import paths, texts
@@ -18,6 +18,9 @@ from seal_store.scoring.options import ScoreOptions
 from seal_store.store.place import given_place
 from seal_store.store.store import Store
 from seal_store.variants.regions import chosen
+
+if TYPE_CHECKING:
+    from seal_store.api.effects import Attributions
 
 
 def build_atlas(
