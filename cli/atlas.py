@@ -65,7 +65,7 @@ def atlas() -> None:
 @click.option("--full", is_flag=True, help="Store effects as they are: several times the size.")
 @click.option(
     "--genes-per-shard",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 100_000),
     metavar="N",
     help="Genes of a shard. Default: as many as make 1,000 shards at most.",
 )
