@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from seal_store.building.options import BuildOptions as BuildOptions
     from seal_store.errors import SealStoreError as SealStoreError
     from seal_store.results.group import Results as Results
+    from seal_store.results.haplotypes import Haplotypes as Haplotypes
     from seal_store.scoring.options import AttributionOptions as AttributionOptions
     from seal_store.scoring.options import ScoreOptions as ScoreOptions
     from seal_store.scoring.scorer import Scorer as Scorer
@@ -56,6 +57,7 @@ _MODULES = {
     "read_variants": "variants.source",
     "Store": "store.store",
     "Atlas": "atlas.atlas",
+    "Haplotypes": "results.haplotypes",
     "Results": "results.group",
     "Scorer": "scoring.scorer",
     "ScoreOptions": "scoring.options",

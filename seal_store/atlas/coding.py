@@ -28,6 +28,9 @@ ROWS = 8_192
 """SNVs at once: 26 MB of effects on 802 contexts."""
 
 LARGEST = np.iinfo(np.int16).max
+BASIS = 28.0
+"""Bits of a number of the basis, which hardly shrinks."""
+
 APART = 1.2
 """Space of an SNV without directions among others with them, in that of one among its like."""
 
@@ -77,7 +80,7 @@ def coded(effect: np.ndarray, allowed: np.ndarray) -> Coded:
     basis = np.zeros((contexts, contexts), np.float32)
     unit = np.where(allowed > 0, allowed, 1).astype(np.float32)
     directions = _directions(effect, unit)
-    rank, length = _chosen(_sample(effect, unit), directions)
+    rank, length = _chosen(_sample(effect, unit), directions, count)
     basis[:rank] = directions[:rank]
     coefficient = np.zeros((count, contexts), np.int16)
     step = np.zeros(count, np.float32)
@@ -144,8 +147,11 @@ def _sample(effect: np.ndarray, unit: np.ndarray) -> np.ndarray:
     return effect[rows] / unit[rows, None]
 
 
-def _chosen(sample: np.ndarray, directions: np.ndarray) -> tuple[int, float]:
-    """Number of directions and length of a step that take the least space; (0, 0): none."""
+def _chosen(sample: np.ndarray, directions: np.ndarray, count: int) -> tuple[int, float]:
+    """Number of directions and length of a step that take the least space; (0, 0): none.
+
+    The directions take space too, shared by ``count`` SNVs.
+    """
     if not sample.any():
         return 0, 0.0
     contexts = sample.shape[1]
@@ -154,6 +160,9 @@ def _chosen(sample: np.ndarray, directions: np.ndarray) -> tuple[int, float]:
     shares = _product(sample, directions.T)
     ranks = sorted({int(2 ** (i / 2)) for i in range(2 * contexts.bit_length())})
     for rank in (r for r in ranks if r < contexts):
+        shared = BASIS * rank * contexts / count
+        if shared > best:
+            break
         kept = shares[:, :rank]
         rest = sample - _product(kept, directions[:rank])
         if (np.abs(rest).max(1) > 1).mean() > 0.5:
@@ -162,7 +171,7 @@ def _chosen(sample: np.ndarray, directions: np.ndarray) -> tuple[int, float]:
             whole = np.rint(kept / length)
             off = rest + _product(kept - whole * length, directions[:rank])
             failing = float((np.abs(off).max(1) > 1).mean())
-            space = (1 - failing) * _bits(whole) + failing * APART * plain
+            space = (1 - failing) * _bits(whole) + failing * APART * plain + shared
             if space < best:
                 best, chosen = space, (rank, length)
     return chosen

@@ -108,10 +108,10 @@ class Evaluator:
             windows = np.stack([grid.nearest_bin(_offsets(s.task)) for s in stretches])
         genes = np.array([s.task.gene for s in stretches])[:, None]
         wanted, rows = np.unique(genes * grid.bins + windows, return_inverse=True)
-        values = self._stored(*np.divmod(wanted, grid.bins))
+        values = self.stored(*np.divmod(wanted, grid.bins))
         return Batch(stretches, pinned(values, self.device), rows.reshape(windows.shape))
 
-    def _stored(self, genes: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    def stored(self, genes: np.ndarray, windows: np.ndarray) -> np.ndarray:
         """What the store holds of windows of genes, both ascending, one row each."""
         assert self.windows is not None
         size = self.windows.chunk[1]
@@ -158,7 +158,7 @@ class Evaluator:
 
     def _centered(self, batch: Batch, genes: Genes) -> Change:
         grid, model, stretches = self.store.grid, self.model, batch.stretches
-        base = self._swept([s.ref for s in stretches])
+        base = self.swept([s.ref for s in stretches])
         edits = [Edit(i, 0, s.count, s.alt, s.left, s.right) for i, s in enumerate(stretches)]
         change = self.delta.hidden_change([s.ref for s in stretches], edits)
         rows = torch.arange(base.shape[0] * base.shape[1], device=self.device)
@@ -188,7 +188,7 @@ class Evaluator:
             low[edit.frame] = min(low[edit.frame], edit.first)
             high[edit.frame] = max(high[edit.frame], edit.first + edit.count)
         base = [
-            self._swept([frame[step * a : step * (b - 1) + window]])[0]
+            self.swept([frame[step * a : step * (b - 1) + window]])[0]
             for frame, a, b in zip(frames, low, high, strict=True)
         ]
         origin = np.cumsum([0, *(high - low)[:-1]]) - low
@@ -196,7 +196,7 @@ class Evaluator:
         return torch.cat(base), first[:, None] + np.arange(edits[0].count)
 
     @full_precision()
-    def _swept(self, sequences: Sequence[bytes]) -> Tensor:
+    def swept(self, sequences: Sequence[bytes]) -> Tensor:
         """``hidden`` ``(n, windows, strand, unit)`` of stretches of equal length."""
         parts = self.trunk.encode(sequences).transpose(1, 2).split(SWEEP_BATCH)
         step = self.store.grid.step

@@ -33,6 +33,7 @@ KINDS = {
     "seal_store": ("a store", "`open` takes it"),
     "seal_store_results": ("a results group", "`open_results` takes it"),
     "seal_store_atlas": ("an atlas", "`Atlas` takes it"),
+    "seal_store_haplotypes": ("haplotypes", "`Haplotypes` takes them"),
 }
 """Attributes by which our groups are told, and what opens each from Python."""
 
@@ -50,7 +51,7 @@ def check_attributes(
             if other in attributes:
                 raise FormatError(f"{where} is {kind}, not {KINDS[key][0]}", hint)
         raise FormatError(f"{where}: no {key!r} attributes", "is this a seal-store group?")
-    named = ("results_version", "atlas_version", "format_version")
+    named = ("results_version", "atlas_version", "haplotypes_version", "format_version")
     written = next((found[name] for name in named if name in found), None)
     if written != format_version:
         raise FormatError(

@@ -16,6 +16,7 @@ from seal_store.atlas.attributes import AtlasAttributes
 from seal_store.common.records import Record
 from seal_store.results.attributes import ResultsAttributes
 from seal_store.results.group import Results
+from seal_store.results.haplotypes import HaplotypesAttributes
 from seal_store.store.attributes import StoreAttributes
 from seal_store.store.store import Store
 from seal_store.synthetic import World
@@ -72,7 +73,12 @@ def compare_fields(kind: Any, schema: dict[str, Any], whole: dict[str, Any], whe
         compare(hint, schema["properties"][name], whole, f"{where}.{name}")
 
 
-KINDS = {"store-1": StoreAttributes, "results-1": ResultsAttributes, "atlas-1": AtlasAttributes}
+KINDS = {
+    "store-1": StoreAttributes,
+    "results-1": ResultsAttributes,
+    "atlas-1": AtlasAttributes,
+    "haplotypes-1": HaplotypesAttributes,
+}
 
 
 @pytest.mark.parametrize("name", KINDS)

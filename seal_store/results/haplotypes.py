@@ -1,0 +1,203 @@
+"""Effects of haplotypes: a Zarr group of distinct haplotypes, and which of them each copy carries.
+
+The attribute ``seal_store_haplotypes`` says how they were made; ``schemas/haplotypes-1.json``
+bounds it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import zarr
+
+from seal_store.common.extras import require
+from seal_store.common.output import Output
+from seal_store.common.records import Record
+from seal_store.errors import FormatError, InputError
+from seal_store.results.attributes import MadeFrom
+from seal_store.scoring.carried import LEFT_OUT, REFERENCE
+from seal_store.store import manifest
+from seal_store.store import untrusted as guard
+from seal_store.store.layout import STORE, ArraySpec, create, get, read, shape_of, spec
+from seal_store.store.opening import check_attributes, consolidate
+from seal_store.store.place import Place, place
+from seal_store.store.untrusted import Expected, texts
+
+if TYPE_CHECKING:
+    import anndata
+    import pandas as pd
+
+ATTRIBUTE = "seal_store_haplotypes"
+VERSION = 1
+
+_LN = "ln(expression + pseudocount)"
+_OF = "haplotype_gene context_name context_set"
+
+ARRAYS = (
+    ArraySpec(
+        "effect",
+        "float32",
+        ("haplotype", "context"),
+        "predicted change of expression, all alleles of a haplotype together minus the genome",
+        _LN,
+        _OF,
+        {"haplotype": 2048},
+    ),
+    ArraySpec(
+        "interaction",
+        "float32",
+        ("haplotype", "context"),
+        "effect minus the sum of the effects of its alleles, each alone",
+        _LN,
+        _OF,
+        {"haplotype": 2048},
+    ),
+    ArraySpec("haplotype_gene", "int32", ("haplotype",), "its gene, by place along gene"),
+    ArraySpec("alleles", "str", ("haplotype",), "POS:REF>ALT of its alleles, 1-based, trimmed"),
+    ArraySpec("copies", "int64", ("haplotype",), "copies that carry it"),
+    ArraySpec(
+        "haplotype_of",
+        "int32",
+        ("gene", "sample", "copy"),
+        "haplotype by place; -1: the genome's bases, -2: left out, -3: no such copy",
+        "",
+        "gene_id sample",
+        {"gene": 64},
+    ),
+    *(spec(STORE, name) for name in ("gene_id", "gene_symbol", "contig", "strand", "tss")),
+    ArraySpec("sample", "str", ("sample",), "name"),
+    ArraySpec("context_name", "str", ("context",), "context"),
+    ArraySpec("context_set", "str", ("context",), "head set"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HaplotypesAttributes(Record):
+    """How haplotypes were scored; ``counts`` are what was left out, by reason."""
+
+    haplotypes_version: int
+    variants: str
+    unphased: str
+    phase_sets: str
+    genes: int
+    samples: int
+    haplotypes: int
+    contexts: int
+    device: str
+    tf32: bool
+    counts: dict[str, int]
+    store: MadeFrom
+    software: dict[str, str]
+    command: str
+
+    def sizes(self) -> dict[str, int]:
+        """Lengths of the dimensions."""
+        return {
+            "gene": self.genes,
+            "sample": self.samples,
+            "copy": 2,
+            "haplotype": self.haplotypes,
+            "context": self.contexts,
+        }
+
+
+def write_haplotypes(
+    out: Output, attributes: HaplotypesAttributes, values: Mapping[str, np.ndarray]
+) -> None:
+    """Write a group to a claimed ``out`` and publish it."""
+    about = {ATTRIBUTE: attributes.to_dict()}
+    group = zarr.create_group(str(out.partial), zarr_format=3, attributes=about)
+    for entry in ARRAYS:
+        create(group, entry, attributes.sizes())[...] = values[entry.name]
+    consolidate(out.partial)
+    manifest.publish(out, {})
+
+
+class Haplotypes(manifest.Finished):
+    """Finished effects of haplotypes, read only. ``attributes`` say how they were made."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises :class:`~seal_store.errors.FormatError` for what is none."""
+        self.path: Place = place(path)
+        self.listed = self._listed("haplotypes", "score them again")
+        metadata = guard.read_metadata(self.path, self.listed)
+        self.attributes = HaplotypesAttributes.parse(
+            check_attributes(metadata["attributes"], self.path, ATTRIBUTE, "haplotypes", VERSION)
+        )
+        sizes = self.attributes.sizes()
+        expected = {e.name: Expected(e, shape_of(e, sizes)) for e in ARRAYS}
+        there = metadata["consolidated_metadata"]["metadata"]
+        if missing := [name for name in expected if name not in there]:
+            raise FormatError(f"{self.path}: array {missing[0]} is missing", "score again")
+        self.group = guard.open_group(self.path, metadata, expected, self.listed)
+
+    def __len__(self) -> int:
+        return self.attributes.haplotypes
+
+    def column(self, name: str) -> np.ndarray:
+        """A whole array; strings as numpy ``U``."""
+        values = read(get(self.group, name))
+        return texts(values, f"{self.path}: {name}") if values.dtype.kind == "T" else values
+
+    def dosage(self, context: str) -> pd.DataFrame:
+        """Mean effect of the copies of each gene on one context: samples in rows, genes in columns.
+
+        ``context`` is a name, or ``set:name`` where several head sets have it. A copy with the
+        genome's bases counts 0; of a copy that is not there nothing is counted. NaN where a gene
+        of a sample was left out. Raises :class:`~seal_store.errors.InputError` for another name.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            self._dosage(self._context(context)).T,
+            index=pd.Index(self.column("sample"), name="sample"),
+            columns=pd.Index(self.column("gene_id"), name="gene_id"),
+        )
+
+    def _context(self, context: str) -> int:
+        names, sets = self.column("context_name").tolist(), self.column("context_set").tolist()
+        both = [f"{s}:{name}" for s, name in zip(sets, names, strict=True)]
+        found = [i for i, name in enumerate(names) if context in (name, both[i])]
+        if len(found) != 1:
+            what = "no such context" if not found else "several head sets have it"
+            raise InputError(f"`context` {context!r}: {what}", f"name one, as {both[0]}")
+        return found[0]
+
+    def _dosage(self, context: int) -> np.ndarray:
+        """Of one context ``(genes, samples)``."""
+        effect = read(get(self.group, "effect"), (slice(None), context))
+        place = self.column("haplotype_of")
+        own = np.where(place >= 0, effect[np.maximum(place, 0)] if len(effect) else 0, 0)
+        there = place >= REFERENCE
+        count = there.sum(2)
+        mean = np.divide(
+            (own * there).sum(2), count, out=np.full(count.shape, np.nan), where=count > 0
+        )
+        mean[(place == LEFT_OUT).any(2)] = np.nan
+        return mean
+
+    def to_anndata(self, contexts: tuple[str, ...] = ()) -> anndata.AnnData:
+        """Dosages as AnnData: samples x genes, a layer for each of ``contexts`` (all by default).
+
+        Needs the extra ``anndata``.
+        """
+        require("anndata", "dosages as AnnData")
+        import anndata
+        import pandas as pd
+
+        names = contexts or tuple(
+            f"{s}:{n}"
+            for s, n in zip(self.column("context_set"), self.column("context_name"), strict=True)
+        )
+        layers = {name: self._dosage(self._context(name)).T for name in names}
+        genes = {n: self.column(n) for n in ("gene_symbol", "contig", "strand", "tss")}
+        return anndata.AnnData(
+            obs=pd.DataFrame(index=self.column("sample")),
+            var=pd.DataFrame(genes, index=self.column("gene_id")),
+            layers=layers,
+            uns={ATTRIBUTE: self.attributes.to_dict()},
+        )

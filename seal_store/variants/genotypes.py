@@ -1,0 +1,103 @@
+"""Phased genotypes of a VCF or BCF with an index: which alleles each copy carries.
+
+cyvcf2 ends a region at a damaged block as if it were the end of the file, so the whole file is
+read once before: whatever is cut off or damaged is an error.
+"""
+
+from __future__ import annotations
+
+import gzip
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seal_store.errors import VariantError
+from seal_store.reference.contigs import resolve_contig
+from seal_store.variants.index import find_index
+
+MISSING, NO_COPY = -1, -2
+"""In place of an allele: not called, and no such copy, as of X in a man."""
+
+_NO_SET = -2_147_483_648
+READ_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Call:
+    """A record: ``pos`` is 1-based, ``ref`` and ``alts`` are upper case.
+
+    ``allele`` int16 ``(samples, 2)`` has 0 for REF, ``k`` for the ``k``-th ALT, :data:`MISSING` or
+    :data:`NO_COPY`; ``phased`` bool ``(samples,)``; ``phase_set`` int64 ``(samples,)``, 0 for none.
+    """
+
+    pos: int
+    ref: str
+    alts: tuple[str, ...]
+    allele: np.ndarray
+    phased: np.ndarray
+    phase_set: np.ndarray
+
+
+class Genotypes:
+    """Genotypes of ``samples``, by default of all, in the order of the file."""
+
+    def __init__(self, path: Path, samples: Sequence[str] = ()) -> None:
+        """Raises :class:`VariantError` for a damaged file, or one without index or a sample."""
+        if not path.is_file():
+            raise VariantError(f"{path}: not found", "check the path")
+        if find_index(path) is None:
+            raise VariantError(
+                f"{path}: has no index (.csi, .tbi) as new as it",
+                f"make one with `bcftools index {path}`",
+            )
+        _read_whole(path)
+        from cyvcf2 import VCF
+
+        self.path = path
+        self._file = VCF(str(path))
+        known = list(self._file.samples)
+        if not known:
+            raise VariantError(f"{path}: has no samples", "give a file with genotypes")
+        if missing := [name for name in samples if name not in known]:
+            raise VariantError(f"{path}: no sample {missing[0]!r}", "its header names them")
+        wanted = set(samples or known)
+        self.samples = [name for name in known if name in wanted]
+        self._file.set_samples(self.samples)
+        self._contigs = dict.fromkeys(self._file.seqnames)
+
+    def within(self, contig: str, first: int, last: int) -> list[Call]:
+        """Records that touch 1-based ``[first, last]``, in the order of the file."""
+        name = resolve_contig(contig, self._contigs)
+        if name is None:
+            return []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a region without records
+            records = self._file(f"{name}:{max(1, first)}-{last}")
+            return [_call(record) for record in records if record.genotype is not None]
+
+
+def _call(record: Any) -> Call:
+    called, sets = record.genotype.array(), record.format("PS")
+    allele = np.full((len(called), 2), NO_COPY, np.int16)
+    copies = min(2, called.shape[1] - 1)
+    allele[:, :copies] = called[:, :copies]
+    own = np.zeros(len(called), np.int64)
+    if sets is not None and sets.dtype.kind == "i":
+        own = np.where(sets[:, 0] == _NO_SET, 0, sets[:, 0]).astype(np.int64)
+    alts = tuple(alt.upper() for alt in record.ALT)
+    ref = (record.REF or "").upper()
+    return Call(record.POS, ref, alts, allele, called[:, -1].astype(bool), own)
+
+
+def _read_whole(path: Path) -> None:
+    try:
+        with gzip.open(path, "rb") as handle:
+            while handle.read(READ_AT_ONCE):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise VariantError(f"{path}: cannot be read ({error})", "copy it again") from None

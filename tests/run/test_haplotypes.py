@@ -1,0 +1,273 @@
+"""Haplotypes of samples: their sequences by bcftools, their effects, what is left out."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pysam
+import pytest
+from click.testing import Result
+from seldom import slow
+
+from seal_store.errors import InputError, VariantError
+from seal_store.reference.fasta import Genome
+from seal_store.results.haplotypes import Haplotypes
+from seal_store.run.haplotypes import frame_of, score_haplotypes
+from seal_store.scoring.carried import Rules, copies_of
+from seal_store.scoring.options import ScoreOptions
+from seal_store.scoring.scorer import Scorer
+from seal_store.store.store import Store
+from seal_store.synthetic import World
+from seal_store.variants.bases import StoreBases
+from seal_store.variants.genotypes import Genotypes
+from seal_store.variants.given import given_alleles
+
+Cli = Callable[..., Result]
+CPU = ScoreOptions(device="cpu")
+HEADER = (
+    "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=320000>\n"
+    '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
+    '##FORMAT=<ID=PS,Number=1,Type=Integer,Description="Phase set">\n'
+    "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
+)
+
+Row = tuple[int, str, str, Sequence[str]]
+"""POS, REF, ALT and the sample columns."""
+
+
+def written(path: Path, rows: Sequence[Row], samples: Sequence[str], form: str = "GT") -> Path:
+    """A VCF in BGZF with its index."""
+    lines = [HEADER + "\t" + "\t".join(samples)]
+    for pos, ref, alt, calls in sorted(rows):
+        lines.append("\t".join(["chr1", str(pos), ".", ref, alt, ".", ".", ".", form, *calls]))
+    path.write_text("\n".join(lines) + "\n")
+    return Path(pysam.tabix_index(str(path), preset="vcf", force=True))
+
+
+def bases_of(store: Store, gene: int) -> tuple[int, Callable[[int, int], str]]:
+    """TSS of a gene and its bases from a 1-based position on."""
+    contig, bases = str(store.column("contig")[gene]), StoreBases(store)
+
+    def at(pos: int, length: int = 1) -> str:
+        return bases(contig, pos, pos + length - 1) or ""
+
+    return int(store.column("tss")[gene]), at
+
+
+def random_rows(
+    store: Store, gene: int, rng: np.random.Generator, count: int, samples: int
+) -> list[Row]:
+    """Phased alleles, SNVs and indels, none of which touches another."""
+    tss, at = bases_of(store, gene)
+    rows: list[Row] = []
+    for pos in np.unique(rng.integers(tss - 20_000, tss + 20_000, count) // 70 * 70).tolist():
+        length, gained = ((1, 1), (1, 1), (1, 1), (1, 4), (5, 1), (2, 2))[int(rng.integers(6))]
+        ref = at(pos, length)
+        if "N" in ref:
+            continue
+        tail = "".join(rng.choice(list("ACGT"), gained - 1))
+        alt = ref[0] + tail if gained > 1 or length > 1 else "CGTA"["ACGT".index(ref)]
+        if alt != ref:
+            calls = [f"{a}|{b}" for a, b in rng.integers(0, 2, (samples, 2)).tolist()]
+            rows.append((pos, ref, alt, calls))
+    return rows
+
+
+@pytest.mark.skipif(shutil.which("bcftools") is None, reason="no bcftools")
+@pytest.mark.parametrize("files", [8, slow(200)])
+def test_sequences_are_those_of_bcftools(
+    files: int, store: Store, world: World, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    fasta = tmp_path / "chr1.fa"
+    with Genome(world.genome) as genome:
+        fasta.write_text(f">chr1\n{genome.fetch('chr1', 0, 320_000).decode()}\n")
+    for i in range(files):
+        gene = int(rng.integers(1, 4))  # on both strands of chr1
+        rows = random_rows(store, gene, rng, int(rng.integers(1, 60)), 1)
+        vcf = written(tmp_path / f"{i}.vcf", rows, ["s"])
+        frame = frame_of(store, gene)
+        calls = Genotypes(vcf).within("chr1", frame.first + 1, frame.first + frame.length)
+        copies = copies_of(frame, calls, 1, Rules())
+        assert not copies.counts
+        for copy in (0, 1):
+            out = subprocess.run(
+                ["bcftools", "consensus", "-H", str(copy + 1), "-f", str(fasta), str(vcf)],
+                capture_output=True,
+                check=True,
+                text=True,
+            )
+            sequence = "".join(out.stdout.splitlines()[1:])
+            place = int(copies.place[0, copy])
+            changes = copies.changes[place] if place >= 0 else ()
+            haplotype = frame.haplotype(changes)
+            assert haplotype is not None
+            left = [c for c in changes if c.start <= frame.tss - 1]
+            middle = max([frame.tss, *(c.end for c in left)])
+            start = middle + sum(c.net for c in left) - (middle - frame.first)
+            assert haplotype.alt.decode() == sequence[start : start + frame.length], (i, copy)
+
+
+@pytest.fixture
+def people(store: Store, tmp_path: Path, rng: np.random.Generator) -> Path:
+    rows = random_rows(store, 1, rng, 12, 6)
+    return written(tmp_path / "people.vcf", rows, [f"s{i}" for i in range(6)])
+
+
+def test_copies_share_what_they_have_in_common(store: Store, people: Path, tmp_path: Path) -> None:
+    made = score_haplotypes(
+        store, people, tmp_path / "h.zarr", genes=("GENE02", "GENE03"), options=CPU
+    )
+    place, effect = made.column("haplotype_of"), made.column("effect")
+    assert place.shape == (2, 6, 2)
+    assert len(made) == len(effect) == len(set(place[place >= 0].tolist()))
+    copies = made.column("copies")
+    np.testing.assert_array_equal(np.bincount(place[place >= 0], minlength=len(made)), copies)
+    # one sample alone gives the same
+    one = score_haplotypes(
+        store, people, tmp_path / "one.zarr", samples=("s3",), genes=("GENE02",), options=CPU
+    )
+    for copy in (0, 1):
+        mine, theirs = one.column("haplotype_of")[0, 0, copy], place[0, 3, copy]
+        assert (mine >= 0) == (theirs >= 0)
+        if mine >= 0:
+            assert one.column("alleles")[mine] == made.column("alleles")[theirs]
+            np.testing.assert_allclose(
+                one.column("effect")[mine], effect[theirs], rtol=1e-4, atol=1e-8
+            )
+    table = made.dosage("childhood.DFC")
+    assert table.shape == (6, 2)
+    at = made.column("context_name").tolist().index("childhood.DFC")
+    own = [effect[p, at] if p >= 0 else 0 for p in place[0, 3]]
+    assert table.loc["s3", "GENE02"] == pytest.approx(np.mean(own), rel=1e-6)
+    data = made.to_anndata(("childhood.DFC",))
+    np.testing.assert_array_equal(data.layers["childhood.DFC"], table.to_numpy())
+
+
+def test_interactions_are_what_alleles_alone_do_not_explain(store: Store, tmp_path: Path) -> None:
+    tss, at = bases_of(store, 1)
+    rows: list[Row] = []
+    for offset in (100, 112, -9_000):
+        ref = at(tss + offset)
+        rows.append((tss + offset, ref, "CGTA"["ACGT".index(ref)], ["1|0"]))
+    vcf = written(tmp_path / "x.vcf", rows, ["s"])
+    made = score_haplotypes(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
+    (effect,), (interaction,) = made.column("effect"), made.column("interaction")
+    variants = [("chr1", pos, ref, alt) for pos, ref, alt, _ in rows]
+    scorer = Scorer(store, CPU, "GENE02")
+    (alone,) = scorer.score(given_alleles(variants, StoreBases(store)))
+    expected = effect - alone.effect.sum(0)
+    np.testing.assert_allclose(interaction, expected, atol=2e-4 * np.abs(effect).max())
+    assert np.abs(interaction).max() > 0.01 * np.abs(effect).max()  # 12 bp apart they meet
+    # far apart, in windows of their own, only the heads can make them meet
+    far = written(tmp_path / "far.vcf", [rows[0], rows[2]], ["s"])
+    other = score_haplotypes(store, far, tmp_path / "f.zarr", genes=("GENE02",), options=CPU)
+    assert np.abs(other.column("interaction")).max() < np.abs(interaction).max()
+
+
+def test_what_cannot_be_decided_is_counted(store: Store, tmp_path: Path) -> None:
+    tss, at = bases_of(store, 1)
+
+    def snv(offset: int, *calls: str) -> Row:
+        ref = at(tss + offset)
+        return tss + offset, ref, "CGTA"["ACGT".index(ref)], calls
+
+    deletion = at(tss + 500, 6)
+    wrong = next(b for b in "ACGT" if b not in at(tss + 900))
+    rows = [
+        snv(10, "0|1", "0/1", "1/1", ".|1", "1"),
+        snv(300, "1|1", "0|1", "0|0", "0|0", "0"),
+        (tss + 500, deletion, deletion[0], ["1|0", "0|0", "0|0", "0|0", "0"]),
+        snv(503, "1|0", "0|1", "0|0", "0|0", "0"),
+        (tss + 700, at(tss + 700), "<DEL>", ["0|1", "0|0", "0|0", "0|0", "0"]),
+        (tss + 900, wrong, at(tss + 900), ["1|1", "0|0", "0|0", "0|0", "0"]),
+    ]
+    names = ["a", "b", "c", "d", "man"]
+    vcf = written(tmp_path / "x.vcf", rows, names)
+    made = score_haplotypes(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
+    assert made.attributes.counts == {
+        "missing_genotype": 1,
+        "overlapping": 1,
+        "ref_mismatch": 2,
+        "symbolic": 1,
+        "unphased": 1,
+    }
+    place, alleles = made.column("haplotype_of")[0], made.column("alleles")
+
+    def carried(sample: str, copy: int) -> int:
+        found = place[names.index(sample), copy]
+        return len(alleles[found].split(";")) if found >= 0 else int(found)
+
+    assert [carried("a", 0), carried("a", 1)] == [2, 2]
+    assert [carried("b", 0), carried("b", 1)] == [-1, 2]
+    assert [carried("c", 0), carried("c", 1)] == [1, 1]
+    assert [carried("d", 0), carried("d", 1)] == [-1, 1]
+    assert [carried("man", 0), carried("man", 1)] == [1, -3]
+    strict = score_haplotypes(
+        store,
+        vcf,
+        tmp_path / "s.zarr",
+        genes=("GENE02",),
+        options=CPU,
+        rules=Rules(unphased="strict"),
+    )
+    assert strict.column("haplotype_of")[0, 1].tolist() == [-2, -2]
+    assert strict.attributes.counts["genes_left_out"] == 1
+    assert np.isnan(strict.dosage("childhood.DFC").loc["b", "GENE02"])
+
+
+def test_phase_sets_that_break(store: Store, tmp_path: Path) -> None:
+    tss, at = bases_of(store, 1)
+    rows = []
+    for offset, sets in ((10, ("7", "7")), (900, ("7", "8"))):
+        ref = at(tss + offset)
+        calls = [f"0|1:{s}" for s in sets]
+        rows.append((tss + offset, ref, "CGTA"["ACGT".index(ref)], calls))
+    vcf = written(tmp_path / "x.vcf", rows, ["whole", "broken"], "GT:PS")
+    found = {}
+    for rule in ("strict", "ignore"):
+        made = score_haplotypes(
+            store,
+            vcf,
+            tmp_path / f"{rule}.zarr",
+            genes=("GENE02",),
+            options=CPU,
+            rules=Rules(phase_sets=rule),
+        )
+        found[rule] = made.column("haplotype_of")[0].tolist()
+    assert found == {"strict": [[-1, 0], [-2, -2]], "ignore": [[-1, 0], [-1, 0]]}
+
+
+def test_the_command(cli: Cli, store: Store, people: Path, tmp_path: Path) -> None:
+    out = tmp_path / "h.zarr"
+    args = ["score", "haplotypes", people, "--store", store.path, "--out", out, "--gene", "GENE02"]
+    done = cli(*args, "--samples", "s1", "--device", "cpu", "-q")
+    assert done.exit_code == 0, done.output
+    assert "of 1 genes, 1 samples" in done.stdout
+    assert Haplotypes(out).column("sample").tolist() == ["s1"]
+    again = cli(*args, "--device", "cpu", "-q")
+    assert "exists already" in again.stderr
+    unknown = cli(*args, "--overwrite", "--samples", "nobody", "--device", "cpu", "-q")
+    assert "no sample 'nobody'" in unknown.stderr
+
+
+def test_a_file_that_does_not_serve(store: Store, people: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "d.vcf.gz"
+    content = people.read_bytes()
+    damaged.write_bytes(content[: len(content) // 2])
+    shutil.copy(f"{people}.tbi", f"{damaged}.tbi")
+    with pytest.raises(VariantError, match="cannot be read"):
+        Genotypes(damaged)
+    bare = tmp_path / "b.vcf.gz"
+    bare.write_bytes(content)
+    with pytest.raises(VariantError, match="has no index"):
+        Genotypes(bare)
+    with pytest.raises(VariantError, match="not found"):
+        Genotypes(tmp_path / "none.vcf.gz")
+    with pytest.raises(InputError, match="anchored at the TSS"):
+        score_haplotypes(
+            store, people, tmp_path / "o.zarr", options=ScoreOptions(scheme="centered")
+        )
