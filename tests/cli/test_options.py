@@ -96,6 +96,7 @@ def commands(
         "score saturate": lambda: [
             *("GENE02", *scored, *sampled, "--span", 0, "--out", tmp_path / "o.zarr")
         ],
+        "score haplotypes": lambda: [variant, *scored, "--out", tmp_path / "h.zarr"],
         "attribute": lambda: [results(""), "--method", "gradientShap", "--target", CONTEXT, *quiet],
         "calibrate": lambda: [store.path, variant, *quiet],
         "expression": lambda: [store.path, "--out", tmp_path / "e.tsv", "--gene", "GENE02"],
