@@ -207,11 +207,9 @@ def _nested(truth: Truth, effects: np.ndarray) -> tuple[Score, dict[str, int]]:
         best, most = 0, -np.inf
         for i in range(effects.shape[1]):
             own = effects[rest, i].astype(np.float64)
-            value = (
-                auroc(target[rest], np.abs(own), truth.weight[rest])
-                if is_labelled
-                else rank_correlation(target[rest], own, truth.weight[rest])
-            )
+            measure = auroc if is_labelled else rank_correlation
+            score = np.abs(own) if is_labelled else own
+            value = float(measure(target[rest], score, truth.weight[rest][None])[0])
             if value > most:
                 best, most = i, value
         scale = np.sqrt(np.square(effects[~held, best], dtype=np.float64).mean())
@@ -351,7 +349,10 @@ def _by_chance(
     target, weight = _target(truth, metric)[own], truth.weight[own]
     values = (score.size if metric.size else score.signed)[own]
     found = np.array(
-        [metric.measure(target, rng.permutation(values), weight) for _ in range(options.bootstrap)]
+        [
+            metric.measure(target, rng.permutation(values), weight[None])[0]
+            for _ in range(options.bootstrap if len(values) else 0)
+        ]
     )
     there = found[~np.isnan(found)]
     return Measured(float(there.mean()) if len(there) else np.nan, found)

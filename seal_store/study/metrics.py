@@ -1,8 +1,10 @@
 """Measures of agreement with a truth, with intervals over loci rather than over variants.
 
-Variants of one locus are not independent: the bootstrap draws loci, each with all its variants.
-Measures are scikit-learn's, rank correlation the Pearson correlation of mean ranks (Spearman's r),
-so that lines may have weights.
+Variants of one locus are not independent: the bootstrap draws loci, each with all its variants. A
+variant of weight w counts as w variants, so a draw is nothing but weights, and a measure takes many
+draws at once: ``truth`` and ``score`` are float64 ``(variants,)``, ``weights`` float64 ``(draws,
+variants)``, and what it gives is float64 ``(draws,)``, NaN where there is no measure. The values
+that are shown as areas are scikit-learn's.
 """
 
 from __future__ import annotations
@@ -16,53 +18,48 @@ import numpy as np
 INTERVAL = (2.5, 97.5)
 """Percentiles of the bootstrap: a 95 % interval."""
 FEWEST = 3
-"""Below this many variants, or of either label one, there is no measure."""
+"""Below this many variants there is no measure."""
+ENTRIES = 1 << 20
+"""Weights that are held at a time, about."""
 
-Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-
-
-def auroc(truth: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
-    """Area under the ROC curve of ``score`` for labels 0 and 1; NaN with one label only."""
-    from sklearn.metrics import roc_auc_score
-
-    if not _has_both(truth, weight):
-        return math.nan
-    return float(roc_auc_score(truth, score, sample_weight=weight))
+Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def auprc(truth: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
-    """Average precision of ``score`` for labels 0 and 1; NaN with one label only."""
-    from sklearn.metrics import average_precision_score
-
-    if not _has_both(truth, weight):
-        return math.nan
-    return float(average_precision_score(truth, score, sample_weight=weight))
+def auroc(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve for labels 0 and 1; NaN with one label only."""
+    ones, zeros = _by_score(truth, score, weights)
+    below = np.cumsum(zeros, 1) - zeros / 2
+    return _divided((ones * below).sum(1), ones.sum(1) * zeros.sum(1))
 
 
-def rank_correlation(truth: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
-    """Spearman's r; NaN where a side is constant."""
-    from scipy.stats import rankdata
-
-    if len(truth) < FEWEST or weight.sum() <= 0:
-        return math.nan
-    x, y = rankdata(truth), rankdata(score)
-    x, y = x - np.average(x, weights=weight), y - np.average(y, weights=weight)
-    scale = math.sqrt(float((weight * x * x).sum()) * float((weight * y * y).sum()))
-    return float((weight * x * y).sum()) / scale if scale > 0 else math.nan
+def auprc(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average precision for labels 0 and 1; NaN with one label only."""
+    ones, zeros = _by_score(truth, -score, weights)
+    precision = _divided(np.cumsum(ones, 1), np.cumsum(ones + zeros, 1))
+    found = _divided((ones * np.nan_to_num(precision)).sum(1), ones.sum(1))
+    return np.where(zeros.sum(1) > 0, found, np.nan)
 
 
-def size_correlation(truth: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
+def rank_correlation(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Spearman's r, with mean ranks for ties; NaN where a side is constant."""
+    x, y = (_centred(_ranks(side, weights), weights) for side in (truth, score))
+    product = (weights * x * y).sum(1)
+    one, other = ((weights * side * side).sum(1) for side in (x, y))
+    least = 1e-12 * weights.sum(1) ** 3  # a constant side has rounding only
+    varies = (one > least) & (other > least)
+    return np.where(varies, _divided(product, np.sqrt(one * other)), np.nan)
+
+
+def size_correlation(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Spearman's r of the size of the truth with a score of size."""
-    return rank_correlation(np.abs(truth), score, weight)
+    return rank_correlation(np.abs(truth), score, weights)
 
 
-def sign_agreement(truth: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
+def sign_agreement(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Share of variants of equal sign among those whose truth has one; a score of 0 is half."""
     own = truth != 0
-    if not own.any() or weight[own].sum() <= 0:
-        return math.nan
-    right = np.where(score == 0, 0.5, np.sign(score) == np.sign(truth))[own]
-    return float(np.average(right, weights=weight[own]))
+    right = np.where(score == 0, 0.5, np.sign(score) == np.sign(truth)) * own
+    return _divided(weights @ right, weights @ own.astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -106,22 +103,20 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def resampled(locus: np.ndarray, count: int, seed: int) -> Iterator[np.ndarray]:
-    """``count`` draws of as many loci as there are, with replacement.
+def drawn(locus: np.ndarray, count: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each variant is in each of ``count`` draws: blocks of int64 ``(draws, variants)``.
 
-    Each is positions of all variants of the loci drawn, int64. ``locus`` int64 or text
-    ``(variants,)``. The same ``seed`` gives the same draws.
+    A draw is of as many loci as there are, with replacement, each with all its variants.
+    ``locus`` is ``(variants,)``. The same ``seed`` gives the same draws.
     """
     _, code = np.unique(locus, return_inverse=True)
-    order = np.argsort(code, kind="stable")
-    lengths = np.bincount(code)
-    starts = np.cumsum(lengths) - lengths
+    loci = int(code.max(initial=-1)) + 1
     rng = np.random.default_rng(seed)
-    for _ in range(count):
-        drawn = rng.integers(len(lengths), size=len(lengths))
-        size = lengths[drawn]
-        first = np.repeat(starts[drawn] - (np.cumsum(size) - size), size)
-        yield order[first + np.arange(size.sum())]
+    size = max(1, ENTRIES // max(1, len(code)))
+    for start in range(0, count, size):
+        own = min(size, count - start)
+        times = [np.bincount(rng.integers(loci, size=loci), minlength=loci) for _ in range(own)]
+        yield np.stack(times)[:, code]
 
 
 def measured(
@@ -137,10 +132,57 @@ def measured(
     """``measure`` of all variants and of each draw of loci; arrays are ``(variants,)``."""
     if not len(truth):
         return Measured(math.nan, np.full(draws, np.nan))
-    found = [measure(truth[i], score[i], weight[i]) for i in resampled(locus, draws, seed)]
-    return Measured(measure(truth, score, weight), np.array(found, float))
+    parts = [measure(truth, score, times * weight) for times in drawn(locus, draws, seed)]
+    return Measured(value(measure, truth, score, weight), np.concatenate(parts))
 
 
-def _has_both(truth: np.ndarray, weight: np.ndarray) -> bool:
-    there = truth[weight > 0]
-    return bool(len(there)) and bool((there == 1).any()) and bool((there == 0).any())
+def value(measure: Measure, truth: np.ndarray, score: np.ndarray, weight: np.ndarray) -> float:
+    """``measure`` of all variants; the areas by scikit-learn."""
+    found = float(measure(truth, score, weight[None].astype(np.float64))[0])
+    if math.isnan(found) or measure not in (auroc, auprc):
+        return found
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    theirs = roc_auc_score if measure is auroc else average_precision_score
+    return float(theirs(truth, score, sample_weight=weight))
+
+
+def _by_score(
+    truth: np.ndarray, score: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weight of labels 1 and of labels 0 at each score, ascending: ``(draws, scores)`` each."""
+    order, starts = _order(score)
+    own, is_one = weights[:, order].astype(np.float64), truth[order] == 1
+    ones, both = (np.add.reduceat(part, starts, axis=1) for part in (own * is_one, own))
+    return ones, both - ones
+
+
+def _order(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in ascending order, and where in it each value begins."""
+    order = np.argsort(values, kind="stable")
+    own = values[order]
+    return order, np.flatnonzero(np.concatenate([[True], own[1:] != own[:-1]]))
+
+
+def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean ranks, counting each value by its weight: ``(draws, variants)``."""
+    order, starts = _order(values)
+    groups = np.add.reduceat(weights[:, order].astype(np.float64), starts, axis=1)
+    middle = np.cumsum(groups, 1) - groups / 2
+    found = np.empty(weights.shape)
+    found[:, order] = np.repeat(middle, np.diff([*starts, len(order)]), axis=1)
+    return found
+
+
+def _centred(ranks: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    mean = _divided((ranks * weights).sum(1), weights.sum(1))
+    found: np.ndarray = ranks - mean[:, None]
+    return found
+
+
+def _divided(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """A quotient; NaN where the divisor is 0."""
+    found: np.ndarray = np.divide(
+        above, below, out=np.full(np.shape(above), np.nan), where=below > 0
+    )
+    return found

@@ -79,6 +79,8 @@ class Table:
     lines: list[Line]
     odd: OddLines
     sha256: str | None = None
+    count: int = 0
+    """Lines below the header."""
     unmatched: OddLines = field(default_factory=OddLines)
     """Lines of which the results have no row, by reason."""
 
@@ -115,7 +117,7 @@ def read_table(
         list(_lines(source, columns, assembly, odd)),
         odd,
     )
-    found.sha256 = source.sha256 or None
+    found.sha256, found.count = source.sha256 or None, len(found.lines) + odd.skipped
     if not found.lines:
         first = next(iter(odd), "it has no line below the header")
         raise InputError(f"`{parameter}` {source.name}: no variant in it: {first}", HINT)

@@ -185,7 +185,7 @@ def facts_of(results: Results, table: Table, matched: int) -> dict[str, Any]:
         "synthetic": results.attributes.store.synthetic,
         "table": table.name,
         "table_sha256": table.sha256,
-        "lines": len(table.lines) + table.odd.skipped,
+        "lines": table.count,
         "matched": matched,
         "unmatched": table.unmatched.to_dict(),
         "odd_lines": table.odd.to_dict(),
