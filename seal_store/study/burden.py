@@ -97,7 +97,6 @@ def burden(
         **facts_of(results, table, len(matches)),
         "contexts_asked": list(options.contexts),
         "gene_set": list(options.gene_set),
-        "genes_in_sets": len(genes) if genes is not None else None,
         "cases": int(case.sum()),
         "controls": int((~case).sum()),
         "families": len(set(family.tolist())) if family.any() else 0,
@@ -138,7 +137,7 @@ def summary(study: Study) -> list[str]:
 
 
 def read_gene_sets(paths: Sequence[str]) -> frozenset[str] | None:
-    """Genes of all files, ids (without version) or symbols; None without a file.
+    """Genes of all files, ids (also without version) or symbols; None without a file.
 
     A file is GMT (name, description, genes, separated by tabs) or has one gene a line. Raises
     :class:`InputError` for one that is missing, no text or empty.
@@ -152,10 +151,10 @@ def read_gene_sets(paths: Sequence[str]) -> frozenset[str] | None:
                 own.update(cells[2:] if len(cells) > 2 else cells[:1])
         except TrainingError as error:
             raise InputError(str(error), error.hint) from None
-        own = {without_version(gene) for gene in own if gene and not gene.startswith("#")}
+        own = {gene for gene in own if gene and not gene.startswith("#")}
         if not own:
             raise InputError(f"`gene_set` {path}: names nothing", "give GMT or one gene a line")
-        found |= own
+        found |= own | set(map(without_version, own))
     return frozenset(found) if paths else None
 
 
