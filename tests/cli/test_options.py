@@ -77,6 +77,14 @@ def commands(
         assert made.exit_code == 0, made.output
         return out
 
+    def known(columns: str, cells: object) -> Path:
+        """A table of the variant with more columns."""
+        out = tmp_path / "known.tsv"
+        contig, pos, _, ref, alt, *_ = variant.read_text().splitlines()[-1].split("\t")
+        own = f"{contig}\t{pos}\t{ref}\t{alt.split(',')[0]}\t{cells}"
+        out.write_text(f"chrom\tpos\tref\talt\t{columns}\n{own}\n")
+        return out
+
     quiet, scored = ["--device", "cpu", "-q"], ["--store", store.path, "--device", "cpu", "-q"]
     sampled = ["--contexts", CONTEXT, "--attribute", "gradientShap", "--target", CONTEXT]
     training = ["--name", "n", "--out", tmp_path / "t", "--epochs", 1, *quiet]
@@ -102,6 +110,15 @@ def commands(
         "explore": lambda: [store.path, "-q"],
         "merge": lambda: [results(""), "--out", tmp_path / "m.tsv", "-q"],
         "report": lambda: [results(), "--out", tmp_path / "r.html", "-q"],
+        "evaluate variants": lambda: [results(""), "--truth", known("label", 1), "-q"],
+        "loci": lambda: [
+            *(results(""), "--credible-sets", known("locus\tpip", "a\t1")),
+            *("--out", tmp_path / "l.tsv", "-q"),
+        ],
+        "burden": lambda: [
+            *(results(""), "--groups", known("group", "case")),
+            *("--out", tmp_path / "b.tsv", "-q"),
+        ],
         "verify": lambda: [store.path, "--windows", 1, "-q"],
     }
     return lambda name: made[name]()
