@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import _options, command_line
+from ._attribution import attributing, take
 from ._progress import Meter
 from ._text import tell
 
@@ -64,10 +65,11 @@ def atlas() -> None:
 @click.option("--full", is_flag=True, help="Store effects as they are: several times the size.")
 @click.option(
     "--genes-per-shard",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 100_000),
     metavar="N",
     help="Genes of a shard. Default: as many as make 1,000 shards at most.",
 )
+@attributing
 @_options.crew_engine
 @click.option("--dry-run", is_flag=True, help="Only say what it would take.")
 @click.option("--plan", is_flag=True, help="Only prepare the shards, for a cluster.")
@@ -101,6 +103,7 @@ def build(
     if given["full"]:
         _options.refuse_unused({"max_error"}, "with --full: effects are stored as they are")
     out, crew = given["out"], _options.crew(given)
+    given["attribution"] = take(given)
     if finalize:
         with Meter() as progress:
             done = library.finalize_atlas(out, overwrite=overwrite, progress=progress)
@@ -145,6 +148,7 @@ def _job(store: Place, given: dict[str, Any]) -> Any:
         tuple(named),
         given["span"],
         None if given["full"] else given["max_error"],
+        given["attribution"],
         given["genes_per_shard"],
         command_line(),
     )

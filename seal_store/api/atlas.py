@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from seal_store.api.effects import attribution_options
 from seal_store.atlas.atlas import Atlas
 from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import paths, texts
@@ -17,6 +18,9 @@ from seal_store.scoring.options import ScoreOptions
 from seal_store.store.place import given_place
 from seal_store.store.store import Store
 from seal_store.variants.regions import chosen
+
+if TYPE_CHECKING:
+    from seal_store.api.effects import Attributions
 
 
 def build_atlas(
@@ -31,6 +35,7 @@ def build_atlas(
     scheme: str = "grid",
     max_error: float = 0.01,
     full: bool = False,
+    attributions: Attributions = None,
     genes_per_shard: int | None = None,
     device: str = "auto",
     tf32: bool = False,
@@ -46,7 +51,8 @@ def build_atlas(
     ``gene`` are ids or symbols, by default all genes of the store; ``region`` and ``regions_file``
     limit the positions. An SNV has an entry against the gene with the ``nearest`` TSS within
     ``span`` bp, or against ``all`` genes there. Every effect is within ``max_error`` times its
-    SNV's largest, or exact if it is ``full``. Other options are as in :func:`score`.
+    SNV's largest, or exact if it is ``full``. ``attributions`` are as in :func:`score`, with
+    ``top_features``. Other options are as in :func:`score`.
 
     Raises :class:`~seal_store.errors.OutputError` if ``out`` exists already, and
     :class:`~seal_store.errors.InputError` for an option with another value.
@@ -63,6 +69,7 @@ def build_atlas(
         tuple(named),
         span,
         None if full else max_error,
+        attribution_options(attributions),
         genes_per_shard,
         "seal_store.build_atlas",
     )

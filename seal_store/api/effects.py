@@ -196,7 +196,7 @@ def score(
         batch=batch,
         calibrated=calibrated,
     )
-    opened, attribution = _opened(store, cache), _attribution(attributions)
+    opened, attribution = _opened(store, cache), attribution_options(attributions)
     regions, named = chosen(texts("region", region), paths("regions_file", regions_file))
     chain = None if liftover is None else as_path("liftover", liftover)
     checked = truth("check_assembly", check_assembly)
@@ -273,7 +273,7 @@ def saturate(
     )
     opened = _opened(store, cache)
     gene = str(opened.gene_id[opened.position(gene)])
-    attribution = _attribution(attributions)
+    attribution = attribution_options(attributions)
     how: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
     if out is not None:
         job = ScoreJob(
@@ -315,7 +315,7 @@ def attribute(
     """
     if not isinstance(results, Results):
         results = Results(given_place("results", results, cache, work))
-    options = _attribution(attributions)
+    options = attribution_options(attributions)
     if options is None:
         raise ParameterError("`attributions` None: nothing to add", "give method and targets")
     engine: dict[str, Any] = {"device": device, "tf32": tf32, "batch": batch}
@@ -390,7 +390,7 @@ def _opened(
     return store if isinstance(store, Store) else Store(given_place("store", store, cache))
 
 
-def _attribution(given: Any) -> AttributionOptions | None:
+def attribution_options(given: Any) -> AttributionOptions | None:
     """Options of attributions from whatever stands for them."""
     if given is None or isinstance(given, AttributionOptions):
         return given

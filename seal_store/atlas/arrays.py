@@ -7,6 +7,9 @@ the reference's in the order A, C, G, T.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from seal_store.scoring.attribution_arrays import Asked, attribution_arrays
 from seal_store.store.layout import STORE as STORE_ARRAYS
 from seal_store.store.layout import ArraySpec, spec
 
@@ -118,3 +121,28 @@ LABELS = (
     ArraySpec("context_set", "str", ("context",), "head set"),
     ArraySpec("head_set", "str", ("head_set",), "head set"),
 )
+
+TARGETS = (
+    ArraySpec("target_name", "str", ("target",), "context attributed"),
+    ArraySpec("target_set", "str", ("target",), "its head set"),
+    ArraySpec("feature_name", "str", ("feature",), "unique name"),
+)
+"""Labels of an atlas with attributions."""
+
+
+def of_attributions(asked: Asked) -> tuple[ArraySpec, ...]:
+    """Arrays of the strongest attributions of each SNV, as results have them of a variant."""
+    found = []
+    for entry in attribution_arrays(asked):
+        dims = ("gene", "position", "alt", *("top" if d == "rank" else d for d in entry.dims[1:]))
+        found.append(
+            replace(
+                entry,
+                dims=dims,
+                coordinates=f"{_WHERE} target_name target_set",
+                chunks={"position": 128},
+                sharded=True,
+                written="shards",
+            )
+        )
+    return tuple(found)

@@ -50,3 +50,18 @@ class Atlas(Entries):
         alleles = given_alleles(variants, AtlasBases(self))
         parts = [pd.DataFrame(columns) for columns in lookup.summarized(alleles)]
         return pd.concat(parts, ignore_index=True)
+
+    def attributions(self, variants: Any) -> pd.DataFrame:
+        """The strongest attributions of those of ``variants`` that the atlas has, one a row.
+
+        Columns are those of :meth:`summary` that say which SNV and gene it is, and ``target_set``,
+        ``target``, ``rank`` (1: the strongest), ``feature`` and ``attribution``, in
+        ln(expression + pseudocount). Raises :class:`~seal_store.errors.InputError` if the atlas
+        was built without.
+        """
+        import pandas as pd
+
+        lookup = Lookup(self)
+        alleles = given_alleles(variants, AtlasBases(self))
+        parts = [pd.DataFrame(columns) for columns in lookup.attributed(alleles)]
+        return pd.concat(parts, ignore_index=True)

@@ -9,9 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from seal_store.atlas.arrays import ALTS, BASE, COMPACT, FACTS, FULL, LABELS, QUANTILE, SUMMARY
+from seal_store.atlas.arrays import (
+    ALTS,
+    BASE,
+    COMPACT,
+    FACTS,
+    FULL,
+    LABELS,
+    QUANTILE,
+    SUMMARY,
+    TARGETS,
+    of_attributions,
+)
 from seal_store.common.records import LEFT_OUT, Record
-from seal_store.results.attributes import BackgroundAttributes, MadeFrom
+from seal_store.results.attributes import AttributionAttributes, BackgroundAttributes, MadeFrom
 from seal_store.store.layout import ArraySpec, shape_of
 from seal_store.store.opening import check_attributes
 from seal_store.store.place import Place
@@ -43,6 +54,8 @@ class AtlasAttributes(Record):
     device: str
     tf32: bool = False
     calibration: BackgroundAttributes | None = None
+    attribution: AttributionAttributes | None = None
+    features: int
     store: MadeFrom
     contigs: dict[str, int]
     genome_sha256: str
@@ -64,12 +77,13 @@ class AtlasAttributes(Record):
     def computed(self) -> tuple[ArraySpec, ...]:
         """The arrays that shards have."""
         more = (QUANTILE,) if self.calibration else ()
-        return (BASE, *SUMMARY, *more, *((FULL,) if self.is_full else COMPACT))
+        why = of_attributions(self.attribution) if self.attribution else ()
+        return (BASE, *SUMMARY, *more, *((FULL,) if self.is_full else COMPACT), *why)
 
     @property
     def arrays(self) -> tuple[ArraySpec, ...]:
         """All arrays."""
-        return (*self.computed, *FACTS, *LABELS)
+        return (*self.computed, *FACTS, *LABELS, *(TARGETS if self.attribution else ()))
 
     def sizes(self) -> dict[str, int]:
         """Lengths of the dimensions."""
@@ -80,6 +94,9 @@ class AtlasAttributes(Record):
             "component": self.contexts,
             "context": self.contexts,
             "head_set": self.head_sets,
+            "feature": self.features,
+            "target": self.attribution.targets if self.attribution else 0,
+            "top": (self.attribution.top_features or 0) if self.attribution else 0,
         }
 
 

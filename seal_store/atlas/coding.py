@@ -10,6 +10,7 @@ effect itself, in steps, which cannot be farther away than half of one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +47,23 @@ class Coded:
     error: float
 
 
-def decoded(coefficient: np.ndarray, step: np.ndarray, basis: np.ndarray, rank: int) -> np.ndarray:
+Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def decoded(
+    coefficient: np.ndarray,
+    step: np.ndarray,
+    basis: np.ndarray,
+    rank: int,
+    product: Product = np.matmul,
+) -> np.ndarray:
     """Effects float32 ``(n, c)`` of a gene's SNVs; the arguments are as in :class:`Coded`."""
     plain = step <= 0
     found = np.empty(coefficient.shape, np.float32)
     found[plain] = coefficient[plain]
     if not plain.all():
         along = ~plain
-        found[along] = coefficient[along, :rank].astype(np.float32) @ basis[:rank]
+        found[along] = product(coefficient[along, :rank].astype(np.float32), basis[:rank])
     found *= np.abs(step)[:, None]
     return found
 
@@ -79,18 +89,30 @@ def coded(effect: np.ndarray, allowed: np.ndarray) -> Coded:
         fits = np.zeros(len(rows), bool)
         if rank:
             along = np.float32(length) * own
-            whole = np.rint(_divided(rows @ basis[:rank].T, along))
+            whole = np.rint(_divided(_product(rows, basis[:rank].T), along))
             fits = np.abs(whole).max(1, initial=0) <= LARGEST
-            values = (whole.astype(np.float32) @ basis[:rank]) * along[:, None]
+            values = _product(whole.astype(np.float32), basis[:rank]) * along[:, None]
             fits &= (np.abs(values - rows) <= own[:, None]).all(1) & (own > 0)
             coefficient[part, :rank][fits] = whole[fits]
             steps[fits] = along[fits]
         apart = ~fits
         coefficient[part][apart] = np.rint(_divided(rows[apart], np.abs(steps[apart])))
         step[part] = steps
-        off = np.abs(decoded(coefficient[part], steps, basis, rank) - rows).max(1, initial=0)
+        back = decoded(coefficient[part], steps, basis, rank, _product)
+        off = np.abs(back - rows).max(1, initial=0)
         worst = max(worst, float(_divided(off[:, None], own).max(initial=0)))
     return Coded(coefficient, step, basis, rank, worst)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A matrix product by as many threads as PyTorch has: NumPy's may be others.
+
+    Its last bits depend on their number, and the bytes of an atlas on those.
+    """
+    import torch  # for writing; what is read needs none
+
+    left, right = (torch.from_numpy(np.ascontiguousarray(values)) for values in (a, b))
+    return np.asarray((left @ right).numpy())
 
 
 def _divided(values: np.ndarray, by: np.ndarray) -> np.ndarray:
@@ -108,8 +130,11 @@ def _directions(effect: np.ndarray, unit: np.ndarray) -> np.ndarray:
     for start in range(0, len(effect), ROWS):
         part = slice(start, start + ROWS)
         rows = effect[part] / unit[part, None]
-        products += rows.T @ rows
-    return np.ascontiguousarray(np.linalg.eigh(products)[1].T[::-1], np.float32)
+        products += _product(rows.T, rows)
+    import torch
+
+    vectors = torch.linalg.eigh(torch.from_numpy(products)).eigenvectors.numpy()
+    return np.ascontiguousarray(vectors.T[::-1], np.float32)
 
 
 def _sample(effect: np.ndarray, unit: np.ndarray) -> np.ndarray:
@@ -126,16 +151,16 @@ def _chosen(sample: np.ndarray, directions: np.ndarray) -> tuple[int, float]:
     contexts = sample.shape[1]
     plain = _bits(np.rint(sample / PLAIN))
     best, chosen = plain, (0, 0.0)
-    shares = sample @ directions.T
+    shares = _product(sample, directions.T)
     ranks = sorted({int(2 ** (i / 2)) for i in range(2 * contexts.bit_length())})
     for rank in (r for r in ranks if r < contexts):
         kept = shares[:, :rank]
-        rest = sample - kept @ directions[:rank]
+        rest = sample - _product(kept, directions[:rank])
         if (np.abs(rest).max(1) > 1).mean() > 0.5:
             continue  # most SNVs need more
         for length in LENGTHS:
             whole = np.rint(kept / length)
-            off = rest + (kept - whole * length) @ directions[:rank]
+            off = rest + _product(kept - whole * length, directions[:rank])
             failing = float((np.abs(off).max(1) > 1).mean())
             space = (1 - failing) * _bits(whole) + failing * APART * plain
             if space < best:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from seal_store.atlas.arrays import BASES, QUANTILE, SUMMARY
+from seal_store.atlas.arrays import BASES, QUANTILE, SUMMARY, of_attributions
 from seal_store.atlas.attributes import AtlasAttributes, expected_arrays, parse_attributes
 from seal_store.atlas.coding import decoded
 from seal_store.errors import FormatError
@@ -211,6 +211,20 @@ class Entries(manifest.Finished):
             entry.name: self.gathered(entry.name, found.gene, found.position, found.alt)
             for entry in (*SUMMARY, *more)
         }
+
+    def of_features(self, found: Found) -> dict[str, np.ndarray]:
+        """The strongest attributions of entries, by name: those of results, first dimension entry.
+
+        Empty if the atlas has none. ``attribution`` float32 ``(entries, target, top)``, strongest
+        first; ``attribution_feature`` says which feature each is of, -1 for none.
+        """
+        made = self.attributes.attribution
+        names = [entry.name for entry in of_attributions(made)] if made else []
+        where = (found.gene, found.position, found.alt)
+        values = {name: self.gathered(name, *where) for name in names}
+        if (scale := values.pop("attribution_scale", None)) is not None:
+            values["attribution"] = values["attribution"].astype(np.float32) * scale[..., None]
+        return values
 
     def values(self, found: Found, contexts: np.ndarray | None = None) -> np.ndarray:
         """Effects float32 ``(entries, contexts)``, on all contexts or those at these places."""

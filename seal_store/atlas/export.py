@@ -288,14 +288,13 @@ def _vcf_header(lines: Lines) -> str:
         "dist_to_tss": ("Integer", "POS minus TSS, bp"),
     }
     for name in (*own, *lines.columns):
-        what = own.get(name) or MEANINGS.get(name) or ("Float", f"Effect, {name}")
-        text = what[1].replace("\\", "\\\\").replace('"', '\\"')
-        head.append(
-            f"##INFO=<ID=SEAL_{_key(name)},Number=1,Type={what[0]},Description="
-            f'"{_line(text)} (ln(expression + pseudocount))">'
-            if what[0] == "Float"
-            else f'##INFO=<ID=SEAL_{_key(name)},Number=1,Type={what[0]},Description="{text}">'
-        )
+        kind, text = own.get(name) or MEANINGS.get(name) or ("Float", f"Effect on {name}")
+        if name in lines.sets:
+            text = f"Effect of the largest size over {name.removeprefix('largest_')}, signed"
+        if kind == "Float" and name != "quantile":
+            text += ", ln(expression + pseudocount)"
+        text = _line(text).replace("\\", "\\\\").replace('"', '\\"')
+        head.append(f'##INFO=<ID=SEAL_{_key(name)},Number=1,Type={kind},Description="{text}">')
     return "\n".join((*head, "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")) + "\n"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seal_store.atlas.entries import Entries
-from seal_store.atlas.lookup import source
+from seal_store.atlas.lookup import single, source
 from seal_store.common.records import to_json
 from seal_store.errors import InputError
 from seal_store.scoring.options import ScoreOptions
@@ -38,15 +38,18 @@ class Known:
         """
         keep = np.array([self._place[context] for context in contexts])
         tasks = [stretch.task for stretch in chunk.stretches]
-        plain = [
-            task.allele.kind == "snv" and task.allele.origin is None and not task.allele.swapped
+        changes = [
+            None
+            if task.allele.origin is not None or task.allele.swapped
+            else single(task.allele, self.atlas.attributes.scheme)
             for task in tasks
         ]
         mine = self._gene[[task.gene for task in tasks]] if tasks else np.zeros(0, np.int64)
-        fits = np.array(plain, bool) & chunk.columns["ref_match"] & (mine >= 0)
-        rows = np.flatnonzero(fits)
-        alts = "".join(tasks[i].allele.alt for i in rows.tolist()).encode("ascii")
-        pos = np.array([tasks[i].allele.pos for i in rows.tolist()], np.int64)
+        plain = np.array([change is not None for change in changes], bool)
+        rows = np.flatnonzero(plain & chunk.columns["ref_match"] & (mine >= 0))
+        kept = [change for change in (changes[i] for i in rows.tolist()) if change is not None]
+        pos = np.array([change[0] for change in kept], np.int64)
+        alts = "".join(change[2] for change in kept).encode("ascii")
         found = self.atlas.at(mine[rows], pos, np.frombuffer(alts, np.uint8))
         return rows[found.row], self.atlas.values(found, keep)
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from seal_store.atlas.bases import AtlasBases
 from seal_store.atlas.entries import Entries, Found
 from seal_store.common.progress import Progress, silent
 from seal_store.common.records import to_json
+from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
 from seal_store.model.grid import Grid
 from seal_store.reference.assembly import check_name
@@ -23,7 +25,7 @@ from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.rows import TEXT, Rows
 from seal_store.scoring.scorer import Tally
 from seal_store.store.store import software
-from seal_store.variants.alleles import SCORABLE, Allele
+from seal_store.variants.alleles import SCORABLE, Allele, trim
 from seal_store.variants.source import Alleles
 
 ALLELES = 4_096
@@ -57,6 +59,7 @@ class Lookup:
             scheme=made.scheme, genes=made.genes, max_distance=made.span, tf32=made.tf32
         )
         self.reader = self.known = self
+        self.bases = AtlasBases(atlas)
         self.counts = Counts()
         self.completeness: float | None = None
 
@@ -120,35 +123,75 @@ class Lookup:
                     **{f"largest_{name}": by_set[:, i] for i, name in enumerate(named)},
                 }
 
+    def attributed(self, alleles: Iterable[Allele]) -> Iterator[dict[str, np.ndarray]]:
+        """The strongest attributions of alleles, in parts: columns by name, a line for each.
+
+        Beside those that say which SNV and gene it is: ``target_set``, ``target``, ``rank`` (from
+        1), ``feature`` and ``attribution``. Raises :class:`InputError` if the atlas has none.
+        """
+        if self.atlas.attributes.attribution is None:
+            raise InputError(
+                f"{self.atlas.path}: has no attributions",
+                "build it with `attribution`, or score the variants with it",
+            )
+        stream = Alleles.of(alleles, "input")
+        named = {n: self.atlas.column(n) for n in ("target_set", "target_name", "feature_name")}
+        with self.atlas.standing():
+            while batch := list(islice(stream, ALLELES)):
+                counts = Counts(alleles=len(batch))
+                kept, found = self._found(batch, counts)
+                counts.rows = len(found)
+                self.counts.add(counts)
+                columns, why = self._columns(kept, found), self.atlas.of_features(found)
+                row, target, rank = np.nonzero(why["attribution_feature"] >= 0)
+                yield {
+                    **{name: columns[name][row] for name in SHOWN},
+                    "target_set": named["target_set"][target],
+                    "target": named["target_name"][target],
+                    "rank": rank + 1,
+                    "feature": named["feature_name"][why["attribution_feature"][row, target, rank]],
+                    "attribution": why["attribution"][row, target, rank],
+                }
+
     def _found(self, batch: Sequence[Allele], counts: Counts) -> tuple[list[Allele], Found]:
         """SNVs of ``batch`` and their entries; what has none is counted with its reason."""
         snvs: list[Allele] = []
         contigs: list[str] = []
+        changes: list[tuple[int, str, str]] = []
         for allele in batch:
-            name = self.atlas.contig_name(allele.contig) if allele.kind in SCORABLE else None
-            if allele.kind not in SCORABLE:
-                counts.reject(allele, allele.kind)
-            elif allele.kind != "snv":
-                counts.reject(allele, "not_an_snv")
-            else:
-                check_name(allele.contig, self.atlas.attributes.store.assembly)
-                if name is None:
-                    counts.reject(allele, "not_in_atlas")
-                else:
-                    snvs.append(allele)
-                    contigs.append(name)
-        bases = (
-            np.frombuffer("".join(getattr(a, side) for a in snvs).encode("ascii"), np.uint8)
-            for side in ("ref", "alt")
-        )
-        pos = np.array([a.pos for a in snvs], np.int64)
-        found = self.atlas.find(np.array(contigs, np.str_), pos, *bases)
+            reason = "" if allele.kind in SCORABLE else allele.kind
+            change = None if reason else single(allele, self.options.scheme)
+            if not reason and change is None:
+                reason = "not_an_snv"
+            if not reason:
+                check_name(allele.contig, self.bases.assembly)
+                name = self.atlas.contig_name(allele.contig)
+                reason = "not_in_atlas" if name is None else self._other_bases(allele)
+            if reason:
+                counts.reject(allele, reason)
+                continue
+            assert change is not None
+            assert name is not None
+            snvs.append(allele)
+            contigs.append(name)
+            changes.append(change)
+        pos = np.array([change[0] for change in changes], np.int64)
+        bases = ("".join(c[1] for c in changes), "".join(c[2] for c in changes))
+        ascii_ = (np.frombuffer(text.encode("ascii"), np.uint8) for text in bases)
+        found = self.atlas.find(np.array(contigs, np.str_), pos, *ascii_)
         has = np.zeros(len(snvs), bool)
         has[found.row] = True
         for i in np.flatnonzero(~has).tolist():
             counts.reject(snvs[i], "ref_mismatch" if found.known[i] else "not_in_atlas")
         counts.alleles_scored = int(has.sum())
         return snvs, found
+
+    def _other_bases(self, allele: Allele) -> str:
+        """Why an SNV that is written with more bases is not looked up: these are others."""
+        if len(allele.ref) == 1:
+            return ""
+        known = self.bases(allele.contig, allele.pos, allele.pos + len(allele.ref) - 1)
+        return "not_in_atlas" if known is None else "ref_mismatch" * (known != allele.ref)
 
     def _columns(self, alleles: Sequence[Allele], found: Found) -> dict[str, np.ndarray]:
         """The columns of results; see :func:`seal_store.scoring.rows.columns_of`."""
@@ -201,6 +244,18 @@ class Lookup:
             "atlas": source(self.atlas),
             "software": software(),
         }
+
+
+def single(allele: Allele, scheme: str) -> tuple[int, str, str] | None:
+    """The one base that an allele changes: its 1-based position, in REF and in ALT; else None.
+
+    An SNV may be written with more bases, as beside an indel. In ``grid`` these change nothing,
+    in ``centered`` they move the windows: then it is none that an atlas has.
+    """
+    if allele.kind != "snv" or (len(allele.ref) > 1 and scheme != "grid"):
+        return None
+    change = trim(allele.pos, allele.ref, allele.alt)
+    return change.start + 1, allele.ref[change.start + 1 - allele.pos], change.alt
 
 
 def source(atlas: Entries) -> dict[str, Any]:

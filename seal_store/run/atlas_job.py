@@ -13,9 +13,9 @@ from seal_store.common.records import from_json
 from seal_store.errors import GeneTableError, InputError
 from seal_store.exporting.tracks import track_lengths
 from seal_store.model.grid import MAX_DISTANCE
-from seal_store.results.attributes import BackgroundAttributes, MadeFrom
+from seal_store.results.attributes import AttributionAttributes, BackgroundAttributes, MadeFrom
 from seal_store.scoring.calibration import fits
-from seal_store.scoring.options import DEFAULTS, ScoreOptions
+from seal_store.scoring.options import DEFAULTS, AttributionOptions, ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.place import Place
 from seal_store.store.store import Store, sequence_start
@@ -36,7 +36,8 @@ class AtlasJob:
     """What an atlas is made of. It can be sent to a process.
 
     ``genes`` of the store are ids or symbols, by default all; ``regions`` (called ``named``) limit
-    the positions to those within them. ``max_error`` is None for effects as they are.
+    the positions to those within them. ``attribution`` adds its strongest features to each SNV.
+    ``max_error`` is None for effects as they are.
     """
 
     store: Place
@@ -47,6 +48,7 @@ class AtlasJob:
     named: tuple[str, ...] = ()
     span: int = MAX_DISTANCE
     max_error: float | None = 0.01
+    attribution: AttributionOptions | None = None
     genes_per_shard: int | None = None
     command: str = ""
 
@@ -57,6 +59,12 @@ class AtlasJob:
             raise InputError(
                 f"`max_error` {self.max_error:g}: not between {LEAST_ERROR:g} and {MOST_ERROR:g}",
                 "`full=True` stores effects as they are",
+            )
+        why = self.attribution
+        if why is not None and (not why.top_features or why.by):
+            raise InputError(
+                "`attribution`: an atlas keeps the strongest features of each SNV, nothing else",
+                "say with `top_features` how many",
             )
         if self.genes_per_shard is not None and self.genes_per_shard < 1:
             raise InputError(f"`genes_per_shard` {self.genes_per_shard}: not positive")
@@ -131,7 +139,8 @@ class Prepared:
 
     def scorer(self, gene: int) -> Scorer:
         """What scores SNVs against a gene; the engine is loaded once."""
-        return Scorer(self.store, self.options, str(self.store.gene_id[gene]))
+        name = str(self.store.gene_id[gene])
+        return Scorer(self.store, self.options, name, self.job.attribution)
 
     def attributes(self) -> AtlasAttributes:
         """Those of the atlas."""
@@ -155,6 +164,8 @@ class Prepared:
             device=made["device"],
             tf32=made["tf32"],
             calibration=_background(made["calibration"]),
+            attribution=_attribution(scorer, made["attribution"]),
+            features=self.store.config.features,
             store=from_json(MadeFrom, made["store"]),
             contigs={name: n for name, n in track_lengths(store).items() if name in here},
             genome_sha256=facts.genome.sha256,
@@ -178,7 +189,16 @@ class Prepared:
         found = {name: self.store.column(name)[self.genes] for name in named}
         found |= {"context_name": np.array(scorer.context_name)}
         found |= {"context_set": np.array(scorer.context_set)}
+        if (by := scorer.attributor) is not None:
+            found |= {f"target_{n}": found[f"context_{n}"][by.targets] for n in ("name", "set")}
+            found |= {"feature_name": self.store.column("feature_name")}
         return {**found, "head_set": np.array(list(dict.fromkeys(scorer.context_set)))}
+
+
+def _attribution(scorer: Scorer, made: dict[str, Any] | None) -> AttributionAttributes | None:
+    if made is None or scorer.attributor is None:
+        return None
+    return AttributionAttributes.parse({**made, "top_features": scorer.attributor.sizes()["rank"]})
 
 
 def _background(source: dict[str, Any] | None) -> BackgroundAttributes | None:

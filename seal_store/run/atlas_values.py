@@ -50,32 +50,45 @@ def estimate(prepared: Prepared) -> Estimate:
     found = [prepared.positions(gene) for gene in looked_at]
     entries = round(sum(p.entries for p in found) * len(genes) / len(found))
     tried = max(found, key=lambda positions: positions.entries)
-    middle = prepared.job.span
-    base = np.zeros_like(tried.base)
-    near = slice(max(0, middle - TRIED // 2), middle + TRIED // 2)
-    base[near] = tried.base[near]
-    if not base.any():
-        base = tried.base.copy()
-        base[np.flatnonzero(base)[TRIED:]] = 0
-    part = Positions(tried.gene, base)
+    near = np.argsort(np.abs(np.flatnonzero(tried.base) - prepared.job.span), kind="stable")[:TRIED]
+    place = np.flatnonzero(tried.base)[np.sort(near)]
     attributes = prepared.attributes()  # loads the engine
+    gene_values(prepared, attributes, _part(tried, place[: TRIED // 8]))  # the first run is slow
+    part = _part(tried, place)
     begun = time.perf_counter()
     values = gene_values(prepared, attributes, part)
-    seconds = (time.perf_counter() - begun) / max(1, part.entries)
-    size = 0
-    group = zarr.create_group(zarr.storage.MemoryStore(), zarr_format=3)
-    for entry in attributes.computed:
-        files = ShardFiles(create(group, entry, attributes.sizes(), 1))
-        own = sum(map(len, files.encoded(values.arrays[entry.name][None]).values()))
-        size += own
+    seconds = time.perf_counter() - begun - values.coding
+    each, once = _stored(attributes, values, part)
     return Estimate(
         len(genes),
         attributes.shards,
         entries,
-        seconds * entries,
-        round(size / max(1, part.entries) * entries),
+        seconds / max(1, part.entries) * entries + values.coding * len(genes),
+        round(each / max(1, part.entries) * entries) + once * len(genes),
         part.entries,
     )
+
+
+def _part(positions: Positions, place: np.ndarray) -> Positions:
+    base = np.zeros_like(positions.base)
+    base[place] = positions.base[place]
+    return Positions(positions.gene, base)
+
+
+def _stored(attributes: AtlasAttributes, values: GeneValues, part: Positions) -> tuple[int, int]:
+    """Bytes of what there is of the SNVs tried, and of what a gene has once."""
+    group = zarr.create_group(zarr.storage.MemoryStore(), zarr_format=3)
+    place = np.flatnonzero(part.base)
+    held = slice(place[0], place[-1] + 1) if len(place) else slice(0, 1)
+    sizes = {**attributes.sizes(), "position": held.stop - held.start}
+    each = once = 0
+    for entry in attributes.computed:
+        own, array = values.arrays[entry.name], create(group, entry, sizes, 1)
+        is_near = "position" in entry.dims
+        chunks = ShardFiles(array).encoded((own[held] if is_near else own)[None])
+        size = sum(map(len, chunks.values()))
+        each, once = each + size * is_near, once + size * (not is_near)
+    return each, once
 
 
 @dataclass
@@ -84,6 +97,8 @@ class GeneValues:
 
     arrays: dict[str, np.ndarray]
     facts: dict[str, Any] = field(default_factory=dict)
+    coding: float = 0.0
+    """Seconds that the coding of the effects took."""
 
 
 def gene_values(
@@ -97,12 +112,15 @@ def gene_values(
     effect = np.empty((positions.entries, attributes.contexts), np.float32)
     sizes, done = attributes.sizes(), 0
     quantile = np.empty(positions.entries, np.float32)
+    why = {} if scorer.attributor is None else scorer.attributor.empty(positions.entries)
     alleles = Alleles(_snvs(prepared, positions), place="")
     for rows in scorer.score(alleles):
         part = slice(done, done + len(rows))
         effect[part] = rows.effect
         if rows.calibrated:
             quantile[part] = _picked(rows.calibrated["quantile"], np.abs(rows.effect).argmax(1))
+        for name, values in why.items():
+            values[part] = rows.attribution[name]
         done += len(rows)
         progress(len(rows))
     if done != positions.entries:
@@ -111,20 +129,23 @@ def gene_values(
     if attributes.calibration:
         flat["quantile"] = quantile
     facts = {"entries": positions.entries, "other_bases": positions.others, "rank": 0, "error": 0.0}
+    flat |= why
     arrays: dict[str, np.ndarray] = {"base": positions.base}
+    coding = 0.0
     if attributes.is_full:
         flat["effect"] = effect
     else:
+        begun = time.perf_counter()
         found = _coded(effect, np.abs(flat["largest"]), attributes)
         flat |= {"step": found.step, "coefficient": found.coefficient}
-        arrays["basis"] = found.basis
+        coding, arrays["basis"] = time.perf_counter() - begun, found.basis
         facts |= {"rank": found.rank, "error": found.error * float(attributes.max_error or 0)}
     where = np.flatnonzero(positions.base)
     for name, values in flat.items():
         whole = np.zeros((sizes["position"], ALTS, *values.shape[1:]), values.dtype)
         whole[where] = values.reshape(len(where), ALTS, *values.shape[1:])
         arrays[name] = np.moveaxis(whole, 1, 2) if name == "coefficient" else whole
-    return GeneValues(arrays, facts)
+    return GeneValues(arrays, facts, coding)
 
 
 def _snvs(prepared: Prepared, positions: Positions) -> Iterator[Allele]:

@@ -14,10 +14,12 @@ from seal_store.atlas.atlas import Atlas
 from seal_store.atlas.entries import Entries
 from seal_store.building.build import build
 from seal_store.building.options import BuildOptions
+from seal_store.check.verify import verify
 from seal_store.errors import GeneTableError, InputError
 from seal_store.run.atlas import build_atlas
 from seal_store.run.atlas_job import AtlasJob, Prepared
 from seal_store.run.atlas_values import estimate
+from seal_store.scoring.options import AttributionOptions
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.saturate import saturation
 from seal_store.scoring.scorer import Scorer
@@ -232,3 +234,34 @@ def test_a_calibrated_store_gives_quantiles(
     np.testing.assert_array_equal(atlas.summaries(found)["quantile"], expected)
     allowed = np.maximum(0.01 * np.abs(rows.effect).max(1), atlas.attributes.floor)
     assert (np.abs(effect - rows.effect).max(1) <= allowed * (1 + 1e-5)).all()
+
+
+def test_attributions_are_those_of_scoring(job: AtlasJob, store: Store, tmp_path: Path) -> None:
+    """The strongest features of each SNV, as `attribute` keeps them."""
+    why = AttributionOptions(
+        "deeplift", ("childhood.DFC", "early_fetal.OC"), top_features=3, dtype="float16"
+    )
+    job = replace(job, out=tmp_path / "w.zarr", genes=("GENE03",), span=4, attribution=why)
+    atlas = build_atlas(Prepared(job))
+    assert verify(atlas.path).ok
+    (rows,) = Scorer(store, CPU, "GENE03", why).score(saturation(store, "GENE03", 4))
+    found, _ = looked_up(atlas, rows)
+    own, theirs = atlas.of_features(found), rows.attribution
+    np.testing.assert_array_equal(own["attribution_feature"], theirs["attribution_feature"])
+    np.testing.assert_array_equal(own["completeness"], theirs["completeness"])
+    scaled = theirs["attribution"].astype(np.float32) * theirs["attribution_scale"][..., None]
+    np.testing.assert_array_equal(own["attribution"], scaled)
+    c = rows.columns
+    table = atlas.attributions([(c["contig"][0], c["pos"][0], c["ref"][0], c["alt"][0])])
+    assert table["rank"].tolist() == [1, 2, 3] * 2
+    assert table["target"].unique().tolist() == ["early_fetal.OC", "childhood.DFC"]
+    names = store.column("feature_name")[theirs["attribution_feature"][0].ravel()]
+    assert table["feature"].tolist() == names.tolist()
+    np.testing.assert_array_equal(table["attribution"], scaled[0].ravel())
+
+
+def test_without_attributions_there_are_none(atlas: Atlas) -> None:
+    with pytest.raises(InputError, match="has no attributions"):
+        atlas.attributions([("chr1", 1, "A", "C")])
+    with pytest.raises(InputError, match="`attribution`: an atlas keeps the strongest"):
+        AtlasJob(atlas.path, atlas.path, attribution=AttributionOptions("deeplift", ("all",)))

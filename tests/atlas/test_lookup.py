@@ -185,6 +185,38 @@ def test_no_torch_is_loaded(atlas: Atlas) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_snvs_written_with_more_bases(
+    cli: Cli, atlas: Atlas, store: Store, scored: dict[str, Rows], tmp_path: Path
+) -> None:
+    """As beside an indel: the base that changes is looked up, and disturbs no other."""
+    c = scored["GENE02"].columns
+    pos = int(c["pos"][6])
+    first, second, third = (str(c["ref"][i]) for i in (6, 9, 12))
+    alt = str(c["alt"][9])
+    wrong = next(b for b in "ACGT" if b != first)
+    variants = [
+        ("chr1", pos, first + second + third, first + alt + third),
+        ("chr1", pos, first + second, first + alt),
+        ("chr1", pos, wrong + second, wrong + alt),
+        ("chr1", pos + 1, second, alt),
+    ]
+    found = atlas.effects(variants)
+    assert found["row"].values.tolist() == [0, 1, 3]
+    assert found["pos"].values.tolist() == [pos, pos, pos + 1]
+    np.testing.assert_array_equal(found.effect[0], found.effect[2])
+    np.testing.assert_array_equal(found.effect[1], found.effect[2])
+    assert (np.abs(found.effect[0] - scored["GENE02"].effect[9]).max() > 0) == (
+        atlas.attributes.max_error is not None
+    )
+    assert json.loads(found.attrs["counts"])["not_scored"] == {"ref_mismatch": 1}
+    mixed = seal_store.score(store, variants, atlas=atlas, device="cpu")
+    assert mixed["source"].values.tolist() == ["atlas", "atlas", "computed", "atlas"]
+    plain = seal_store.score(store, variants, device="cpu")
+    largest = np.abs(plain.effect).max("context")
+    assert (np.abs(mixed.effect - plain.effect).max("context") <= 0.0101 * largest).all()
+    np.testing.assert_array_equal(mixed["dist_to_tss"], plain["dist_to_tss"])
+
+
 # From the atlas, else computed
 
 

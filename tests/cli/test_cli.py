@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -188,16 +188,17 @@ def test_version(cli: Cli) -> None:
 
 
 def test_help_answers_at_once() -> None:
+    """In seconds of the processor: those of the clock are longer where others work too."""
     seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
+    for _ in range(3):
+        before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
         run = subprocess.run(
             [Path(sys.executable).with_name("seal-store"), "--help"],
             capture_output=True,
             text=True,
             check=True,
         )
-        seconds.append(time.perf_counter() - began)
+        seconds.append(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before)
         assert "Usage: seal-store" in run.stdout
     assert min(seconds) < 0.4
 

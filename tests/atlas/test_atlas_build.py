@@ -29,6 +29,7 @@ from seal_store.run.atlas_job import AtlasJob, Prepared
 from seal_store.run.crew import Crew
 from seal_store.run.status import status
 from seal_store.store import manifest
+from seal_store.store.place import place
 from seal_store.store.store import Store
 from seal_store.synthetic import random_bases, write_fasta, write_world
 
@@ -217,3 +218,25 @@ def test_numbers_that_do_not_fit_are_named(atlas: Atlas, own: Path) -> None:
         array[...] = before
     sealed(own)
     assert verify(own).ok
+
+
+@pytest.mark.slow
+def test_in_a_bucket_it_is_as_here(
+    bucket: str, job: AtlasJob, atlas: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = place(f"{bucket}/atlases/a.zarr", work=tmp_path / "work")
+    made = build_atlas(Prepared(replace(job, out=out)), Crew(workers=2, device="cpu"))
+    assert str(made.path) == f"{bucket}/atlases/a.zarr"
+    assert made.sha256 == atlas.sha256
+    assert verify(made.path).ok
+    again = build_atlas(Prepared(replace(job, out=out)), resume=True)
+    assert again.sha256 == atlas.sha256
+
+
+@pytest.mark.slow
+def test_a_dask_scheduler_makes_the_same_bytes(job: AtlasJob, atlas: Atlas, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    prepared = Prepared(replace(job, out=tmp_path / "a.zarr"))
+    made = build_atlas(prepared, Crew(workers=2, scheduler="local", device="cpu"))
+    assert files(made.path) == files(atlas.path)
