@@ -35,14 +35,16 @@ from seal_store.study.truth import FOLDS, Truth, read_truth
 from seal_store.study.writing import Study, as_columns, facts_of
 
 CHOICES = {
-    "mean": "beforehand: the mean over {count} contexts",
-    "each": "each of {count} contexts is shown: the best of them is no result",
-    "largest": "beforehand: of each variant the largest of {count} contexts in size",
-    "nested": "by nested folds: the best of {count} contexts on the other folds of the truth",
+    "mean": "beforehand: the mean over {count}",
+    "each": "each of {count} is shown: the best of them is no result",
+    "largest": "beforehand: of each variant the largest of {count} in size",
+    "nested": "by nested folds: the best of {count} on the other folds of the truth",
 }
 """How contexts are chosen, and what is said of it."""
 DISTANCES = (0, 500, 2_000, 5_000, 20_000)
 """Edges of the strata by distance to the TSS, bp: from one on, up to the next."""
+FEW_LOCI = 20
+"""Below this many, draws of loci say too little."""
 MODEL, DISTANCE, RANDOM = "seal-store", "distance to TSS", "random"
 
 
@@ -120,7 +122,7 @@ def evaluate_variants(
     lines = _lines(own, scores, options, progress)
     facts = {
         **facts_of(results, own.table, len(own)),
-        "contexts": CHOICES[options.how].format(count=len(contexts)),
+        "contexts": CHOICES[options.how].format(count=_counted(len(contexts))),
         "choose": options.how,
         **({"folds": folds} if folds else {}),
         "contexts_asked": list(options.contexts),
@@ -150,7 +152,11 @@ def summary(study: Study) -> list[str]:
     """Lines for people: the measures over all variants."""
     c = study.columns
     found = [f"contexts: {study.facts['contexts']}"]
-    for i in np.flatnonzero(c["stratum"] == "all").tolist():
+    if study.facts["loci"] < FEW_LOCI:
+        found.append(
+            f"only {study.facts['loci']} loci: intervals of fewer than {FEW_LOCI} are too narrow"
+        )
+    for i in np.flatnonzero((c["stratum"] == "all") & ~np.isnan(c["value"])).tolist():
         context = f" ({c['context'][i]})" if c["context"][i] else ""
         span = f"[{c['low'][i]:.3f}, {c['high'][i]:.3f}]"
         found.append(
@@ -158,6 +164,10 @@ def summary(study: Study) -> list[str]:
             f"{c['variants'][i]} variants in {c['loci'][i]} loci"
         )
     return found
+
+
+def _counted(contexts: int) -> str:
+    return "1 context" if contexts == 1 else f"{contexts} contexts"
 
 
 def _predicted(

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +181,7 @@ def check_free(out: str | os.PathLike[str] | None, *, overwrite: bool) -> None:
 def facts_of(results: Results, table: Table, matched: int) -> dict[str, Any]:
     """What every study tells of its input: results, table, lines used and not, and why."""
     return {
+        "seal_store": version("seal-store"),
         "results": str(results.path),
         "results_sha256": results.sha256,
         "synthetic": results.attributes.store.synthetic,

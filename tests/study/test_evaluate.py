@@ -69,7 +69,7 @@ def test_measures_are_those_of_scikit_learn_and_scipy(
     assert over == pytest.approx(roc_auc_score(label, np.abs(own)) - by_distance)
     share = max((slope > 0).mean(), (slope < 0).mean())
     assert cell(found, "sign_agreement", "distance to TSS")["value"] == pytest.approx(share)
-    assert found.attrs["contexts"] == "beforehand: the mean over 1 contexts"
+    assert found.attrs["contexts"] == "beforehand: the mean over 1 context"
     assert set(found["chosen"]) == {"mean", ""}
 
 
