@@ -70,7 +70,8 @@ def loci(
     The study's table has, for each locus, gene and context, ``effect`` = sum of PIP times effect,
     in ln(expression + pseudocount), ``size`` = sum of PIP times ``|effect|``, the sums of PIP of
     variants with a row of that gene and of the locus' others, and the ``variants`` that carry it.
-    Raises :class:`InputError` for a table that cannot be used and :class:`HeadsError` for a
+    Effects are held for all variants: 4 bytes for each of ``contexts``. Raises
+    :class:`InputError` for a table that cannot be used and :class:`HeadsError` for a
     context that is not there.
     """
     options = options or LociOptions()
@@ -98,8 +99,10 @@ def loci(
             by_gene[_locus(found.line), place.gene].append((variant, place))
     parts: list[dict[str, Any]] = []
     labels = [(sets[i], names[i]) for i in contexts.tolist()]
+    rows = np.unique(np.array([p.row for m in matches for p in m.places], np.int64))
+    every = effects_of(results, rows, contexts, progress)
     for done, ((locus, gene), own) in enumerate(by_gene.items(), 1):
-        effects = effects_of(results, np.array([p.row for _, p in own], np.int64), contexts)
+        effects = every[np.searchsorted(rows, [place.row for _, place in own])]
         parts += _lines(locus, gene, own, effects, labels, total[locus], options.top)
         progress("loci and genes", done, len(by_gene))
     columns = as_columns(parts, COLUMNS)
@@ -209,14 +212,18 @@ def _lines(
     share = np.divide(size, sums, out=np.zeros_like(size), where=sums > 0)
     order = np.argsort(-size, axis=0, kind="stable")[:top]
     names = [_name(variant.match) for variant, _ in own]
+    known = float(pip.sum())
+    shared = {
+        **{"locus": locus, "gene_id": gene, "gene_symbol": own[0][1].symbol},
+        **{"pip_matched": known, "pip_unmatched": max(0.0, total - known)},
+        **{"matched": len(own), "swapped": int((sign < 0).sum())},
+    }
     for i, effect in enumerate(part.sum(0).tolist()):
         carry = [(names[j], share[j, i]) for j in order[:, i].tolist() if size[j, i] > 0]
         yield {
-            **{"locus": locus, "gene_id": gene, "gene_symbol": own[0][1].symbol},
+            **shared,
             **dict(zip(("context_set", "context"), labels[i], strict=True)),
             **{"effect": effect, "size": float(sums[i])},
-            **{"pip_matched": float(pip.sum()), "pip_unmatched": max(0.0, total - pip.sum())},
-            **{"matched": len(own), "swapped": int((sign < 0).sum())},
             "variants": "; ".join(f"{name} {part_of:.2f}" for name, part_of in carry),
         }
 
