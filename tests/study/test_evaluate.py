@@ -206,6 +206,10 @@ def test_the_best_context_is_chosen_on_other_folds(make: Make, table: Write) -> 
     assert found.attrs["folds"] == {"0": names[1], "1": names[0]}
     assert found.attrs["loci_in_several_folds"] == 1
     assert "other folds" in found.attrs["contexts"]
+    value = cell(found, "spearman")["value"]
+    larger = make(effect * [1, 1_024, 1])  # the scale of a context is nothing to its fold
+    again = seal_store.evaluate_variants(larger, truth, choose="nested", **FEW)
+    assert cell(again, "spearman")["value"] == pytest.approx(value)
     same = table(effect=effect[:, 2])
     with pytest.raises(InputError, match="one fold only"):
         seal_store.evaluate_variants(results, same, choose="nested", **FEW)
