@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from seal_store.api.stores import build as build
     from seal_store.api.stores import open as open
     from seal_store.api.stores import open_results as open_results
+    from seal_store.api.study import burden as burden
+    from seal_store.api.study import evaluate_variants as evaluate_variants
+    from seal_store.api.study import loci as loci
     from seal_store.atlas.atlas import Atlas as Atlas
     from seal_store.building.options import BuildOptions as BuildOptions
     from seal_store.errors import SealStoreError as SealStoreError
@@ -53,6 +56,9 @@ _MODULES = {
     "export": "api.files",
     "train": "api.heads",
     "evaluate": "api.heads",
+    "evaluate_variants": "api.study",
+    "loci": "api.study",
+    "burden": "api.study",
     "to_frame": "store.frames",
     "read_variants": "variants.source",
     "Store": "store.store",

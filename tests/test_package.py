@@ -15,7 +15,7 @@ ROOT = Path(seal_store.__file__).parent
 
 ORDER = (
     "errors common reference model store variants fetch scoring results exporting atlas building "
-    "training run check charts report api explore synthetic invented"
+    "training run check charts report study api explore synthetic invented"
 ).split()
 """Packages and top-level modules: each imports only those before it."""
 

@@ -29,6 +29,7 @@ EXTRAS = {
         "vl_convert": "vl-convert-python",
         "xarray": "xarray",
     },
+    "study": {"pandas": "pandas", "scipy": "scipy", "sklearn": "scikit-learn"},
     "train": {"matplotlib": "matplotlib", "scipy": "scipy", "sklearn": "scikit-learn"},
     "xarray": {"xarray": "xarray"},
 }

@@ -78,6 +78,14 @@ def commands(
         assert made.exit_code == 0, made.output
         return out
 
+    def known(columns: str, cells: object) -> Path:
+        """A table of the variant with more columns."""
+        out = tmp_path / "known.tsv"
+        contig, pos, _, ref, alt, *_ = variant.read_text().splitlines()[-1].split("\t")
+        own = f"{contig}\t{pos}\t{ref}\t{alt.split(',')[0]}\t{cells}"
+        out.write_text(f"chrom\tpos\tref\talt\t{columns}\n{own}\n")
+        return out
+
     def atlas() -> Path:
         out = tmp_path / "atlas.zarr"
         seal_store.build_atlas(store, out, gene="GENE02", span=0, device="cpu")
@@ -115,6 +123,15 @@ def commands(
         "explore": lambda: [store.path, "-q"],
         "merge": lambda: [results(""), "--out", tmp_path / "m.tsv", "-q"],
         "report": lambda: [results(), "--out", tmp_path / "r.html", "-q"],
+        "evaluate variants": lambda: [results(""), "--truth", known("label", 1), "-q"],
+        "loci": lambda: [
+            *(results(""), "--credible-sets", known("locus\tpip", "a\t1")),
+            *("--out", tmp_path / "l.tsv", "-q"),
+        ],
+        "burden": lambda: [
+            *(results(""), "--groups", known("group", "case")),
+            *("--out", tmp_path / "b.tsv", "-q"),
+        ],
         "verify": lambda: [store.path, "--windows", 1, "-q"],
     }
     return lambda name: made[name]()

@@ -1,0 +1,234 @@
+"""Credible sets: what the effects of their variants come to, weighted by the posterior (PIP).
+
+The weighted sum is over alleles as the table has them. It says something only where these are
+oriented alike, as by the allele that raises the risk; ``size`` does without.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seal_store.common.progress import Progress, silent
+from seal_store.common.typed import conform
+from seal_store.errors import InputError
+from seal_store.model.contexts import select_contexts
+from seal_store.results.group import Results
+from seal_store.study.matching import Match, Place, effects_of, match
+from seal_store.study.tables import Line, Table, number, read_table, same_number
+from seal_store.study.writing import Study, as_columns, facts_of
+from seal_store.training.expression import MISSING
+
+MEANINGS = {
+    "gene": ("gene", "gene_id", "gene_symbol"),
+    "pip": ("pip", "prob", "posterior_prob", "variable_prob"),
+    "locus": ("locus", "region", "locus_id"),
+    "cs": ("cs", "cs_id", "credible_set"),
+}
+NO_SET = MISSING | {"-1", "0"}
+"""What SuSiE and others write in ``cs`` for a variant that is in no credible set."""
+SHOWN = 5
+"""Variants of a locus, gene and context that are named: those of the largest share."""
+SEVERAL = 1.0 + 1e-6
+
+
+@dataclass(frozen=True)
+class LociOptions:
+    """Which ``contexts`` (all by default), and how many variants are named as ``top``."""
+
+    contexts: Sequence[str] = ()
+    top: int = SHOWN
+
+    def __post_init__(self) -> None:
+        conform(self)
+        if self.top < 1:
+            raise InputError(f"`top` {self.top}: not positive")
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """A variant of a locus that has rows."""
+
+    match: Match
+    pip: float
+
+
+def loci(
+    results: Results,
+    credible_sets: Any,
+    options: LociOptions | None = None,
+    progress: Progress = silent,
+) -> Study:
+    """PIP-weighted effects of each locus on each gene and context.
+
+    ``credible_sets`` is the path of a table, or a data frame, of variants with a PIP and a locus.
+    The study's table has, for each locus, gene and context, ``effect`` = sum of PIP times effect,
+    in ln(expression + pseudocount), ``size`` = sum of PIP times ``|effect|``, the sums of PIP of
+    variants with a row of that gene and of the locus' others, and the ``variants`` that carry it.
+    Effects are held for all variants: 4 bytes for each of ``contexts``. Raises
+    :class:`InputError` for a table that cannot be used and :class:`HeadsError` for a
+    context that is not there.
+    """
+    options = options or LociOptions()
+    names, sets = results.contexts()
+    contexts = select_contexts(list(zip(sets, names, strict=True)), options.contexts)
+    table = read_table(
+        credible_sets,
+        "credible_sets",
+        MEANINGS,
+        results.attributes.store.assembly,
+        needed=[("pip",), ("locus", "cs")],
+    )
+    total = _keep_known(table)
+    matches = match(results, table, progress)
+    if not matches:
+        first = next(iter(table.unmatched), "no line is left")
+        raise InputError(
+            f"`credible_sets` {table.name}: no variant has a row in {results.path}: {first}",
+            "score these variants, in the assembly of the store",
+        )
+    by_gene: dict[tuple[str, str], list[tuple[_Variant, Place]]] = defaultdict(list)
+    for found in matches:
+        variant = _Variant(found, number(found.line.cells["pip"]))
+        for place in found.places:
+            by_gene[_locus(found.line), place.gene].append((variant, place))
+    parts: list[dict[str, Any]] = []
+    labels = [(sets[i], names[i]) for i in contexts.tolist()]
+    rows = np.unique(np.array([p.row for m in matches for p in m.places], np.int64))
+    every = effects_of(results, rows, contexts, progress)
+    for done, ((locus, gene), own) in enumerate(by_gene.items(), 1):
+        effects = every[np.searchsorted(rows, [place.row for _, place in own])]
+        parts += _lines(locus, gene, own, effects, labels, total[locus], options.top)
+        progress("loci and genes", done, len(by_gene))
+    columns = as_columns(parts, COLUMNS)
+    with_rows = {locus for locus, _ in by_gene}
+    without = [locus for locus in total if locus not in with_rows]
+    facts = {
+        **facts_of(results, table, len(matches)),
+        "contexts_asked": list(options.contexts),
+        "loci": len(total),
+        "loci_without_rows": len(without),
+        "first_locus_without_rows": without[0] if without else None,
+        "genes": len({gene for _, gene in by_gene}),
+        "swapped": sum(found.swapped for found in matches),
+        "loci_of_several_signals": sum(pip > SEVERAL for pip in total.values()),
+        "pip": sum(total.values()),
+        "pip_matched": sum(number(m.line.cells["pip"]) for m in matches),
+    }
+    return Study("Effects of credible sets", columns, facts)
+
+
+COLUMNS: dict[str, type] = {
+    **dict.fromkeys(("locus", "gene_id", "gene_symbol", "context_set", "context"), str),
+    **dict.fromkeys(("effect", "size", "pip_matched", "pip_unmatched"), float),
+    **dict.fromkeys(("matched", "swapped"), int),
+    "variants": str,
+}
+"""Columns of the study's table."""
+
+
+def summary(study: Study) -> list[str]:
+    """Lines for people: loci, and the largest effect."""
+    f = study.facts
+    found = [
+        f"{f['loci'] - f['loci_without_rows']} of {f['loci']} loci have rows, of {f['genes']} "
+        f"genes; PIP {f['pip_matched']:.4g} of {f['pip']:.4g}; alleles swapped: {f['swapped']}"
+    ]
+    if len(study):
+        c = study.columns
+        i = int(np.abs(c["effect"]).argmax())
+        found.append(
+            f"largest: {c['effect'][i]:.4g} of {c['locus'][i]} on {c['gene_id'][i]} in "
+            f"{c['context'][i]}, by {c['variants'][i]}"
+        )
+    return found
+
+
+def _locus(line: Line) -> str:
+    """The locus of a line, with its credible set where both are given."""
+    names = (line.cells.get("locus", ""), line.cells.get("cs", ""))
+    return " cs ".join(filter(None, names))
+
+
+def _keep_known(table: Table) -> dict[str, float]:
+    """Leave out lines that say nothing or say it again; the sum of PIP of each locus."""
+    first: dict[tuple[object, ...], Line] = {}
+    total: dict[str, float] = {}
+    for line in table.lines:
+        if problem := _problem(line):
+            table.odd.skip(problem, str(line))
+            continue
+        pip, locus = number(line.cells["pip"]), _locus(line)
+        alleles = (line.ref, line.alt) if line.ordered else tuple(sorted((line.ref, line.alt)))
+        key = (locus, line.contig, line.pos, *alleles, line.cells.get("gene", ""))
+        other = first.setdefault(key, line)
+        if other is line:
+            total[locus] = total.get(locus, 0.0) + pip
+        elif same_number(pip, number(other.cells["pip"])):
+            table.odd.skip("the same variant in the same locus again", str(line))
+        else:
+            raise InputError(
+                f"`credible_sets` {line}: another PIP in {locus} than on {other.where}",
+                "leave one line for each variant and locus",
+            )
+    table.lines[:] = first.values()
+    return total
+
+
+def _problem(line: Line) -> str:
+    try:
+        pip = number(line.cells["pip"])
+    except ValueError:
+        return "PIP is not a number"
+    if math.isnan(pip):
+        return "no PIP"
+    if not 0 <= pip <= SEVERAL:
+        return "PIP is not from 0 to 1"
+    if "cs" in line.cells and line.cells["cs"] in NO_SET:
+        return "in no credible set"
+    return "" if _locus(line) else "no locus"
+
+
+def _lines(
+    locus: str,
+    gene: str,
+    own: Sequence[tuple[_Variant, Place]],
+    effects: np.ndarray,
+    labels: Sequence[tuple[str, str]],
+    total: float,
+    top: int,
+) -> Iterator[dict[str, Any]]:
+    """A line for each context; ``effects`` float32 ``(variants, contexts)``."""
+    pip = np.array([variant.pip for variant, _ in own])
+    sign = np.array([variant.match.sign for variant, _ in own])
+    part = (pip * sign)[:, None] * effects.astype(np.float64)
+    size = np.abs(part)
+    sums = size.sum(0)
+    share = np.divide(size, sums, out=np.zeros_like(size), where=sums > 0)
+    order = np.argsort(-size, axis=0, kind="stable")[:top]
+    names = [_name(variant.match) for variant, _ in own]
+    known = float(pip.sum())
+    shared = {
+        **{"locus": locus, "gene_id": gene, "gene_symbol": own[0][1].symbol},
+        **{"pip_matched": known, "pip_unmatched": max(0.0, total - known)},
+        **{"matched": len(own), "swapped": int((sign < 0).sum())},
+    }
+    for i, effect in enumerate(part.sum(0).tolist()):
+        carry = [(names[j], share[j, i]) for j in order[:, i].tolist() if size[j, i] > 0]
+        yield {
+            **shared,
+            **dict(zip(("context_set", "context"), labels[i], strict=True)),
+            **{"effect": effect, "size": float(sums[i])},
+            "variants": "; ".join(f"{name} {part_of:.2f}" for name, part_of in carry),
+        }
+
+
+def _name(found: Match) -> str:
+    line = found.line
+    swapped = " (swapped)" if found.swapped else ""
+    return f"{line.contig}:{line.pos}:{line.ref}:{line.alt}{swapped}"

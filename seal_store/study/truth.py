@@ -1,0 +1,206 @@
+"""What is known of variants: signed effects or labels, with weights, groups, folds and loci."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seal_store.common.progress import Progress, silent
+from seal_store.errors import InputError
+from seal_store.results.group import Results
+from seal_store.study.matching import Place, match, strongest_places
+from seal_store.study.tables import Line, Table, number, read_table, same_number
+from seal_store.training.expression import MISSING
+
+COLUMNS = {
+    "gene": ("gene", "gene_id", "gene_symbol", "gene_name"),
+    "effect": ("effect", "slope", "beta", "log2fc"),
+    "label": ("label", "causal"),
+    "weight": ("weight",),
+    "group": ("group",),
+    "fold": ("fold",),
+    "locus": ("locus", "region"),
+}
+LABELS = {
+    **dict.fromkeys(("1", "causal", "case", "true", "yes", "positive"), 1.0),
+    **dict.fromkeys(("0", "control", "false", "no", "negative"), 0.0),
+}
+LOCUS_BP = 100_000
+"""Length of the blocks that are loci where neither a locus nor a gene is given."""
+FOLDS = 5
+"""Folds where the table has none: loci are dealt to them by a hash of their names."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of ``n`` variants that have a row in results; arrays are ``(n,)``.
+
+    ``rows`` int64 in the results; ``sign`` -1 where alleles were turned; ``distance`` |pos - TSS|
+    in bp. ``effect``, ``label`` (0 or 1) and ``weight`` are float64, the first two NaN where not
+    known. ``group``, ``fold`` and ``locus`` are text. ``scores`` are those of other models by
+    name, NaN where missing; ``unused`` names columns that hold no numbers.
+    """
+
+    table: Table
+    rows: np.ndarray
+    sign: np.ndarray
+    distance: np.ndarray
+    effect: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    group: np.ndarray
+    fold: np.ndarray
+    locus: np.ndarray
+    scores: dict[str, np.ndarray]
+    unused: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def read_truth(
+    table: object, results: Results, contexts: np.ndarray, progress: Progress = silent
+) -> Truth:
+    """The truth in ``table``, matched with rows of ``results``.
+
+    Without a gene a variant's row is that of the largest ``|effect|`` on ``contexts``. A later
+    line of a row that has one already is counted, and raises :class:`InputError` if it says
+    otherwise. Raises :class:`InputError` too if no line has a row.
+    """
+    found = read_table(
+        table,
+        "truth",
+        COLUMNS,
+        results.attributes.store.assembly,
+        needed=[("effect", "label")],
+    )
+    _keep_known(found)
+    matches = match(results, found, progress)
+    places = strongest_places(results, matches, contexts, progress)
+    if not places:
+        first = next(iter(found.unmatched), "no line is left")
+        raise InputError(
+            f"`truth` {found.name}: no variant has a row in {results.path}: {first}",
+            "score these variants, in the assembly of the store",
+        )
+    kept = _once([m.line for m in matches], places, found)
+    lines = [matches[i].line for i in kept]
+    places = [places[i] for i in kept]
+    scores, unused = _scores(found.others, lines)
+    fold = _cells(lines, "fold")
+    locus = _loci(lines, places)
+    return Truth(
+        found,
+        np.array([p.row for p in places], np.int64),
+        np.array([matches[i].sign for i in kept], np.int8),
+        np.abs(np.array([p.distance for p in places], np.int64)),
+        _numbers(lines, "effect"),
+        np.array([LABELS.get(line.cells.get("label", "").lower(), math.nan) for line in lines]),
+        np.nan_to_num(_numbers(lines, "weight"), nan=1.0),
+        _cells(lines, "group"),
+        fold if (fold != "").all() else _folds(locus),
+        locus,
+        scores,
+        unused,
+    )
+
+
+def _keep_known(table: Table) -> None:
+    """Leave out lines that say nothing, or nothing that is understood."""
+    kept = []
+    for line in table.lines:
+        if problem := _problem(line):
+            table.odd.skip(problem, str(line))
+        else:
+            kept.append(line)
+    table.lines[:] = kept
+
+
+def _problem(line: Line) -> str:
+    cells = line.cells
+    label = cells.get("label", "")
+    if label not in MISSING and label.lower() not in LABELS:
+        return "label is neither 1 nor 0"
+    for name in ("effect", "weight"):
+        try:
+            value = number(cells.get(name, ""))
+        except ValueError:
+            return f"{name} is not a number"
+        if name == "weight" and value < 0:
+            return "weight is negative"
+        if name == "effect" and math.isnan(value) and label in MISSING:
+            return "neither effect nor label"
+    return ""
+
+
+def _once(lines: Sequence[Line], places: Sequence[Place], table: Table) -> list[int]:
+    """Positions of the first line of each row. Raises :class:`InputError` for one that differs."""
+    first: dict[int, int] = {}
+    for i, (line, place) in enumerate(zip(lines, places, strict=True)):
+        other = lines[first.setdefault(place.row, i)]
+        if other is line:
+            continue
+        if not _says_the_same(line, other):
+            raise InputError(
+                f"`truth` {line}: says otherwise than {other.where} about the same variant and "
+                "gene",
+                "leave one line for each variant and gene, or score more genes (--genes all)",
+            )
+        table.odd.skip("the same variant and gene again", str(line))
+    return list(first.values())
+
+
+def _says_the_same(line: Line, other: Line) -> bool:
+    labels = (LABELS.get(one.cells.get("label", "").lower()) for one in (line, other))
+    turned = -1 if (line.ref, line.alt) == (other.alt, other.ref) else 1
+    effects = [number(one.cells.get("effect", "")) for one in (line, other)]
+    return len(set(labels)) == 1 and same_number(effects[0] * turned, effects[1])
+
+
+def _numbers(lines: Sequence[Line], name: str) -> np.ndarray:
+    return np.array([number(line.cells.get(name, "")) for line in lines], float)
+
+
+def _cells(lines: Sequence[Line], name: str) -> np.ndarray:
+    return np.array([line.cells.get(name, "") for line in lines], object)
+
+
+def _loci(lines: Sequence[Line], places: Sequence[Place]) -> np.ndarray:
+    """The locus of each line, else its gene, else a block of the contig."""
+    found = []
+    for line, place in zip(lines, places, strict=True):
+        own, gene = line.cells.get("locus", ""), line.cells.get("gene", "")
+        block = f"{line.contig}:{line.pos // LOCUS_BP * LOCUS_BP}"
+        found.append(f"locus {own}" if own else f"gene {place.gene}" if gene else block)
+    return np.array(found, object)
+
+
+def _folds(locus: np.ndarray) -> np.ndarray:
+    """A fold for each locus, by a hash of its name: the same in every table."""
+    fold_of = {
+        name: str(int(hashlib.sha256(str(name).encode()).hexdigest()[:8], 16) % FOLDS)
+        for name in set(locus.tolist())
+    }
+    return np.array([fold_of[name] for name in locus.tolist()], object)
+
+
+def _scores(
+    names: Sequence[str], lines: Sequence[Line]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Columns that hold numbers, and the names of the others."""
+    found: dict[str, np.ndarray] = {}
+    unused = []
+    for name in names:
+        try:
+            values = _numbers(lines, name)
+        except ValueError:
+            values = np.full(len(lines), np.nan)
+        if np.isnan(values).all():
+            unused.append(name)
+        else:
+            found[name] = values
+    return found, tuple(unused)
