@@ -261,4 +261,4 @@ def single(allele: Allele, scheme: str) -> tuple[int, str, str] | None:
 def source(atlas: Entries) -> dict[str, Any]:
     """What results say of the atlas that they are from."""
     made = atlas.attributes
-    return {"path": str(atlas.path), "sha256": atlas.sha256, "max_error": made.max_error}
+    return {"path": str(atlas.path.resolve()), "sha256": atlas.sha256, "max_error": made.max_error}
