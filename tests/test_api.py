@@ -463,6 +463,7 @@ def test_the_scorer_of_a_store(store: Store, world: World, scored: xr.Dataset) -
 # Building
 
 
+@pytest.mark.slow
 def test_build_as_the_command_does(
     cli: Callable[..., Result], world: World, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_the_yardstick_is_the_engine(scheme: str, store: Store, world: World) ->
     assert (np.abs(found - expected) <= 1e-3 * scale).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["grid", "centered"])
 def test_what_changes_are_added_to_is_not_rounded(
     scheme: str, store: Store, tmp_path: Path

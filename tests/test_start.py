@@ -79,6 +79,7 @@ def test_why_alleles_have_no_row_needs_no_weights(
     assert "torch" not in loaded(code)
 
 
+@pytest.mark.slow
 def test_a_score_loads_no_more_than_pytorch(store: Store) -> None:
     args = ["score", "variant", "chr1:107140:A:C", "--store", str(store.path), "--device", "cpu"]
     modules = loaded(f"from seal_store.cli import run; run({args!r})")

@@ -318,6 +318,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     return write_planted(tmp_path_factory.mktemp("planted"), np.random.default_rng(3), genes=80)
 
 
+@pytest.mark.slow
 def test_train_and_evaluate_as_the_commands_do(cli: Cli, planted: Planted, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     given = {"features": planted.features, "genes": planted.genes}

@@ -49,6 +49,7 @@ def test_scores_and_attributions(
         np.testing.assert_array_equal(found[name], values)
 
 
+@pytest.mark.slow
 def test_calibrations(store: Store, world: World, tmp_path: Path) -> None:
     plain, double = (shutil.copytree(store.path, tmp_path / name) for name in "ab")
     expected = seal_store.calibrate(plain, world.variants, device="cpu")

@@ -225,6 +225,7 @@ def test_shards_in_any_order_give_the_same_bytes(options: BuildOptions, tmp_path
     assert contents(tmp_path / "parts.zarr") == contents(whole.path)
 
 
+@pytest.mark.slow
 def test_shards_have_the_size_of_the_plan(
     make_store: Callable[..., Store], options: BuildOptions, store: Store
 ) -> None:
@@ -244,6 +245,7 @@ def test_shards_have_the_size_of_the_plan(
             plan(replace(options, out=other.path, overwrite=True, genes_per_shard=wrong))
 
 
+@pytest.mark.slow
 def test_resume_keeps_finished_shards(
     options: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +412,7 @@ def test_a_store_without_heads_waits_for_them(
     assert (np.asarray(Store(bare.path).array("expression")[:]) == expected).all()
 
 
+@pytest.mark.slow
 def test_an_existing_output_is_kept_until_the_new_one_is_whole(
     make_store: Callable[..., Store], options: BuildOptions
 ) -> None:
@@ -477,6 +480,7 @@ def test_a_store_moves_and_needs_nothing_else(
     assert Store(moved).sha256
 
 
+@pytest.mark.slow
 def test_hidden_can_be_added_later(
     make_store: Callable[..., Store], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -502,6 +506,7 @@ def test_hidden_can_be_added_later(
     assert add_hidden(bare.path, "cpu").sha256 == whole.sha256
 
 
+@pytest.mark.slow
 def test_features_get_the_labels_of_a_table(
     make_store: Callable[..., Store], tmp_path: Path
 ) -> None:

@@ -168,6 +168,7 @@ def test_resume_keeps_a_foreign_folder(two: BuildOptions) -> None:
     assert kept.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_heads_cut_off_while_they_are_added_leave_the_store_as_it_was(
     two: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +220,7 @@ def test_hidden_of_imported_features_is_repaired(
     assert files(path) == before
 
 
+@pytest.mark.slow
 def test_a_damaged_calibration_is_told_before_anything_is_changed(
     two: BuildOptions, world: World
 ) -> None:
@@ -269,6 +271,7 @@ def test_an_output_needs_a_name(
         assert f"error: {out}: is no name" in done.stderr, (command, done.stderr)
 
 
+@pytest.mark.slow
 def test_a_store_behind_a_link_is_changed_where_it_is(
     make_store: Callable[..., Store], tmp_path: Path
 ) -> None:
@@ -286,6 +289,7 @@ def test_a_store_behind_a_link_is_changed_where_it_is(
     assert left == {store.path.name}
 
 
+@pytest.mark.slow
 def test_a_store_behind_a_link_is_built_again_where_it_is(
     make_store: Callable[..., Store], options: BuildOptions, tmp_path: Path
 ) -> None:

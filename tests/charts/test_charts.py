@@ -264,6 +264,7 @@ def test_every_kind_of_file(scores: xr.Dataset, tmp_path: Path, ending: str) -> 
     assert out.read_text() == "chapter one"
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(scores: xr.Dataset, tmp_path: Path) -> None:
     name = '</script><script>alert("1")</script>\u202e&lt;' + "x" * 10_000
     own = scores.assign_coords(gene_id=("variant", [name] * len(scores.pos)))
@@ -294,6 +295,7 @@ def test_what_cannot_be_drawn_is_one_line(
         draw(scores)
 
 
+@pytest.mark.slow
 def test_the_commands(cli: Cli, results: Path, store: Store, tmp_path: Path) -> None:
     gene = "GENE02"
     seal_store.saturate(store, gene, span=3, device="cpu", out=tmp_path / "s.zarr")

@@ -194,6 +194,7 @@ def everything(path: Path) -> dict[str, bytes | None]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=SOAK)])
 @pytest.mark.parametrize("which", ["store_copy", "scores_copy"])
 def test_a_flipped_bit_is_never_read_as_a_number(
@@ -353,6 +354,7 @@ def interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
 def test_another_genome_or_other_weights_are_found(store_copy: Path) -> None:
     group = zarr.open_group(str(store_copy), mode="r+", use_consolidated=False)
@@ -431,6 +433,7 @@ def damage_much(path: Path, rng: np.random.Generator) -> set[str]:
     return set(damaged)
 
 
+@pytest.mark.slow
 def test_a_repaired_store_is_the_same_byte_by_byte(
     cli: Callable[..., Result], store_copy: Path, whole: Path, rng: np.random.Generator
 ) -> None:
@@ -454,6 +457,7 @@ def test_a_repaired_store_is_the_same_byte_by_byte(
     assert done.stdout == f"{store_copy}: no fault\n"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
 def test_a_store_of_other_software_is_repaired_as_a_whole_shard(
     store_copy: Path, whole: Path, rng: np.random.Generator
@@ -516,6 +520,7 @@ def test_what_cannot_be_computed_is_not_repaired(
     assert files(store_copy) == before
 
 
+@pytest.mark.slow
 def test_imported_features_are_repaired_from_their_folder(
     make_store: Callable[..., Store], whole: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:
@@ -554,6 +559,7 @@ def test_what_is_not_finished_is_not_verified(
     assert "results: they are not repaired" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_does_not_belong_together_is_refused_with_both_fingerprints(
     make_store: Callable[..., Store],
     options: BuildOptions,

@@ -831,6 +831,7 @@ def test_inspect_says_what_a_store_holds(cli: Cli, small: Small) -> None:
         assert note in text
 
 
+@pytest.mark.slow
 def test_inspect_says_what_is_missing(cli: Cli, small: Small, copied: Path, tmp_path: Path) -> None:
     def missing(path: Path) -> str:
         return "\n".join(json.loads(succeeded(cli("inspect", path, "--json")))["missing"])
@@ -1086,6 +1087,7 @@ def test_build_store_py_is_the_same_command(small: Small, tmp_path: Path) -> Non
 # --- demo
 
 
+@pytest.mark.slow
 def test_demo_writes_a_world_its_store_and_scores(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     text = succeeded(cli("demo", folder, "-q"))

@@ -48,6 +48,7 @@ def test_commands_options_choices_and_paths() -> None:
         assert ask(line) == ["file,hg"]
 
 
+@pytest.mark.slow
 def test_names_come_from_the_store_or_else_as_published(store: Store, tmp_path: Path) -> None:
     names, sets = (column.tolist() for column in store.contexts())
     given = f"seal-store score vcf x.vcf --store {store.path}"

@@ -96,6 +96,7 @@ def test_one_fault_in_both_words(cli: Cli, store: Store, world: World, tmp_path:
 ESCAPES = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202e"
 
 
+@pytest.mark.slow
 def test_names_from_a_store_do_not_steer_the_terminal(
     cli: Callable[..., Result], make_store: Callable[..., Store], world: World, tmp_path: Path
 ) -> None:

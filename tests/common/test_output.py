@@ -122,6 +122,7 @@ def test_a_scratch_folder_is_gone_however_its_block_ends(tmp_path: Path) -> None
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path) -> None:
     """Zarr writes in threads that go on after Ctrl-C: they are waited for, not outrun."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's job ignores it

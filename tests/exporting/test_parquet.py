@@ -358,6 +358,7 @@ def test_a_killed_score_into_parquet_goes_on_to_the_same_bytes(
     kill_often(partial(scored, store.path, world.variants, out), out, 25, rng)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_scored(
     store: Store, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,6 +165,7 @@ def test_the_genome_has_the_planted_sites_and_no_others(planted: Planted) -> Non
     assert {entry.factor for entry in planted.truth} == {factor.name for factor in FACTORS}
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_world(planted: Planted, tmp_path: Path) -> None:
     again, other = write_planted_world(tmp_path / "a"), write_planted_world(tmp_path / "b", 2)
     assert again.truth == planted.truth
@@ -281,6 +282,7 @@ def test_calibration_and_export_say_the_same(
             assert np.sign(value) == entry.sign
 
 
+@pytest.mark.slow
 def test_a_report_says_the_same(planted: Planted, results: list[Results], tmp_path: Path) -> None:
     for own in results:
         page = tmp_path / f"{own.attributes.scheme}.html"
@@ -398,6 +400,7 @@ def strand_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "_offsets", lambda task: offsets(task) * task.strand)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "told"),
     [

@@ -130,6 +130,7 @@ def test_long_ones(tiny: Beluga, rng: np.random.Generator, length: int, right: b
     check(tiny, [frame_of(known)], edits)
 
 
+@pytest.mark.slow
 def test_neighbours_share_the_reference_and_change_no_number(
     tiny: Beluga, rng: np.random.Generator
 ) -> None:

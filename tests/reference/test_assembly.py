@@ -183,6 +183,7 @@ def gencode(world: World) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_bgzip_fasta_and_gtf_score_as_plain_fasta_and_bed(
     cli: Callable[..., Result], world: World, store: Store, tmp_path: Path
 ) -> None:

@@ -309,6 +309,7 @@ def test_nearest_and_within_on_random_dense_tables(rng: np.random.Generator) -> 
                     assert table.within(contig, position, distance) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "count", "first"),
     [

@@ -149,6 +149,7 @@ def test_hostile_text_stays_text(store: Store, world: World, tmp_path: Path) -> 
     assert shown["long"]["alt"].endswith("(10,001 bases)")
 
 
+@pytest.mark.slow
 def test_a_page_is_small(results: Results, tmp_path: Path, rng: np.random.Generator) -> None:
     whole = many(results, tmp_path / "many.zarr", 1_000, rng)
     done = write_report(whole, tmp_path / "r.html")

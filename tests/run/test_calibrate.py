@@ -177,6 +177,7 @@ def test_blocks_of_contexts_change_nothing(effects: Results) -> None:
     assert len(reads) >= 3
 
 
+@pytest.mark.slow
 def test_rows_that_touch_no_window_count_for_nothing(plan: BuildOptions, tmp_path: Path) -> None:
     store = build(replace(plan, out=tmp_path / "shifted.zarr", first_offset=-18_400), "cpu")
     tss, strand = int(store.column("tss")[3]), int(store.column("strand")[3])
@@ -452,6 +453,7 @@ def test_a_store_without_calibration_says_what_to_do(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_heads_added_later_are_told_and_calibrated_again(
     cli: Cli, calibrated: Store, background: Path, world: World, tmp_path: Path
 ) -> None:
@@ -624,6 +626,7 @@ def run_killed_in_replace(store: Path, background: Path) -> None:
     calibrate(Store(store), background, CPU)
 
 
+@pytest.mark.slow
 def test_an_interrupted_background_goes_on_where_it_stopped(
     copied: Path, calibrated: Store, background: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

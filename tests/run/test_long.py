@@ -47,6 +47,7 @@ print(json.dumps({"memory": seen, **counts.to_dict()}))
 """
 
 
+@pytest.mark.slow
 @needs_proc
 def test_no_file_handle_is_left(
     cli: Callable[..., Result], store: Store, world: World, tmp_path: Path

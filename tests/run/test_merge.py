@@ -108,6 +108,7 @@ def test_a_merged_table_has_the_lines_of_all(
         assert found == b"".join(lines)
 
 
+@pytest.mark.slow
 def test_what_is_not_alike_is_named(job: ScoreJob, store: Store, tmp_path: Path) -> None:
     one = scored(job, "one.zarr")
     context = store.contexts()[0][0]

@@ -152,6 +152,7 @@ def test_an_index_goes_with_the_file_that_it_was_made_for(
         assert (tmp_path / "o.vcf.gz.tbi").exists() == index
 
 
+@pytest.mark.slow
 def test_a_table_of_somebody_else_is_not_replaced(
     cli: Cli, store: Store, world: World, results: Path, tmp_path: Path
 ) -> None:
@@ -191,6 +192,7 @@ def test_a_foreign_replaced_folder_is_told_before_anything_is_computed(
     assert sorted(p.name for p in results.parent.iterdir()) == [".r.zarr.replaced", "r.zarr"]
 
 
+@pytest.mark.slow
 def test_a_foreign_repair_folder_is_not_removed(copied: Path) -> None:
     folder = copied.with_name(f"{copied.name}.repair")
     folder.mkdir()
@@ -392,6 +394,7 @@ def calibrate_once(path: Path, vcf: Path, resume: bool) -> None:
     calibrate(Store(path), vcf, CPU, resume=resume)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [slow(1), 2, slow(9), pytest.param(25, marks=pytest.mark.soak)])
 def test_a_calibration_killed_while_it_removes_its_background_is_done(
     copied: Path, world: World, at: int
@@ -412,6 +415,7 @@ def score_once(store: Path, vcf: Path, out: Path) -> None:
     write_scores(Scorer(Store(store), CPU), source.alleles(), out, form=Form(vcf=source))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "at"),
     [
@@ -436,6 +440,7 @@ def test_a_score_killed_during_its_clean_up_is_finished(
     assert not partial_path(out).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [slow(1), 4, slow(30)])
 def test_what_a_killed_run_had_replaced_is_removed_by_the_next(
     store: Store, world: World, results: Path, at: int

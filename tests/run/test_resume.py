@@ -63,6 +63,7 @@ def build_once(options: BuildOptions) -> None:
     build(replace(options, genes_per_shard=2), "cpu")
 
 
+@pytest.mark.slow
 def test_a_removal_that_was_cut_off_can_be_ended(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +201,7 @@ def test_a_run_with_other_inputs_or_options_is_not_gone_on_with(
     assert files(partial_path(out)) == before
 
 
+@pytest.mark.slow
 def test_what_the_journal_does_not_list_is_not_trusted(
     store: Store, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +240,7 @@ def hold_forever(out: Path, ready: Path) -> None:
         time.sleep(60)
 
 
+@pytest.mark.slow
 def test_one_writer_wins_and_the_other_is_told(
     cli: Callable[..., Result], store: Store, vcf: Path, tmp_path: Path, world: World
 ) -> None:
@@ -425,6 +428,7 @@ def test_results_cut_off_between_two_renames_say_where_they_are(
     assert len(Results(out))
 
 
+@pytest.mark.slow
 def test_an_earlier_store_that_somebody_kept_is_not_removed(
     make_store: Callable[..., Store], options: BuildOptions
 ) -> None:

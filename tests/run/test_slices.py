@@ -148,6 +148,7 @@ def test_saturation_has_slices_too(job: ScoreJob, store: Store) -> None:
     assert in_slices(job) == whole(job)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["bgzf", slow("bcf"), *(soak(name) for name in ("gz", "regions", "crlf", "headerless"))]
 )

@@ -112,6 +112,7 @@ def test_a_pipe_gives_what_the_file_gives(
         assert plain(out.read_bytes()) == plain(expected.read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vcf", slow("tsv"), slow("bcf")])
 def test_stdout_gets_what_a_file_gets(
     store: Store, world: World, made: Path, tmp_path: Path, kind: str
@@ -146,6 +147,7 @@ def test_between_bcftools_and_bgzip(store: Store, world: World, made: Path, tmp_
     assert as_vcf(out) == as_vcf(made / "out.vcf.gz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vcf", soak("tsv"), soak("bcf")])
 def test_a_reader_that_stops_ends_it_quietly(store: Store, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "in.vcf"
@@ -164,6 +166,7 @@ def test_a_reader_that_stops_ends_it_quietly(store: Store, tmp_path: Path, kind:
     child.stderr.close()
 
 
+@pytest.mark.slow
 def test_lines_come_out_before_the_input_ends(store: Store) -> None:
     """A filter: what has been read is scored and written while more is awaited."""
     child = subprocess.Popen(
@@ -227,6 +230,7 @@ def test_options_that_do_nothing_on_stdout_are_refused(
     assert long.stdout == (tmp_path / "o.tsv").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", [2_000, soak(1), soak(32 << 20)])
 def test_how_many_lines_wait_changes_nothing(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int

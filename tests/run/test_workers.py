@@ -108,6 +108,7 @@ def test_what_always_fails_is_named_and_the_rest_is_done(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.slow
 def test_work_that_cannot_begin_ends_at_once(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="a worker could not begin: no cuda:7 here"):
         run_workers(Marks(tmp_path), range(4), ["cuda:7"], 1)

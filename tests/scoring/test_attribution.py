@@ -139,6 +139,7 @@ def test_slope_is_the_mean_gradient_of_the_path(rng: np.random.Generator) -> Non
     torch.testing.assert_close(slope(hidden, change), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["deeplift", "integratedGradients", "kernelShap"])
 def test_scores_add_up_to_the_effect(
     method: str, case: tuple[list[HeadSet], Tensor, Tensor]
@@ -519,6 +520,7 @@ def test_results_stay_as_they_were_when_adding_fails(store: Store, scored: Path)
     assert [p.name for p in scored.parent.iterdir()] == [scored.name]
 
 
+@pytest.mark.slow
 def test_another_store_is_refused(
     make_store: Callable[..., Store], store: Store, scored: Path, world: World
 ) -> None:

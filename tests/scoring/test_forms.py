@@ -162,6 +162,7 @@ def test_skip_and_error_tell_the_two_apart(store: Store) -> None:
         rows_of(scorer(store, ref_mismatch="error"), wrong)
 
 
+@pytest.mark.slow
 def test_swapped_rows_from_the_command_to_every_output(
     cli: Cli, store: Store, tmp_path: Path
 ) -> None:
@@ -200,6 +201,7 @@ def test_swapped_rows_from_the_command_to_every_output(
     assert "normalize True, not False" in other_form.stderr
 
 
+@pytest.mark.slow
 def test_a_background_has_no_rows_that_change_nothing(
     cli: Cli, options: BuildOptions, tmp_path: Path
 ) -> None:
@@ -370,6 +372,7 @@ def test_a_context_named_as_a_column_gets_its_sets_name(
     assert frame["gene_symbol"].tolist() == ["ONE"]
 
 
+@pytest.mark.slow
 def test_one_variant_is_said_to_be_unusual_if_the_store_knows(
     cli: Cli, options: BuildOptions, tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def test_effects_equal_the_slow_reference(
         assert_effects(rows.effect[i], expected)
 
 
+@pytest.mark.slow
 def test_grid_on_another_first_offset(
     make_store: Callable[..., Store],
     store: Store,
@@ -356,6 +357,7 @@ def test_results_are_written_in_large_chunks(store: Store, world: World, tmp_pat
     assert results.attributes.counts.rows == len(results)
 
 
+@pytest.mark.slow
 def test_stored_and_recomputed_hidden_agree(
     make_store: Callable[..., Store],
     store: Store,
@@ -387,6 +389,7 @@ def test_saturation_scores_every_snv_against_its_gene(
         assert_effects(rows[0].effect[i], expected)
 
 
+@pytest.mark.slow
 def test_alone_and_crowded_mnvs_in_one_batch(
     store: Store, genome: dict[str, str], rng: np.random.Generator
 ) -> None:

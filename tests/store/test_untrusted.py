@@ -324,6 +324,7 @@ def test_what_a_hostile_store_declares_is_refused_before_memory_is_taken(copied:
         assert taken < MEMORY, (name, taken)
 
 
+@pytest.mark.slow
 def test_a_chunk_that_is_more_than_it_declares_is_refused(copied: Path) -> None:
     cases = {n: resealed(copied, {f: data}) for n, (f, data) in hostile_files().items()}
     for name, (said, taken) in attempts(copied, cases).items():
@@ -434,6 +435,7 @@ def test_what_is_read_first_is_a_plain_file(
         assert not folder.with_name("o.tsv").exists()
 
 
+@pytest.mark.slow
 def test_more_than_metadata_may_take_is_not_read(copied: Path) -> None:
     """It grows while it is read: its size is not believed."""
     for name, most in (("zarr.json", METADATA_BYTES), ("manifest.json", manifest.MANIFEST_BYTES)):

@@ -267,6 +267,7 @@ def test_a_trained_set_can_be_added_to_a_store_and_trained_from_it(
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_set_knows_the_cnn_whose_features_it_was_trained_on(
     options: BuildOptions, tmp_path: Path
 ) -> None:
@@ -392,6 +393,7 @@ def test_planted_heads_are_recovered(tmp_path: Path, rng: np.random.Generator) -
     assert median_r(tmp_path / "blind", "pt") < 0.4
 
 
+@pytest.mark.slow
 def test_fine_tuning_on_few_genes_beats_training_from_scratch(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:

@@ -50,6 +50,7 @@ def test_hostile_files_are_refused_or_add_up(
     assert 0.2 < sum(seen) / len(seen) < 0.95
 
 
+@pytest.mark.slow
 def test_hostile_files_at_the_command_line(
     cli: Callable[..., Result], store: Store, places: hostile.Places, tmp_path: Path
 ) -> None:

@@ -413,6 +413,7 @@ def write_vcf(path: Path, alleles: list[Allele]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_score_vcf_with_a_chain(
     cli: Callable[..., Result], store: Store, source: Source, tmp_path: Path
 ) -> None:

@@ -127,6 +127,7 @@ def test_records_of_regions_are_those_of_bcftools(folder: Path, name: str) -> No
     assert len(found) == source.seen.records > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [slow("bcf"), "tsv", soak("vcf.gz")])
 @pytest.mark.parametrize("name", ["tbi.vcf.gz", "in.bcf", "in.vcf"])
 def test_a_region_is_annotated(
