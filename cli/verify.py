@@ -34,7 +34,9 @@ SHOWN = 5
 @_options.quiet
 @_options.as_json
 def verify(path: Place, workers: int | None, scheduler: str, contents: bool, **chosen: Any) -> None:
-    """Check every file and number of a store, results or an atlas. Exit code 1 for a fault.
+    """Check every file and number of what seal-store wrote. Exit code 1 if there is a fault.
+
+    That is a store, results, an atlas or haplotypes.
 
     Checked are the attributes, the manifest, the SHA-256 of every file, the checksum of every
     chunk, that numbers are finite and in range, and that features, sums and predictions follow

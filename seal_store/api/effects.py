@@ -25,7 +25,7 @@ from seal_store.run.watch import matched
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
 from seal_store.scoring.saturate import saturation
 from seal_store.scoring.scorer import Scorer
-from seal_store.store.place import given_place
+from seal_store.store.place import Place, given_place
 from seal_store.store.store import Store
 from seal_store.variants.bases import StoreBases
 from seal_store.variants.given import given_alleles
@@ -200,7 +200,6 @@ def score(
     regions, named = chosen(texts("region", region), paths("regions_file", regions_file))
     chain = None if liftover is None else as_path("liftover", liftover)
     checked = truth("check_assembly", check_assembly)
-    known = atlas if isinstance(atlas, Entries | None) else Entries(given_place("atlas", atlas))
     how: dict[str, Any] = {"overwrite": overwrite, "resume": resume}
     if is_file(variants) and out is not None:
         job = ScoreJob(
@@ -213,12 +212,15 @@ def score(
             named=tuple(named),
             liftover=chain,
             check_assembly=checked,
-            atlas=known.path if known is not None else None,
+            atlas=None if atlas is None else _place_of(atlas),
             command="seal_store.score",
         )
         return scored(Prepared(job, opened), crew, progress or silent, **how)
     check_one(crew)
-    own = None if known is None else Known(known, opened, options)
+    own = None
+    if atlas is not None:
+        entries = atlas if isinstance(atlas, Entries) else Entries(_place_of(atlas))
+        own = Known(entries, opened, options)
     scorer = Scorer(opened, options, attribution=attribution, known=own)
     alleles, watch = matched(
         opened,
@@ -388,6 +390,10 @@ def _opened(
     store: Store | str | os.PathLike[str], cache: str | os.PathLike[str] | None = None
 ) -> Store:
     return store if isinstance(store, Store) else Store(given_place("store", store, cache))
+
+
+def _place_of(atlas: Entries | str | os.PathLike[str]) -> Place:
+    return atlas.path if isinstance(atlas, Entries) else given_place("atlas", atlas)
 
 
 def attribution_options(given: Any) -> AttributionOptions | None:

@@ -15,14 +15,14 @@ import zarr
 from seal_store.atlas.arrays import BASES, QUANTILE, SUMMARY, of_attributions
 from seal_store.atlas.attributes import AtlasAttributes, expected_arrays, parse_attributes
 from seal_store.atlas.coding import decoded
-from seal_store.errors import FormatError
 from seal_store.reference.contigs import resolve_contig
 from seal_store.store import manifest, summary
 from seal_store.store import untrusted as guard
-from seal_store.store.layout import get, read
+from seal_store.store.layout import get
+from seal_store.store.opening import open_all
 from seal_store.store.place import place
 from seal_store.store.shards import ShardFiles
-from seal_store.store.untrusted import texts
+from seal_store.store.untrusted import column
 
 AT_ONCE = 64 << 20
 """Bytes of decoded chunks in memory."""
@@ -48,12 +48,6 @@ class Found:
 
     def __len__(self) -> int:
         return len(self.row)
-
-    def part(self, start: int, stop: int) -> Found:
-        """Entries ``[start, stop)``."""
-        part = slice(start, stop)
-        own = self.row[part], self.gene[part], self.position[part], self.alt[part]
-        return Found(*own, self.known)
 
 
 class Entries(manifest.Finished):
@@ -85,10 +79,7 @@ class Entries(manifest.Finished):
         metadata = guard.read_metadata(self.path, self.listed)
         attributes = parse_attributes(metadata["attributes"], self.path)
         expected = expected_arrays(attributes)
-        there = metadata["consolidated_metadata"]["metadata"]
-        if missing := [name for name in expected if name not in there]:
-            raise FormatError(f"{self.path}: array {missing[0]} is missing", "build it again")
-        return guard.open_group(self.path, metadata, expected, self.listed), attributes
+        return open_all(self.path, metadata, expected, self.listed), attributes
 
     def __len__(self) -> int:
         return self.attributes.gene_count
@@ -115,8 +106,7 @@ class Entries(manifest.Finished):
 
     def column(self, name: str) -> np.ndarray:
         """A whole one-dimensional array; strings as numpy ``U``."""
-        values = read(get(self.group, name))
-        return texts(values, f"{self.path}: {name}") if values.dtype.kind == "T" else values
+        return column(get(self.group, name), self.path)
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray]:
@@ -142,6 +132,10 @@ class Entries(manifest.Finished):
         """The atlas' spelling of a contig, under any of its names; None if it has no gene."""
         return resolve_contig(name, self._on_contig)
 
+    def position(self, gene: np.ndarray, pos: np.ndarray) -> np.ndarray:
+        """Places along ``position`` of 1-based positions on the contigs of genes."""
+        return np.asarray(pos - self.of_genes("tss")[gene] + self.attributes.span)
+
     def find(self, contig: np.ndarray, pos: np.ndarray, ref: np.ndarray, alt: np.ndarray) -> Found:
         """Entries of SNVs whose REF is the genome's.
 
@@ -149,20 +143,18 @@ class Entries(manifest.Finished):
         and ``alt`` uint8 are ASCII bases, upper case. Fastest if they are sorted.
         """
         row, gene = self._pairs(contig, pos)
-        position = pos[row] - self.of_genes("tss")[gene] + self.attributes.span
+        position = self.position(gene, pos[row])
         base = self.gathered("base", gene, position)
         known = np.zeros(len(pos), bool)
         known[row[base != 0]] = True
-        ours, other = _CODE[ref], _CODE[alt]
-        fits = (base != 0) & (base == ref[row]) & ((other >= 0) & (other != ours))[row]
-        row, gene, position = row[fits], gene[fits], position[fits]
-        index = (other - (other > ours)).astype(np.int64)[row]
-        return Found(row, gene, position, index, known)
+        index = _places(ref, alt)[row]
+        fits = (base != 0) & (base == ref[row]) & (index >= 0)
+        return Found(row[fits], gene[fits], position[fits], index[fits], known)
 
     def bases(self, contig: str, pos: np.ndarray) -> np.ndarray:
         """Reference bases uint8 at 1-based positions of a contig; 0 where there is no entry."""
         row, gene = self._pairs(np.full(len(pos), contig), pos)
-        position = pos[row] - self.of_genes("tss")[gene] + self.attributes.span
+        position = self.position(gene, pos[row])
         found = np.zeros(len(pos), np.uint8)
         np.maximum.at(found, row, self.gathered("base", gene, position))
         return found
@@ -172,13 +164,12 @@ class Entries(manifest.Finished):
 
         Of those that are not there ``row`` is missing.
         """
-        position = pos - self.of_genes("tss")[gene] + self.attributes.span
+        position = self.position(gene, pos)
         inside = np.flatnonzero((position >= 0) & (position <= 2 * self.attributes.span))
         base = np.zeros(len(pos), np.uint8)
         base[inside] = self.gathered("base", gene[inside], position[inside])
-        ours, other = _CODE[base], _CODE[alt]
-        row = np.flatnonzero((base != 0) & (other >= 0) & (other != ours))
-        index = (other - (other > ours)).astype(np.int64)
+        index = _places(base, alt)
+        row = np.flatnonzero((base != 0) & (index >= 0))
         return Found(row, gene[row], position[row], index[row], base != 0)
 
     def _pairs(self, contig: np.ndarray, pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -290,3 +281,9 @@ class Entries(manifest.Finished):
             key: tuple[Any, ...] = (chunk[rows] - start, position[rows] % length)
             between = (...,) if name == "coefficient" else ()
             yield rows, block[(*key, *between, *(index[rows] for index in alt))]
+
+
+def _places(ref: np.ndarray, alt: np.ndarray) -> np.ndarray:
+    """Places along ``alt`` of ASCII bases beside those of the reference; -1 for none."""
+    ours, other = _CODE[ref].astype(np.int64), _CODE[alt].astype(np.int64)
+    return np.where((other < 0) | (other == ours), -1, other - (other > ours))

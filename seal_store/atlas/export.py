@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -19,14 +18,16 @@ from seal_store.atlas.attributes import ATTRIBUTE
 from seal_store.atlas.entries import Entries, Found
 from seal_store.common.extras import require
 from seal_store.common.progress import Progress, silent
-from seal_store.errors import InputError, OutputError
+from seal_store.errors import InputError, OutputError, printable
 from seal_store.exporting.cells import cell, texts
+from seal_store.exporting.info import PREFIX, encode, field_names
 from seal_store.exporting.kinds import INDEXES
 from seal_store.exporting.tracks import Part, write_track
+from seal_store.exporting.vcf import TBI_END
 from seal_store.model.contexts import select_contexts
 from seal_store.model.labels import context_columns
 from seal_store.store.place import Place, output_at
-from seal_store.variants.regions import Region
+from seal_store.variants.regions import Region, inside
 
 AT_ONCE = 2_048
 """Positions of a contig that are read at a time."""
@@ -96,7 +97,6 @@ class Lines:
         """Contig by contig in the order of the genes, each sorted; no part is empty."""
         contig, tss = self.atlas.of_genes("contig"), self.atlas.of_genes("tss")
         span = self.atlas.attributes.span
-        regions = bool(self.chosen.regions)
         for name in dict.fromkeys(contig[self._genes].tolist()):
             genes = self._genes[contig[self._genes] == name]
             blocks = {
@@ -106,24 +106,17 @@ class Lines:
             }
             for block in sorted(blocks):
                 pos = np.arange(max(1, block * AT_ONCE), (block + 1) * AT_ONCE)
-                if regions:
-                    pos = pos[self._within(str(name), pos)]
+                if self.chosen.regions:
+                    pos = pos[inside(self.chosen.regions, str(name), pos)]
                 near = genes[np.abs(tss[genes] - (block + 0.5) * AT_ONCE) <= span + AT_ONCE / 2]
                 found, base = self._found(near, pos)
                 if len(found):
                     yield str(name), self._columns(found, base)
 
-    def _within(self, contig: str, pos: np.ndarray) -> np.ndarray:
-        kept = np.zeros(len(pos), bool)
-        for region in self.chosen.regions:
-            if self.atlas.contig_name(region.contig) == contig:
-                kept |= (pos >= region.first) & (pos <= region.last)
-        return kept
-
     def _found(self, genes: np.ndarray, pos: np.ndarray) -> tuple[Found, np.ndarray]:
         """All entries at positions, sorted, and their reference bases."""
         gene, at = np.repeat(genes, len(pos)), np.tile(pos, len(genes))
-        position = at - self.atlas.of_genes("tss")[gene] + self.atlas.attributes.span
+        position = self.atlas.position(gene, at)
         inside = (position >= 0) & (position <= 2 * self.atlas.attributes.span)
         gene, position, at = gene[inside], position[inside], at[inside]
         base = self.atlas.gathered("base", gene, position)
@@ -209,12 +202,15 @@ def _write_bgzf(lines: Lines, path: Path, kind: str, progress: Progress) -> int:
     import pysam
 
     as_vcf, count = kind == ".vcf.gz", 0
-    text = f"%.{lines.chosen.precision}g"
+    text, keys = f"%.{lines.chosen.precision}g", _keys(lines)
     with pysam.BGZFile(str(path), "wb", None) as handle:
         handle.write((_vcf_header(lines) if as_vcf else _tsv_header(lines)).encode())
         for contig, columns in lines.parts():
-            write = _vcf_lines if as_vcf else _tsv_lines
-            handle.write(write(contig, columns, lines.columns, text).encode())
+            if as_vcf:
+                own = _vcf_lines(contig, columns, keys, text)
+            else:
+                own = _tsv_lines(contig, columns, lines.columns, text)
+            handle.write(own.encode())
             count += len(columns["pos"])
             progress("lines", count, None)
     return count
@@ -226,14 +222,16 @@ def _tsv_lines(contig: str, columns: dict[str, np.ndarray], more: list[str], num
     return "".join("\t".join(line) + "\n" for line in zip(*fields, strict=True))
 
 
-def _vcf_lines(contig: str, columns: dict[str, np.ndarray], more: list[str], number: str) -> str:
+def _vcf_lines(
+    contig: str, columns: dict[str, np.ndarray], keys: dict[str, str], number: str
+) -> str:
     fields = []
-    for name in ("gene_id", "gene_symbol", "dist_to_tss", *more):
-        values, key = columns[name], f"SEAL_{_key(name)}="
+    for name, own_key in keys.items():
+        values, key = columns[name], f"{PREFIX}{own_key}="
         if values.dtype.kind == "f":
             fields.append([key + number % value for value in values.tolist()])
         else:
-            own = (quote(str(value), safe=_PLAIN) for value in values.tolist())
+            own = (encode(str(value)) for value in values.tolist())
             fields.append([key + text if text else "" for text in own])
     info = (";".join(filter(None, line)) for line in zip(*fields, strict=True))
     first = zip(
@@ -246,13 +244,10 @@ def _vcf_lines(contig: str, columns: dict[str, np.ndarray], more: list[str], num
     return "".join(f"{contig}\t{p}\t.\t{r}\t{a}\t.\t.\t{i}\n" for p, r, a, i in first)
 
 
-_PLAIN = " !\"#$&'()*+-./:<>?@[\\]^_`{|}~"
-"""What VCF allows in a value of INFO as it is, beside letters and digits (VCF 4.3, 1.2)."""
-
-
-def _key(name: str) -> str:
-    """A column as the key of an INFO field: letters, digits, ``_`` and ``.``."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name).upper()
+def _keys(lines: Lines) -> dict[str, str]:
+    """Columns of INFO and the keys of their fields, each only once."""
+    names = ["gene_id", "gene_symbol", "dist_to_tss", *lines.columns]
+    return dict(zip(names, field_names([name.upper() for name in names]), strict=True))
 
 
 def _facts(lines: Lines) -> dict[str, Any]:
@@ -272,42 +267,37 @@ def _facts(lines: Lines) -> dict[str, Any]:
 
 
 def _tsv_header(lines: Lines) -> str:
-    about = "".join(f"##{key}={_line(value)}\n" for key, value in _facts(lines).items())
+    about = "".join(f"##{key}={printable(str(value))}\n" for key, value in _facts(lines).items())
     names = "\t".join(map(cell, (*LEADING, *lines.columns)))
     return f"{TSV_HEAD}, version 1; positions are 1-based\n{about}#{names}\n"
 
 
 def _vcf_header(lines: Lines) -> str:
     head = ["##fileformat=VCFv4.3"]
-    head += [f"##seal_store_{key}={_line(value)}" for key, value in _facts(lines).items()]
+    head += [f"##seal_store_{key}={printable(str(value))}" for key, value in _facts(lines).items()]
     for name, length in lines.atlas.attributes.contigs.items():
-        head.append(f"##contig=<ID={_line(name)},length={length}>")
+        head.append(f"##contig=<ID={printable(name)},length={length}>")
     own = {
         "gene_id": ("String", "Gene"),
         "gene_symbol": ("String", "Symbol of the gene"),
         "dist_to_tss": ("Integer", "POS minus TSS, bp"),
     }
-    for name in (*own, *lines.columns):
+    for name, key in _keys(lines).items():
         kind, text = own.get(name) or MEANINGS.get(name) or ("Float", f"Effect on {name}")
         if name in lines.sets:
             text = f"Effect of the largest size over {name.removeprefix('largest_')}, signed"
         if kind == "Float" and name != "quantile":
             text += ", ln(expression + pseudocount)"
-        text = _line(text).replace("\\", "\\\\").replace('"', '\\"')
-        head.append(f'##INFO=<ID=SEAL_{_key(name)},Number=1,Type={kind},Description="{text}">')
+        text = printable(text).replace("\\", "\\\\").replace('"', '\\"')
+        head.append(f'##INFO=<ID={PREFIX}{key},Number=1,Type={kind},Description="{text}">')
     return "\n".join((*head, "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")) + "\n"
-
-
-def _line(text: object) -> str:
-    """Text in one line, whatever it holds."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
 def _indexed(path: Path, kind: str, longest: int) -> str:
     """Make an index of ``path``; its ending."""
     import pysam
 
-    csi = longest > 1 << 29  # beyond what a TBI index can hold
+    csi = longest > TBI_END
     how: dict[str, Any] = {"preset": "vcf"} if kind == ".vcf.gz" else {"seq_col": 0, "start_col": 1}
     if kind == ".tsv.gz":
         how |= {"end_col": 1, "meta_char": "#", "zerobased": False}
@@ -317,29 +307,15 @@ def _indexed(path: Path, kind: str, longest: int) -> str:
 
 def _write_parquet(lines: Lines, path: Path, progress: Progress) -> int:
     require("parquet", "writing Parquet")
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from seal_store.exporting.parquet import write_lines
 
     about = {ATTRIBUTE: json.dumps(lines.atlas.attributes.to_dict())}
     about |= {f"seal_store_{key}": str(value) for key, value in _facts(lines).items()}
-    writer, count = None, 0
-    try:
-        for contig, columns in lines.parts():
-            chrom = np.full(len(columns["pos"]), contig)
-            whole = {"chrom": chrom, **columns}
-            arrays = {
-                name: pa.array(v.tolist(), pa.string()) if v.dtype.kind in "UT" else v
-                for name, v in whole.items()
-            }
-            table = pa.table(arrays, metadata=about)
-            writer = writer or pq.ParquetWriter(str(path), table.schema, compression="zstd")
-            writer.write_table(table)
-            count += len(table)
-            progress("lines", count, None)
-    finally:
-        if writer is not None:
-            writer.close()
-    return count
+    parts = (
+        {"chrom": np.full(len(columns["pos"]), contig), **columns}
+        for contig, columns in lines.parts()
+    )
+    return write_lines(parts, path, ".parquet", about, progress)
 
 
 def _write_track(lines: Lines, out: Place, *, overwrite: bool, progress: Progress) -> int:

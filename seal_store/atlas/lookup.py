@@ -31,11 +31,20 @@ from seal_store.variants.source import Alleles
 ALLELES = 4_096
 """Alleles looked up at once: 13 MB of effects on 802 contexts."""
 
-
 SUMMARIES = 65_536
 """The same of summaries alone."""
 
-SHOWN = (*("contig", "pos", "id", "ref", "alt", "gene_id", "gene_symbol", "strand", "dist_to_tss"),)
+SHOWN = (
+    "contig",
+    "pos",
+    "id",
+    "ref",
+    "alt",
+    "gene_id",
+    "gene_symbol",
+    "strand",
+    "dist_to_tss",
+)
 """Columns of summaries that say which SNV and gene each is of."""
 
 
@@ -79,20 +88,11 @@ class Lookup:
         """As :meth:`seal_store.scoring.scorer.Scorer.score`."""
         if start is not None:
             self.counts = start.counts
-        stream = Alleles.of(alleles, where)
-        with self.atlas.standing():
-            while True:
-                batch = list(islice(stream, ALLELES))
-                counts = Counts(alleles=len(batch))
-                kept, found = self._found(batch, counts)
-                counts.rows = len(found)
-                self.counts.add(counts)
-                progress("alleles", self.counts.alleles, None)
-                lines = [kept[row].line for row in found.row.tolist()]
-                effect = self.atlas.values(found, self._keep)
-                yield Rows(self._columns(kept, found), effect, lines=lines)
-                if len(batch) < ALLELES:
-                    return
+        for kept, found in self._batches(Alleles.of(alleles, where), ALLELES):
+            progress("alleles", self.counts.alleles, None)
+            lines = [kept[row].line for row in found.row.tolist()]
+            effect = self.atlas.values(found, self._keep)
+            yield Rows(self._columns(kept, found), effect, lines=lines)
 
     def summarized(self, alleles: Iterable[Allele]) -> Iterator[dict[str, np.ndarray]]:
         """Summaries of alleles, in parts: columns by name, one entry an SNV and gene.
@@ -102,26 +102,20 @@ class Lookup:
         over all contexts), ``largest_SET`` for each head set and, if the atlas was made with a
         calibration, ``quantile``. Effects are exact, in ln(expression + pseudocount).
         """
-        stream, named = Alleles.of(alleles, "input"), self.atlas.column("head_set").tolist()
+        named = self.atlas.column("head_set").tolist()
         sets, names = (np.array(values) for values in zip(*self.atlas.contexts, strict=True))
-        with self.atlas.standing():
-            while batch := list(islice(stream, SUMMARIES)):
-                counts = Counts(alleles=len(batch))
-                kept, found = self._found(batch, counts)
-                counts.rows = len(found)
-                self.counts.add(counts)
-                columns, values = self._columns(kept, found), self.atlas.summaries(found)
-                own = {name: columns[name] for name in SHOWN}
-                place, by_set = values["largest_context"], values.pop("largest_by_set")
-                yield {
-                    **own,
-                    "largest": values["largest"],
-                    "largest_set": sets[place],
-                    "largest_context": names[place],
-                    "rms": values["rms"],
-                    **({"quantile": values["quantile"]} if "quantile" in values else {}),
-                    **{f"largest_{name}": by_set[:, i] for i, name in enumerate(named)},
-                }
+        for kept, found in self._batches(Alleles.of(alleles, "input"), SUMMARIES):
+            columns, values = self._columns(kept, found), self.atlas.summaries(found)
+            place, by_set = values["largest_context"], values.pop("largest_by_set")
+            yield {
+                **{name: columns[name] for name in SHOWN},
+                "largest": values["largest"],
+                "largest_set": sets[place],
+                "largest_context": names[place],
+                "rms": values["rms"],
+                **({"quantile": values["quantile"]} if "quantile" in values else {}),
+                **{f"largest_{name}": by_set[:, i] for i, name in enumerate(named)},
+            }
 
     def attributed(self, alleles: Iterable[Allele]) -> Iterator[dict[str, np.ndarray]]:
         """The strongest attributions of alleles, in parts: columns by name, a line for each.
@@ -134,24 +128,31 @@ class Lookup:
                 f"{self.atlas.path}: has no attributions",
                 "build it with `attribution`, or score the variants with it",
             )
-        stream = Alleles.of(alleles, "input")
         named = {n: self.atlas.column(n) for n in ("target_set", "target_name", "feature_name")}
+        for kept, found in self._batches(Alleles.of(alleles, "input"), ALLELES):
+            columns, why = self._columns(kept, found), self.atlas.of_features(found)
+            row, target, rank = np.nonzero(why["attribution_feature"] >= 0)
+            yield {
+                **{name: columns[name][row] for name in SHOWN},
+                "target_set": named["target_set"][target],
+                "target": named["target_name"][target],
+                "rank": rank + 1,
+                "feature": named["feature_name"][why["attribution_feature"][row, target, rank]],
+                "attribution": why["attribution"][row, target, rank],
+            }
+
+    def _batches(self, alleles: Alleles, size: int) -> Iterator[tuple[list[Allele], Found]]:
+        """SNVs and their entries, so many alleles at a time, counted; at least once."""
         with self.atlas.standing():
-            while batch := list(islice(stream, ALLELES)):
+            while True:
+                batch = list(islice(alleles, size))
                 counts = Counts(alleles=len(batch))
                 kept, found = self._found(batch, counts)
                 counts.rows = len(found)
                 self.counts.add(counts)
-                columns, why = self._columns(kept, found), self.atlas.of_features(found)
-                row, target, rank = np.nonzero(why["attribution_feature"] >= 0)
-                yield {
-                    **{name: columns[name][row] for name in SHOWN},
-                    "target_set": named["target_set"][target],
-                    "target": named["target_name"][target],
-                    "rank": rank + 1,
-                    "feature": named["feature_name"][why["attribution_feature"][row, target, rank]],
-                    "attribution": why["attribution"][row, target, rank],
-                }
+                yield kept, found
+                if len(batch) < size:
+                    return
 
     def _found(self, batch: Sequence[Allele], counts: Counts) -> tuple[list[Allele], Found]:
         """SNVs of ``batch`` and their entries; what has none is counted with its reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class Genes:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self.atlas = Entries(folder.path, opened=(folder.group, folder.attributes))
+        self._entries = cache(lambda: self.atlas.column("entries"))
 
     @property
     def report(self) -> Report:
@@ -59,7 +61,7 @@ class Genes:
         base = atlas.gathered("base", np.full(count, gene), position)
         if not np.isin(base, [0, *BASES]).all():
             yield "base: holds others than A, C, G, T"
-        if (entries := int(atlas.column("entries")[gene])) != ALTS * int((base != 0).sum()):
+        if (entries := int(self._entries()[gene])) != ALTS * int((base != 0).sum()):
             yield f"entries: {entries}, not three for each base"
         for start in range(0, count, POSITIONS):
             part = position[start : start + POSITIONS]

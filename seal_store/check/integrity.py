@@ -6,18 +6,18 @@ stops the search: all of them are listed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import zarr
 
-from seal_store.atlas.attributes import expected_arrays as atlas_arrays
-from seal_store.atlas.attributes import parse_attributes as atlas_attributes
+from seal_store.atlas import attributes as atlas
 from seal_store.common.beside import GROUP
 from seal_store.common.progress import Progress
 from seal_store.errors import FormatError, StoreError
+from seal_store.results import haplotypes
 from seal_store.results.group import expected_arrays as results_arrays
 from seal_store.results.group import parse_attributes
 from seal_store.store import manifest
@@ -27,6 +27,22 @@ from seal_store.store.layout import RESULTS, read
 from seal_store.store.manifest import MANIFEST
 from seal_store.store.opening import expected_arrays, store_attributes
 from seal_store.store.place import Place, files_at
+
+_ALWAYS = {entry.name for entry in RESULTS}
+
+KINDS: dict[str, tuple[Callable[..., Any], Callable[..., dict[str, Any]], Callable[[str], bool]]]
+KINDS = {
+    "store": (store_attributes, lambda own, _: expected_arrays(own), lambda _: False),
+    "results": (parse_attributes, results_arrays, lambda name: name not in _ALWAYS),
+    "atlas": (atlas.parse_attributes, lambda own, _: atlas.expected_arrays(own), lambda _: False),
+    "haplotypes": (
+        haplotypes.parse_attributes,
+        lambda own, _: haplotypes.expected_arrays(own),
+        lambda _: False,
+    ),
+}
+"""Of each kind of folder how its attributes are parsed, the arrays these tell, and which of them
+it may lack."""
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -64,7 +80,7 @@ class Share:
 
 @dataclass
 class Report:
-    """What was found in a folder of ``kind`` ``store``, ``results`` or ``atlas``.
+    """What was found in a folder of a ``kind`` of :data:`KINDS`.
 
     ``checked`` counts what was looked at, ``skipped`` says what could not be and why; ``listed``
     are the entries of the manifest.
@@ -155,22 +171,17 @@ class Folder(manifest.Finished):
         try:
             metadata = guard.read_metadata(self.path, report.listed)
             check = "schema"
-            if kind == "results":
-                self.attributes = parse_attributes(metadata["attributes"], self.path)
-                expected = results_arrays(self.attributes, metadata)
-            elif kind == "atlas":
-                self.attributes = atlas_attributes(metadata["attributes"], self.path)
-                expected = atlas_arrays(self.attributes)
-            else:
-                self.attributes = store_attributes(metadata["attributes"], self.path)
-                expected = expected_arrays(self.attributes)
+            parse, arrays, may_lack = KINDS[kind]
+            self.attributes = parse(metadata["attributes"], self.path)
+            expected = arrays(self.attributes, metadata)
             check = "metadata"
             there = metadata["consolidated_metadata"]["metadata"]
             for name, declared in there.items():
                 if declared.get("node_type") != "group" and name not in expected:
                     report.add("unknown", f"{name}/{file}", "is no array of this format")
-            needed = {entry.name for entry in RESULTS} if kind == "results" else set(expected)
-            for name in sorted(needed - set(there)):
+            for name in sorted(set(expected) - set(there)):
+                if may_lack(name):
+                    continue
                 report.add("metadata", f"{name}/{file}", "the array is missing")
             self.group = guard.open_group(self.path, metadata, expected, report.listed)
         except FormatError as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from seal_store.check.atlas import Genes as Entries
 from seal_store.check.integrity import Fault, Folder, Report, Share
-from seal_store.check.rows import Rows
+from seal_store.check.rows import Numbers, Rows
 from seal_store.common.progress import Progress, silent
 from seal_store.run.crew import ALONE, Crew
 from seal_store.store.place import Place
@@ -52,6 +52,8 @@ class Checks:
             return Rows(folder)
         if self.kind == "atlas":
             return Entries(folder)
+        if self.kind == "haplotypes":
+            return Numbers(folder)
         from seal_store.check.contents import Genes  # computes with PyTorch
 
         return Genes(folder, full=self.full, windows=self.windows, seed=self.seed)

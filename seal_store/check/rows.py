@@ -136,3 +136,18 @@ _RULES: Mapping[str, tuple[Rule, str]] = {
     "kind": (_among("snv", "mnv", "insertion", "deletion", "complex"), "holds an unknown kind"),
 }
 """Which values of a column are possible."""
+
+
+class Numbers:
+    """The contents of what has no rule but that numbers are finite."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    def check(self, progress: Progress) -> None:
+        """Every chunk."""
+        for name, array in sorted(self.folder.group.members(max_depth=None)):
+            for file, first, values in self.folder.blocks(array):
+                if values.dtype.kind == "f" and not np.isfinite(values).all():
+                    self.folder.report.add("finite", file, "holds NaN or infinite")
+                progress(name, first + len(values), array.shape[0])

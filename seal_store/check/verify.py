@@ -12,10 +12,18 @@ from seal_store.common.output import JOURNAL
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import UnfinishedError
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
+from seal_store.results.haplotypes import ATTRIBUTE as HAPLOTYPES_ATTRIBUTE
 from seal_store.run.crew import ALONE, Crew
 from seal_store.store import manifest
 from seal_store.store.opening import attributes_at
 from seal_store.store.place import Place, files_at, place
+
+_TOLD_BY = {
+    "atlas": (ATLAS_ATTRIBUTE, "largest"),
+    "haplotypes": (HAPLOTYPES_ATTRIBUTE, "haplotype_of"),
+    "results": (RESULTS_ATTRIBUTE, "effect"),
+}
+"""The attribute of each kind of folder but a store, and an array that those before it lack."""
 
 FINISH = "finish it with `seal-store build ... --resume`, or `seal-store score ... --resume`"
 
@@ -30,7 +38,7 @@ def verify(
     crew: Crew = ALONE,
     progress: Progress = silent,
 ) -> Report:
-    """Check a finished store, results group or atlas; all faults are in the report.
+    """Check a finished store, results group, atlas or haplotypes; all faults are in the report.
 
     ``full``: sums and predictions of all genes, not of a sample. ``windows`` of a store are
     recomputed with the plain CNN. ``seed`` chooses both. Without ``contents`` only metadata and
@@ -69,6 +77,7 @@ def verify(
 def _kind(path: Place) -> str:
     """What stands at ``path``, by its attributes, or if these are damaged by its arrays."""
     files, named = files_at(path), attributes_at(path)
-    if ATLAS_ATTRIBUTE in named or files.has("largest/zarr.json"):
-        return "atlas"
-    return "results" if files.has("effect") or RESULTS_ATTRIBUTE in named else "store"
+    for kind, (attribute, array) in _TOLD_BY.items():
+        if attribute in named or files.has(f"{array}/zarr.json"):
+            return kind
+    return "store"

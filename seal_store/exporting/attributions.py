@@ -57,14 +57,14 @@ def export_attributions(
         with writing(out, overwrite=overwrite) as handle, results.standing():
             return _write_tsv(lines, handle, precision, progress)
     require("parquet", f"writing {out.suffix}")
-    from seal_store.exporting.parquet import write_lines
+    from seal_store.exporting.parquet import metadata_of, write_lines
 
     with file_at(out) as held:
         held.claim(overwrite=overwrite)
         held.partial.mkdir()
         with results.standing():
             path = held[held.path.name]
-            count = write_lines(lines, path, out.suffix, results, progress)
+            count = write_lines(lines, path, out.suffix, metadata_of(results), progress)
         held.publish()
     return count
 

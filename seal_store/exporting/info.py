@@ -50,7 +50,7 @@ class Fields:
         self._names = [encode(label) for label in view.labels]
         attributes = view.results.attributes
         self._single = attributes.genes == "nearest" or attributes.gene is not None
-        self._chosen = _field_names(view.labels) if view.selection.contexts else []
+        self._chosen = field_names(view.labels) if view.selection.contexts else []
 
     def header(self) -> list[bytes]:
         """Lines of the header, without line ends."""
@@ -129,7 +129,7 @@ class Fields:
         ]
 
 
-def _field_names(labels: Sequence[str]) -> list[str]:
+def field_names(labels: Sequence[str]) -> list[str]:
     """Names of INFO fields for contexts: letters, digits and ``_``, each only once."""
     taken = {"GENE", "SYMBOL", "DIST", "MAX", "TOP", "STATUS", "REF_MISMATCH"}
     names = []

@@ -7,7 +7,7 @@ float32. The schema's metadata hold the attributes of the results. Importing thi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -53,29 +53,35 @@ def write_lines(
     parts: Iterator[dict[str, np.ndarray]],
     path: Path,
     ending: str,
-    results: Results,
+    about: Mapping[str, str],
     progress: Progress = silent,
 ) -> int:
-    """Write columns, a part at a time and at least one, as :func:`write_columns`; the lines."""
-    first = _plain_table(next(parts), results)
+    """Write columns, a part at a time, as :func:`write_columns`; the lines.
+
+    Without any part nothing is written. ``about`` are the schema's metadata.
+    """
+    if (part := next(parts, None)) is None:
+        return 0
+    first = _plain_table(part, about)
     count = 0
     with _writer(path, ending, first.schema) as writer:
-        for table in chain([first], (_plain_table(part, results) for part in parts)):
+        for table in chain([first], (_plain_table(part, about) for part in parts)):
             writer.write_table(table)
             count += len(table)
             progress("lines", count, None)
     return count
 
 
-def _plain_table(columns: dict[str, np.ndarray], results: Results) -> pa.Table:
+def _plain_table(columns: Mapping[str, np.ndarray], about: Mapping[str, str]) -> pa.Table:
     arrays = {
-        name: pa.array(values.tolist(), pa.string()) if values.dtype.kind in "UT" else values
+        name: pa.array(values.tolist(), pa.string()) if values.dtype.kind in "UTO" else values
         for name, values in columns.items()
     }
-    return pa.table(arrays, metadata=_metadata(results))
+    return pa.table(arrays, metadata=dict(about))
 
 
-def _metadata(results: Scored) -> dict[str, str]:
+def metadata_of(results: Scored) -> dict[str, str]:
+    """What the schema says of results: their attributes."""
     return {ATTRIBUTE: json.dumps(results.attributes.to_dict())}
 
 
@@ -131,7 +137,7 @@ class _Table:
             ):
                 more = {**_unit(measure), "context_set": head_set, "context": name}
                 fields.append(pa.field(label, number, metadata=more))
-        return pa.schema(fields, _metadata(self.view.results))
+        return pa.schema(fields, metadata_of(self.view.results))
 
     def groups(self) -> Iterator[pa.Table]:
         """Tables of a row group's size."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -17,15 +17,16 @@ import zarr
 from seal_store.common.extras import require
 from seal_store.common.output import Output
 from seal_store.common.records import Record
-from seal_store.errors import FormatError, InputError
+from seal_store.errors import InputError
+from seal_store.model.contexts import select_contexts
 from seal_store.results.attributes import MadeFrom
 from seal_store.scoring.carried import LEFT_OUT, REFERENCE
 from seal_store.store import manifest
 from seal_store.store import untrusted as guard
 from seal_store.store.layout import STORE, ArraySpec, create, get, read, shape_of, spec
-from seal_store.store.opening import check_attributes, consolidate
+from seal_store.store.opening import check_attributes, consolidate, open_all
 from seal_store.store.place import Place, place
-from seal_store.store.untrusted import Expected, texts
+from seal_store.store.untrusted import Expected, column
 
 if TYPE_CHECKING:
     import anndata
@@ -105,6 +106,19 @@ class HaplotypesAttributes(Record):
         }
 
 
+def parse_attributes(attributes: Mapping[str, Any], where: Place) -> HaplotypesAttributes:
+    """Those of haplotypes, checked. Raises :class:`FormatError` as :func:`check_attributes`."""
+    return HaplotypesAttributes.parse(
+        check_attributes(attributes, where, ATTRIBUTE, "haplotypes", VERSION)
+    )
+
+
+def expected_arrays(attributes: HaplotypesAttributes) -> dict[str, Expected]:
+    """Every array of haplotypes that have these attributes."""
+    sizes = attributes.sizes()
+    return {entry.name: Expected(entry, shape_of(entry, sizes)) for entry in ARRAYS}
+
+
 def write_haplotypes(
     out: Output, attributes: HaplotypesAttributes, values: Mapping[str, np.ndarray]
 ) -> None:
@@ -125,30 +139,23 @@ class Haplotypes(manifest.Finished):
         self.path: Place = place(path)
         self.listed = self._listed("haplotypes", "score them again")
         metadata = guard.read_metadata(self.path, self.listed)
-        self.attributes = HaplotypesAttributes.parse(
-            check_attributes(metadata["attributes"], self.path, ATTRIBUTE, "haplotypes", VERSION)
-        )
-        sizes = self.attributes.sizes()
-        expected = {e.name: Expected(e, shape_of(e, sizes)) for e in ARRAYS}
-        there = metadata["consolidated_metadata"]["metadata"]
-        if missing := [name for name in expected if name not in there]:
-            raise FormatError(f"{self.path}: array {missing[0]} is missing", "score again")
-        self.group = guard.open_group(self.path, metadata, expected, self.listed)
+        self.attributes = parse_attributes(metadata["attributes"], self.path)
+        self.group = open_all(self.path, metadata, expected_arrays(self.attributes), self.listed)
 
     def __len__(self) -> int:
         return self.attributes.haplotypes
 
     def column(self, name: str) -> np.ndarray:
         """A whole array; strings as numpy ``U``."""
-        values = read(get(self.group, name))
-        return texts(values, f"{self.path}: {name}") if values.dtype.kind == "T" else values
+        return column(get(self.group, name), self.path)
 
     def dosage(self, context: str) -> pd.DataFrame:
         """Mean effect of the copies of each gene on one context: samples in rows, genes in columns.
 
         ``context`` is a name, or ``set:name`` where several head sets have it. A copy with the
         genome's bases counts 0; of a copy that is not there nothing is counted. NaN where a gene
-        of a sample was left out. Raises :class:`~seal_store.errors.InputError` for another name.
+        of a sample was left out. Raises :class:`~seal_store.errors.HeadsError` for another name,
+        :class:`~seal_store.errors.InputError` if several contexts are meant.
         """
         import pandas as pd
 
@@ -158,14 +165,19 @@ class Haplotypes(manifest.Finished):
             columns=pd.Index(self.column("gene_id"), name="gene_id"),
         )
 
+    def contexts(self) -> list[tuple[str, str]]:
+        """Head set and name of each context."""
+        sets, names = self.column("context_set"), self.column("context_name")
+        return list(zip(sets.tolist(), names.tolist(), strict=True))
+
     def _context(self, context: str) -> int:
-        names, sets = self.column("context_name").tolist(), self.column("context_set").tolist()
-        both = [f"{s}:{name}" for s, name in zip(sets, names, strict=True)]
-        found = [i for i, name in enumerate(names) if context in (name, both[i])]
+        found = select_contexts(self.contexts(), (context,))
         if len(found) != 1:
-            what = "no such context" if not found else "several head sets have it"
-            raise InputError(f"`context` {context!r}: {what}", f"name one, as {both[0]}")
-        return found[0]
+            first = ":".join(self.contexts()[found[0]])
+            raise InputError(
+                f"`context` {context}: {len(found)} contexts are meant", f"name one, as {first}"
+            )
+        return int(found[0])
 
     def _dosage(self, context: int) -> np.ndarray:
         """Of one context ``(genes, samples)``."""
@@ -189,10 +201,7 @@ class Haplotypes(manifest.Finished):
         import anndata
         import pandas as pd
 
-        names = contexts or tuple(
-            f"{s}:{n}"
-            for s, n in zip(self.column("context_set"), self.column("context_name"), strict=True)
-        )
+        names = contexts or tuple(map(":".join, self.contexts()))
         layers = {name: self._dosage(self._context(name)).T for name in names}
         genes = {n: self.column(n) for n in ("gene_symbol", "contig", "strand", "tss")}
         return anndata.AnnData(

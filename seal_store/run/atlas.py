@@ -207,13 +207,9 @@ def build_atlas(
         attributes = plan_atlas(prepared, overwrite=overwrite, resume=resume, held=held)
         tasks = shard_journal.missing(held.partial, attributes.shards)
         if crew.is_one:
-            total = sum(
-                prepared.positions(gene).entries
-                for shard in tasks
-                for gene in prepared.genes[
-                    shard * attributes.genes_per_shard : (shard + 1) * attributes.genes_per_shard
-                ]
-            )
+            size = attributes.genes_per_shard
+            own = [g for s in tasks for g in prepared.genes[s * size : (s + 1) * size]]
+            total = sum(map(prepared.most, own))
             run = _begun(prepared, held.partial, _counting(progress, total))
             for shard in tasks:
                 run(shard)

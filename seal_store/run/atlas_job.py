@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seal_store.atlas.arrays import BASES
+from seal_store.atlas.arrays import ALTS, BASES
 from seal_store.atlas.attributes import ATLAS_VERSION, AtlasAttributes
 from seal_store.common.records import from_json
 from seal_store.errors import GeneTableError, InputError
@@ -19,7 +19,7 @@ from seal_store.scoring.options import DEFAULTS, AttributionOptions, ScoreOption
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.place import Place
 from seal_store.store.store import Store, sequence_start
-from seal_store.variants.regions import Region
+from seal_store.variants.regions import Region, inside
 
 SHARDS = 1_000
 """Shards that a plan makes by itself, at most: batch systems limit their arrays."""
@@ -86,7 +86,7 @@ class Positions:
     @property
     def entries(self) -> int:
         """SNVs."""
-        return 3 * int((self.base != 0).sum())
+        return ALTS * int((self.base != 0).sum())
 
 
 class Prepared:
@@ -95,8 +95,6 @@ class Prepared:
     def __init__(self, job: AtlasJob, store: Store | None = None) -> None:
         self.job = job
         self.store = store or Store(job.store)
-        self.others = 0
-        """Positions looked at without an entry, since their base is none of A, C, G, T."""
         self.genes = self._genes()
         options = replace(job.options, max_distance=MAX_DISTANCE, ref_mismatch="flag")
         calibrated = fits(self.store, options)
@@ -118,15 +116,14 @@ class Prepared:
         row = store.table.row(str(store.gene_id[gene]))
         contig, tss = str(store.table.contig[row]), int(store.table.tss[row])
         pos = np.arange(tss - job.span, tss + job.span + 1)
-        kept = np.ones(len(pos), bool)
-        if job.regions:
-            kept[:] = False
-            for region in job.regions:
-                if store.table.contig_name(region.contig) == contig:
-                    kept |= (pos >= region.first) & (pos <= region.last)
+        kept = inside(job.regions, contig, pos) if job.regions else np.ones(len(pos), bool)
         if job.options.genes == "nearest":
             kept &= store.table.nearest_rows(contig, pos) == row
         return kept
+
+    def most(self, gene: int) -> int:
+        """SNVs of a gene if all its bases are A, C, G or T, which are not read for it."""
+        return ALTS * int(self._within(gene).sum())
 
     def positions(self, gene: int) -> Positions:
         """Where a gene of the store has entries, by its bases."""

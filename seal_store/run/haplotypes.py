@@ -72,7 +72,7 @@ def score_haplotypes(
             copies = copies_of(frame, calls, len(genotypes.samples), rules)
             with inference(tf32=options.tf32):
                 effect, interaction, kept = _effects(scorer, gene, frame, copies)
-            counts.update(copies.counts)
+            counts += copies.counts  # which drops zeros
             place = copies.place
             new = np.full(len(copies.changes) + 1, LEFT_OUT, np.int32)
             new[kept] = total + np.arange(len(kept))
@@ -135,22 +135,24 @@ def _effects(
     scorer: Scorer, gene: int, frame: Frame, copies: Copies
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Joint effects and interactions of haplotypes, and which these are: those that fit."""
-    made = [frame.haplotype(changes) for changes in copies.changes]
-    kept = [i for i, haplotype in enumerate(made) if haplotype is not None]
-    copies.counts["too_long"] += len(made) - len(kept)
-    copies.counts += Counter()  # drops zeros
+    alone = dict.fromkeys(change for changes in copies.changes for change in changes)
+    singles = {change: frame.haplotype([change]) for change in alone}
+    made = {
+        i: haplotype
+        for i, changes in enumerate(copies.changes)
+        if (haplotype := frame.haplotype(changes)) is not None
+        and all(singles[change] is not None for change in changes)
+    }
+    copies.counts.update(too_long=len(copies.changes) - len(made))
     evaluator = scorer.engine.evaluator
     sums = torch.from_numpy(scorer.store.aggregated(gene))[None].to(evaluator.device)
     carried = Carried(evaluator, gene, frame, sums)
-    effect = carried.effects([h for h in made if h is not None])
-    alone = list(dict.fromkeys(c for i in kept for c in copies.changes[i]))
-    singles = [frame.haplotype([change]) for change in alone]
-    fits = np.array([haplotype is not None for haplotype in singles], bool)
-    single = np.full((len(alone), effect.shape[1]), np.nan, np.float32)
-    single[fits] = carried.effects([h for h in singles if h is not None])
-    place = {change: i for i, change in enumerate(alone)}
+    effect = carried.effects(list(made.values()))
+    fit = {change: haplotype for change, haplotype in singles.items() if haplotype is not None}
+    single = carried.effects(list(fit.values()))
+    place = {change: i for i, change in enumerate(fit)}
     total = np.zeros_like(effect)
-    for row, i in enumerate(kept):
+    for row, i in enumerate(made):
         own = [place[change] for change in copies.changes[i]]
         total[row] = single[own].sum(0, dtype=np.float64)
-    return effect, effect - total, kept
+    return effect, effect - total, list(made)

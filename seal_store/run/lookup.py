@@ -12,10 +12,9 @@ from seal_store.common.progress import Progress, silent
 from seal_store.exporting.cells import cell, texts
 from seal_store.exporting.kinds import file_at
 from seal_store.exporting.render import Exported, Form
-from seal_store.reference.assembly import check_variants
 from seal_store.run.scores import write_scores
 from seal_store.run.stream import stream_scores
-from seal_store.run.watch import UNWATCHED
+from seal_store.run.watch import UNWATCHED, check_header
 from seal_store.store.address import Address
 from seal_store.store.place import Place
 from seal_store.variants.source import Alleles, VariantSource
@@ -26,13 +25,7 @@ def alleles_of(atlas: Entries, source: VariantSource, *, check_assembly: bool = 
     made = atlas.attributes
     source.check_regions({*made.contigs})
     if check_assembly:
-        where, named = f"the atlas {atlas.path}", source.named_assembly
-        header = source.contig_lengths
-        source.refuse(
-            check_variants(
-                source.name, header, made.store.assembly, made.contigs, where, named=named
-            )
-        )
+        check_header(source, made.store.assembly, made.contigs, f"the atlas {atlas.path}")
     return source.alleles()
 
 

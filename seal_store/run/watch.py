@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from seal_store.errors import VariantError
@@ -9,7 +10,7 @@ from seal_store.reference.assembly import LIFT, check_variants, same_lengths
 from seal_store.scoring.assign import Counts
 from seal_store.store.store import Store
 from seal_store.variants.liftover import Lifter
-from seal_store.variants.source import Alleles
+from seal_store.variants.source import Alleles, VariantSource
 
 LOOKED_AT = 500
 """Pairs of allele and gene after which it is decided."""
@@ -70,6 +71,13 @@ def matched(
         lifter.check_variants(name, header)
         return lifter.lift(alleles), watch
     if source is not None and check_assembly:
-        where, named = f"the store {store.path}", source.named_assembly
-        source.refuse(check_variants(name, header, facts.assembly, own, where, named=named))
+        check_header(source, facts.assembly, own, f"the store {store.path}")
     return alleles, watch
+
+
+def check_header(
+    source: VariantSource, assembly: str, contigs: Mapping[str, int], where: str
+) -> None:
+    """Raise :class:`VariantError` if a file's header is not of ``where``, of these contigs."""
+    header, named = source.contig_lengths, source.named_assembly
+    source.refuse(check_variants(source.name, header, assembly, contigs, where, named=named))

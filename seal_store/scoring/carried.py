@@ -81,9 +81,10 @@ def copies_of(frame: Frame, calls: Iterable[Call], samples: int, rules: Rules) -
     for call in calls:
         allele, ref = call.allele, call.ref
         has_copy &= allele != NO_COPY
-        called = allele >= 0
         counts["missing_genotype"] += int((allele == MISSING).sum())
-        het = called.all(1) & (allele[:, 0] != allele[:, 1])
+        # an ALT beside what is not called is on an unknown copy too
+        carries = (allele > 0).any(1) & (allele != NO_COPY).all(1)
+        het = carries & (allele[:, 0] != allele[:, 1])
         unknown = het & ~call.phased
         counts["unphased"] += int(unknown.sum())
         if rules.unphased == "strict":

@@ -13,6 +13,7 @@ ReLU that follows. Windows with moved bases are evaluated whole.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -46,12 +47,19 @@ class Haplotype:
     ``alt`` has as many bases as the windows together. ``touched`` bool ``(windows,)`` says which
     an allele touches, ``moved`` which of them hold bases that are not in their places, or an
     allele that moves others. ``groups`` are the changes of the others, those that meet together.
+    ``moves`` has, sorted, where in ``alt`` bases begin that stand so many to the right of their
+    place in the genome.
     """
 
     alt: bytes
     touched: np.ndarray
     moved: np.ndarray
     groups: tuple[tuple[Change, ...], ...]
+    moves: tuple[tuple[int, int], ...]
+
+    def shift(self, place: int) -> int:
+        """By how many the base at ``place`` stands to the right of its place in the genome."""
+        return self.moves[max(0, bisect_right(self.moves, (place, len(self.alt))) - 1)][1]
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,8 @@ class Frame:
         alt = before[len(before) - wanted :] + after[: self.length - wanted]
         touched, moved = np.zeros(self.grid.bins, bool), np.zeros(self.grid.bins, bool)
         plain: list[Change] = []
+        # left of the last allele all is moved by all of the left ones; then by one less, and so on
+        moves = [(0, -sum(c.net for c in left)), (wanted, 0)]
         for side, sign in ((right, 1), (left[::-1], -1)):
             shift, shifted = 0, False
             for change in side:
@@ -104,12 +114,17 @@ class Frame:
                 windows = self._windows(low, low + reach)
                 touched[windows] = True
                 shifted |= change.net != 0
+                if sign > 0:
+                    moves.append((low + reach - self.first, shift + change.net))
+                else:
+                    moves.append((low + reach - self.first, -shift))
                 shift += change.net
                 if shifted:
                     moved[windows] = True
                 else:
                     plain.append(change)
-        return Haplotype(alt, touched, moved, grouped(sorted(plain, key=lambda c: c.start)))
+        groups = grouped(sorted(plain, key=lambda c: c.start))
+        return Haplotype(alt, touched, moved, groups, tuple(sorted(moves)))
 
     def _with(self, changes: Sequence[Change], start: int, end: int) -> bytes:
         """Bases ``[start, end)`` of the contig with ``changes``."""
@@ -208,7 +223,8 @@ class Carried:
         if count >= SWEPT:
             swept = self.evaluator.swept([alt, ref])
             return swept[0] - swept[1]
-        edit = Edit(0, start, count, alt)
+        ends = haplotype.shift(part.start), haplotype.shift(part.stop)
+        edit = Edit(0, start, count, alt, *ends)
         return self.evaluator.delta.hidden_change([self.frame.ref], [edit])[0]
 
     def _learn(self, groups: Sequence[tuple[Change, ...]]) -> None:

@@ -112,12 +112,21 @@ def open_listed(path: Place, listed: Mapping[str, Entry]) -> tuple[zarr.Group, S
     """Group and attributes of a store, of the files ``listed``. Raises :class:`FormatError`."""
     metadata = guard.read_metadata(path, listed)
     attributes = store_attributes(metadata["attributes"], path)
-    expected = expected_arrays(attributes)
+    return open_all(path, metadata, expected_arrays(attributes), listed), attributes
+
+
+def open_all(
+    path: Place,
+    metadata: Mapping[str, Any],
+    expected: Mapping[str, Expected],
+    listed: Mapping[str, Entry],
+) -> zarr.Group:
+    """:func:`~seal_store.store.untrusted.open_group` of a group that has all arrays expected."""
     group = guard.open_group(path, metadata, expected, listed)
     for name in expected:
         if name not in metadata["consolidated_metadata"]["metadata"]:
             raise FormatError(f"{path}: array {name} is missing", "build it again")
-    return group, attributes
+    return group
 
 
 def consolidate(path: Path) -> None:

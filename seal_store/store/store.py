@@ -40,7 +40,7 @@ from seal_store.store.place import files_at, place
 from seal_store.store.places import places
 from seal_store.store.shard_journal import FINISHED
 from seal_store.store.shards import of_each, read_whole
-from seal_store.store.untrusted import texts
+from seal_store.store.untrusted import column
 
 if TYPE_CHECKING:
     import anndata
@@ -168,8 +168,7 @@ class Store(manifest.Finished):
         return self._column(self.array(name))
 
     def _column(self, array: zarr.Array[Any]) -> np.ndarray:
-        values = read(array)
-        return texts(values, f"{self.path}: {array.path}") if values.dtype.kind == "T" else values
+        return column(array, self.path)
 
     @cached_property
     def gene_id(self) -> np.ndarray:

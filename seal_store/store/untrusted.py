@@ -30,7 +30,7 @@ from zarr.storage import MemoryStore
 from seal_store.common.beside import GROUP, METADATA_BYTES
 from seal_store.errors import FormatError
 from seal_store.store.address import Entry
-from seal_store.store.layout import ArraySpec, create_array, shards_of
+from seal_store.store.layout import ArraySpec, create_array, read, shards_of
 from seal_store.store.place import Place, files_at
 
 HINT = "it is damaged or not one of ours: copy it again, or make it again"
@@ -335,3 +335,9 @@ def texts(values: np.ndarray, where: str) -> np.ndarray:
             f"{where}: a text of {longest} characters among {len(found)}", "is it one of ours?"
         )
     return np.array(found, dtype=np.str_)
+
+
+def column(array: zarr.Array[Any], where: Place) -> np.ndarray:
+    """A whole array of the group at ``where``; strings as :func:`texts`."""
+    values = read(array)
+    return texts(values, f"{where}: {array.path}") if values.dtype.kind == "T" else values

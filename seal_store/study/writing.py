@@ -93,28 +93,14 @@ class Study:
         elif ending == ".html":
             path.write_text(self._page(), "utf-8", newline="\n")
         else:
-            self._arrow(path, ending)
+            from seal_store.exporting.parquet import write_lines
+
+            write_lines(iter([self.columns]), path, ending, {ATTRIBUTE: json.dumps(self.facts)})
 
     def _guarded(self) -> Iterator[list[str]]:
         is_text = [values.dtype.kind in "UTO" for values in self.columns.values()]
         for row in self.text_rows():
             yield [cell(v) if own else v for v, own in zip(row, is_text, strict=True)]
-
-    def _arrow(self, path: Path, ending: str) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        arrays = {
-            name: pa.array(values.tolist(), pa.string()) if values.dtype.kind in "UTO" else values
-            for name, values in self.columns.items()
-        }
-        made = pa.table(arrays, metadata={ATTRIBUTE: json.dumps(self.facts)})
-        if ending == ".parquet":
-            pq.write_table(made, str(path), compression="zstd")
-            return
-        zstd = pa.ipc.IpcWriteOptions(compression="zstd")
-        with pa.ipc.new_file(str(path), made.schema, options=zstd) as writer:
-            writer.write_table(made)
 
     def _page(self) -> str:
         """A page without scripts: the facts in lines, then the table."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
+
 from seal_store.common.files import file_sha256
 from seal_store.errors import InputError
 from seal_store.reference.contigs import resolve_contig
@@ -150,6 +152,14 @@ class Regions:
             for region in regions
         )
         return sorted(merge(own), key=lambda region: (order[region.contig], region.first))
+
+
+def inside(regions: Iterable[Region], contig: str, pos: np.ndarray) -> np.ndarray:
+    """Which 1-based positions of a contig are in one of ``regions``, however that is spelled."""
+    kept = np.zeros(len(pos), bool)
+    for region in Regions(regions).spelled([contig]):
+        kept |= (pos >= region.first) & (pos <= region.last)
+    return kept
 
 
 def merge(regions: Iterable[Region]) -> list[Region]:

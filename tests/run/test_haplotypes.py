@@ -13,6 +13,7 @@ import pytest
 from click.testing import Result
 from seldom import slow
 
+from seal_store.check.verify import verify
 from seal_store.errors import InputError, VariantError
 from seal_store.reference.fasta import Genome
 from seal_store.results.haplotypes import Haplotypes
@@ -138,6 +139,7 @@ def test_copies_share_what_they_have_in_common(store: Store, people: Path, tmp_p
             np.testing.assert_allclose(
                 one.column("effect")[mine], effect[theirs], rtol=1e-4, atol=1e-8
             )
+    assert verify(made.path).ok
     table = made.dosage("childhood.DFC")
     assert table.shape == (6, 2)
     at = made.column("context_name").tolist().index("childhood.DFC")
@@ -178,6 +180,7 @@ def test_what_cannot_be_decided_is_counted(store: Store, tmp_path: Path) -> None
     deletion = at(tss + 500, 6)
     wrong = next(b for b in "ACGT" if b not in at(tss + 900))
     rows = [
+        snv(5, "0|0", "0|0", "0|0", "./1", "0"),
         snv(10, "0|1", "0/1", "1/1", ".|1", "1"),
         snv(300, "1|1", "0|1", "0|0", "0|0", "0"),
         (tss + 500, deletion, deletion[0], ["1|0", "0|0", "0|0", "0|0", "0"]),
@@ -189,11 +192,11 @@ def test_what_cannot_be_decided_is_counted(store: Store, tmp_path: Path) -> None
     vcf = written(tmp_path / "x.vcf", rows, names)
     made = score_haplotypes(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
     assert made.attributes.counts == {
-        "missing_genotype": 1,
+        "missing_genotype": 2,
         "overlapping": 1,
         "ref_mismatch": 2,
         "symbolic": 1,
-        "unphased": 1,
+        "unphased": 2,
     }
     place, alleles = made.column("haplotype_of")[0], made.column("alleles")
 
@@ -214,8 +217,8 @@ def test_what_cannot_be_decided_is_counted(store: Store, tmp_path: Path) -> None
         options=CPU,
         rules=Rules(unphased="strict"),
     )
-    assert strict.column("haplotype_of")[0, 1].tolist() == [-2, -2]
-    assert strict.attributes.counts["genes_left_out"] == 1
+    assert strict.column("haplotype_of")[0, [1, 3]].tolist() == [[-2, -2], [-2, -2]]
+    assert strict.attributes.counts["genes_left_out"] == 2
     assert np.isnan(strict.dosage("childhood.DFC").loc["b", "GENE02"])
 
 
@@ -252,6 +255,26 @@ def test_the_command(cli: Cli, store: Store, people: Path, tmp_path: Path) -> No
     assert "exists already" in again.stderr
     unknown = cli(*args, "--overwrite", "--samples", "nobody", "--device", "cpu", "-q")
     assert "no sample 'nobody'" in unknown.stderr
+
+
+def test_samples_that_carry_nothing(store: Store, tmp_path: Path) -> None:
+    tss, at = bases_of(store, 1)
+    ref = at(tss)
+    vcf = written(tmp_path / "x.vcf", [(tss, ref, "CGTA"["ACGT".index(ref)], ["0|0"])], ["s"])
+    made = score_haplotypes(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
+    assert len(made) == 0
+    assert made.column("haplotype_of").tolist() == [[[-1, -1]]]
+    assert made.dosage("childhood.DFC").to_numpy().tolist() == [[0]]
+
+
+def test_a_damaged_file_is_named(store: Store, people: Path, tmp_path: Path) -> None:
+    made = score_haplotypes(store, people, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
+    path = Path(made.path) / "haplotype_of/c/0/0/0"  # type: ignore[arg-type]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    found = verify(made.path)
+    assert found.kind == "haplotypes"
+    assert {fault.file for fault in found.faults} == {"haplotype_of/c/0/0/0"}
 
 
 def test_a_file_that_does_not_serve(store: Store, people: Path, tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ import reference
 import torch
 
 from seal_store.model.heads import load_heads
+from seal_store.scoring.assign import Task
 from seal_store.scoring.engine import Engine
+from seal_store.scoring.haplotype import grid_stretch
 from seal_store.scoring.joint import APART, Carried, Frame, grouped, runs_of
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store, sequence_start
 from seal_store.synthetic import World
-from seal_store.variants.alleles import Change, trim
+from seal_store.variants.alleles import Allele, Change, trim
 
 WINDOW = 2_000
 
@@ -190,6 +192,26 @@ def test_one_allele_alone_is_what_score_gives(
     assert len(found) == len(rows)
     largest = np.abs(scored.effect).max(1, keepdims=True)
     assert (np.abs(found - scored.effect) <= 1e-7 + 2e-4 * largest).all()
+
+
+def test_moved_bases_are_looked_for_where_score_looks(
+    store: Store, engine: Engine, rng: np.random.Generator
+) -> None:
+    frame = carried(store, engine, 2).frame
+    for _ in range(40):
+        pos = frame.tss + int(rng.integers(-15_000, 15_000))
+        change = Change(pos, 0, "ACGT") if rng.random() < 0.5 else Change(pos, 3, "")
+        ref = frame.sequence[pos - 1 - sequence_start(frame.tss) :][: 1 + change.length].decode()
+        allele = Allele(0, "chr1", pos, "", ref, ref[0] + change.alt, "insertion")
+        task = Task(allele, "chr1", 2, frame.tss, frame.strand)
+        stretch = grid_stretch(task, frame.sequence, frame.grid)
+        haplotype = frame.haplotype([change])
+        assert haplotype is not None
+        assert stretch is not None
+        ((start, stop),) = runs_of(haplotype.moved)
+        end = 200 * start + frame.grid.run_length(stop - start)
+        found = haplotype.shift(200 * start), haplotype.shift(end)
+        assert found == (stretch.left, stretch.right)
 
 
 def test_dense_haplotypes_are_swept(
