@@ -20,13 +20,13 @@ from seal_store.common.records import Record
 from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
 from seal_store.results.attributes import MadeFrom
-from seal_store.scoring.carried import LEFT_OUT, REFERENCE
 from seal_store.store import manifest
 from seal_store.store import untrusted as guard
 from seal_store.store.layout import STORE, ArraySpec, create, get, read, shape_of, spec
 from seal_store.store.opening import check_attributes, consolidate, open_all
 from seal_store.store.place import Place, place
 from seal_store.store.untrusted import Expected, column
+from seal_store.variants.genotypes import LEFT_OUT, REFERENCE
 
 if TYPE_CHECKING:
     import anndata

@@ -22,14 +22,14 @@ from seal_store.results.haplotypes import (
     HaplotypesAttributes,
     write_haplotypes,
 )
-from seal_store.scoring.carried import LEFT_OUT, RULES, Copies, Rules, copies_of
+from seal_store.scoring.carried import RULES, Copies, Rules, copies_of
 from seal_store.scoring.joint import Carried, Frame
 from seal_store.scoring.options import DEFAULTS, ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.place import Place, output_at
 from seal_store.store.store import Store, sequence_start
 from seal_store.variants.alleles import Change
-from seal_store.variants.genotypes import Genotypes
+from seal_store.variants.genotypes import LEFT_OUT, Genotypes
 
 
 def score_haplotypes(

@@ -16,10 +16,7 @@ from seal_store.errors import InputError
 from seal_store.scoring.joint import Frame
 from seal_store.store.store import sequence_start
 from seal_store.variants.alleles import SCORABLE, Change, classify, trim
-from seal_store.variants.genotypes import MISSING, NO_COPY, Call
-
-REFERENCE, LEFT_OUT, ABSENT = -1, -2, -3
-"""In place of a haplotype: the genome's own bases, a gene left out, a copy that is not there."""
+from seal_store.variants.genotypes import ABSENT, LEFT_OUT, MISSING, NO_COPY, REFERENCE, Call
 
 UNPHASED, PHASE_SETS = ("leave-out", "strict"), ("strict", "ignore")
 
@@ -61,8 +58,8 @@ RULES = Rules()
 class Copies:
     """Haplotypes of a gene: ``changes`` of each, ``place`` int32 ``(samples, 2)`` among them.
 
-    ``place`` may be :data:`REFERENCE`, :data:`LEFT_OUT` or :data:`ABSENT`. ``counts`` are alleles
-    on copies, or genes of samples, that were left out, by reason.
+    ``place`` may be one of the codes of :mod:`seal_store.variants.genotypes`. ``counts`` are
+    alleles on copies, or genes of samples, that were left out, by reason.
     """
 
     changes: list[tuple[Change, ...]]

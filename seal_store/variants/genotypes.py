@@ -23,6 +23,9 @@ from seal_store.variants.index import find_index
 MISSING, NO_COPY = -1, -2
 """In place of an allele: not called, and no such copy, as of X in a man."""
 
+REFERENCE, LEFT_OUT, ABSENT = -1, -2, -3
+"""In place of a haplotype: the genome's own bases, a gene left out, a copy that is not there."""
+
 _NO_SET = -2_147_483_648
 READ_AT_ONCE = 1 << 20
 
