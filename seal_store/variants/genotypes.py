@@ -85,7 +85,8 @@ class Genotypes:
 
 
 def _call(record: Any) -> Call:
-    called, sets = record.genotype.array(), record.format("PS")
+    called = record.genotype.array()
+    sets = record.format("PS") if "PS" in record.FORMAT else None  # cyvcf2 fails on what is not
     allele = np.full((len(called), 2), NO_COPY, np.int16)
     copies = min(2, called.shape[1] - 1)
     allele[:, :copies] = called[:, :copies]

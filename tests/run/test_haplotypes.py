@@ -32,17 +32,20 @@ CPU = ScoreOptions(device="cpu")
 HEADER = (
     "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=320000>\n"
     '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
-    '##FORMAT=<ID=PS,Number=1,Type=Integer,Description="Phase set">\n'
     "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
 )
+
+PHASE_SET = '##FORMAT=<ID=PS,Number=1,Type=Integer,Description="Phase set">'
 
 Row = tuple[int, str, str, Sequence[str]]
 """POS, REF, ALT and the sample columns."""
 
 
 def written(path: Path, rows: Sequence[Row], samples: Sequence[str], form: str = "GT") -> Path:
-    """A VCF in BGZF with its index."""
-    lines = [HEADER + "\t" + "\t".join(samples)]
+    """A VCF in BGZF with its index; its header declares PS only where ``form`` has it."""
+    version, rest = HEADER.split("\n", 1)
+    declared = [PHASE_SET] if "PS" in form else []
+    lines = [version, *declared, rest + "\t" + "\t".join(samples)]
     for pos, ref, alt, calls in sorted(rows):
         lines.append("\t".join(["chr1", str(pos), ".", ref, alt, ".", ".", ".", form, *calls]))
     path.write_text("\n".join(lines) + "\n")
