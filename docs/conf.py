@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterable
 from importlib.metadata import version as installed
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +57,21 @@ def rows(paths: Iterable[Path]) -> list[str]:
 
 def bring_in(app: Any, page: str, source: list[str]) -> None:
     """Bring in pages made of other files, and turn links to them; of other links keep the words."""
-    folder = ROOT / "docs"
+    folder = own = (ROOT / "docs" / page).parent
     if page == "modules":
         source[0] = listing()
     if page in ELSEWHERE:
         path = ROOT / ELSEWHERE[page]
         app.env.note_dependency(str(path))
         source[0], folder = path.read_text(encoding="utf-8"), path.parent
-    names = {(ROOT / file).resolve(): f"{name}.md" for name, file in ELSEWHERE.items()}
+    names = {(ROOT / file).resolve(): ROOT / f"docs/{name}.md" for name, file in ELSEWHERE.items()}
 
     def turn(link: re.Match[str]) -> str:
         words, target, anchor = link.groups()
         file = (folder / target).resolve()
-        name = names.get(file, file.name if file.parent == ROOT / "docs" else "")
-        return f"[{words}]({name}{anchor or ''})" if name else words
+        file = names.get(file, file)
+        inside = ROOT / "docs" in file.parents
+        return f"[{words}]({relpath(file, own)}{anchor or ''})" if inside else words
 
     source[0] = re.sub(r"\[([^\]]*)\]\(([^)#:]+)(#[^)]*)?\)", turn, source[0])
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from seal_store.cli import COMMANDS
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
-    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
     ROOT / "benchmarks/RESULTS.md",
 ]
 
@@ -81,6 +84,31 @@ def test_pages_with_pictures_run(page: str, demo: Path, monkeypatch: pytest.Monk
         code = "\n".join(line for line in cell.splitlines() if not line.startswith(":tags:"))
         exec(compile(code, f"{page}.md, cell {number}", "exec"), names)
     assert names["altair"].renderers.active == "svg"
+    altair.renderers.enable(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", sorted(ROOT.glob("docs/recipes/*.md")), ids=lambda page: str(page.stem)
+)
+def test_recipes_run(
+    page: Path, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    altair = pytest.importorskip("altair")
+    pytest.importorskip("duckdb")
+    (tmp_path / "demo").symlink_to(demo / "demo")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    names: dict[str, Any] = {}
+    before = altair.renderers.active
+    begin, *cells = blocks(page, "{code-cell} python")
+    assert "%run start.py" in begin
+    for number, cell in enumerate(cells, 1):
+        shell, code = re.match(r"(%%bash -e\n)?(.*)", cell, re.DOTALL).groups()  # type: ignore[union-attr]
+        if shell:
+            subprocess.run(["bash", "-e", "-c", code], check=True)
+        else:
+            exec(compile(code, f"{page.name}, cell {number}", "exec"), names)
     altair.renderers.enable(before)
 
 
