@@ -36,6 +36,20 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_power_cut() -> Iterator[None]:
+    """Nothing waits for the disk in this process: what `fsync` is for, no test can see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than CPUs, since tests wait for processes and servers too."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Fresh random input in every run; the seed is printed when a test fails."""

@@ -32,7 +32,9 @@ def doubles() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("scheme", ["grid", "centered"])
-@pytest.mark.parametrize("method", [None, *(slow(m) if m == "lime" else m for m in METHODS)])
+@pytest.mark.parametrize(
+    "method", [None, *(slow(m) if m in ("lime", "kernelShap") else m for m in METHODS)]
+)
 def test_scores_and_attributions(
     scheme: str, method: str | None, store: Store, world: World
 ) -> None:
@@ -60,6 +62,7 @@ def test_calibrations(store: Store, world: World, tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.array(place)[...], expected.array(place)[...])
 
 
+@pytest.mark.slow
 def test_training(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     planted = write_planted(tmp_path, np.random.default_rng(3), genes=80)

@@ -57,6 +57,7 @@ def shard_on_node_a(folder: Path, go: Path) -> None:
     run_shards(folder, [0], "cpu", progress=partial(until, go))
 
 
+@pytest.mark.slow
 def test_shards_run_on_two_hosts_at_once(
     two: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

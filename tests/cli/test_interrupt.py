@@ -129,7 +129,7 @@ def to_bcf(vcf: Path, path: Path) -> Path:
     ids=["early", "late"],
 )
 @pytest.mark.parametrize(
-    "command", [*map(slow, ("build", "bcf", "train", "calibrate", "verify")), "score", "export"]
+    "command", [*map(slow, ("build", "bcf", "train", "calibrate", "verify", "export")), "score"]
 )
 def test_at_any_moment(
     commands: dict[str, list[object]],

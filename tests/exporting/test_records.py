@@ -59,6 +59,7 @@ def checker(store: Store, tmp_path: Path) -> Checker:
     return Checker(store, tmp_path)
 
 
+@pytest.mark.slow
 def test_every_record_stays_as_it_was(checker: Checker) -> None:
     """Seeds are drawn, not each choice: a tenth of the time."""
     rows: list[int] = []

@@ -337,10 +337,10 @@ def next_gene(row: list[str]) -> str:
 @pytest.mark.parametrize(
     ("file", "change", "told"),
     [
-        ("genes", turned_strand, "with the planted sign"),
-        ("genes", next_gene, "on the planted gene"),
+        slow("genes", turned_strand, "with the planted sign"),
+        slow("genes", next_gene, "on the planted gene"),
         ("variants", one_base_on, "are the strongest"),
-        ("variants", swapped_alleles, "with the planted sign"),
+        slow("variants", swapped_alleles, "with the planted sign"),
     ],
 )
 def test_a_wrong_input_is_found(
@@ -358,7 +358,7 @@ def test_a_wrong_input_is_found(
 
 @pytest.mark.parametrize(
     ("labels", "told"),
-    [("contexts", "in the planted contexts"), ("features", "first in DeepLift")],
+    [("contexts", "in the planted contexts"), slow("features", "first in DeepLift")],
 )
 def test_labels_that_are_one_off_are_found(
     planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: str, told: str

@@ -77,6 +77,7 @@ def check_alike(address: str, folder: Path, port: int) -> None:
     assert {n for n in ours if ours[n] != theirs[n]} <= {"zarr.json", "manifest.json"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["counted", "hostile"])
 def test_all_of_it_there_is_as_here_whatever_fails(
     server: str,

@@ -571,7 +571,7 @@ def run_killed(store: Path, background: Path, where: str, at: int) -> None:
         slow("link", 20),
         pytest.param("consolidate", 1, marks=pytest.mark.soak),
         pytest.param("publish", 2, marks=pytest.mark.soak),
-        ("replace", 2),
+        slow("replace", 2),
     ],
 )
 def test_a_killed_calibration_leaves_the_store_and_goes_on(

@@ -103,7 +103,7 @@ SOAK = pytest.mark.soak
     ("name", "attribute", "kills"),
     [
         slow("out.zarr", False, 2),
-        ("out.tsv", False, 1),
+        slow("out.tsv", False, 1),
         pytest.param("out.zarr", False, 25, marks=SOAK),
         pytest.param("out.zarr", True, 25, marks=SOAK),
         pytest.param("out.tsv", False, 25, marks=SOAK),

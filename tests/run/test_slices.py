@@ -96,7 +96,7 @@ def in_slices(job: ScoreJob, slices: int = 7) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     "ending",
-    [".zarr", ".vcf.gz", *(soak(name) for name in (".tsv", ".tsv.gz", ".parquet", ".vcf"))],
+    [".zarr", slow(".vcf.gz"), *(soak(name) for name in (".tsv", ".tsv.gz", ".parquet", ".vcf"))],
 )
 def test_every_output_is_that_of_one_process(job: ScoreJob, ending: str) -> None:
     job = replace(job, out=job.out.with_suffix("").with_suffix(ending))

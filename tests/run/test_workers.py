@@ -167,6 +167,7 @@ def kill(*processes: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_cluster_ends_with_the_same_bytes_whatever_dies(
     cluster: Cluster, options: BuildOptions, job: ScoreJob, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ import zarr
 from click.testing import Result
 from interrupted import SERVER, scored
 from numcodecs import Blosc, Zstd
+from seldom import slow
 
 from seal_store.check.verify import verify
 from seal_store.common.beside import METADATA_BYTES, partial_path
@@ -449,11 +450,11 @@ def test_more_than_metadata_may_take_is_not_read(copied: Path) -> None:
     ("name", "inside"),
     [
         ("o.zarr", "zarr.json"),
-        ("o.zarr", "effect/zarr.json"),
-        ("o.zarr", "journal/progress.json"),
+        slow("o.zarr", "effect/zarr.json"),
+        slow("o.zarr", "journal/progress.json"),
         ("o.tsv", "table"),
-        ("o.tsv", "published.json"),
-        ("o.tsv", "journal/progress.json"),
+        slow("o.tsv", "published.json"),
+        slow("o.tsv", "journal/progress.json"),
     ],
 )
 def test_an_unfinished_folder_from_elsewhere_is_not_gone_on_with(
