@@ -9,6 +9,8 @@ import click
 from . import _options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from seal_store.store.place import Place
 
 
@@ -123,6 +125,14 @@ def locus(results: Place, **common: Any) -> None:
 def calibration(store: Place, **common: Any) -> None:
     """The distribution of a calibration's background, and an effect within it."""
     _draw("calibration", common, store, common["context"], common["effect"], common["scheme"])
+
+
+@plot.command("evaluation")
+@click.argument("table", type=_options.PATH)
+@_finish
+def evaluation(table: Path, **common: Any) -> None:
+    """How well effects agree with known variants (TABLE.parquet of `evaluate variants --out`)."""
+    _draw("evaluation", common, table)
 
 
 def _draw(kind: str, common: dict[str, Any], *arguments: Any, **options: Any) -> None:

@@ -7,6 +7,7 @@ the extra ``plot``.
 from seal_store.charts.attribution import attribution
 from seal_store.charts.calibration import calibration
 from seal_store.charts.effect_map import effect_map
+from seal_store.charts.evaluation import evaluation
 from seal_store.charts.files import save
 from seal_store.charts.locus import locus
 from seal_store.charts.profile import profile
@@ -16,6 +17,7 @@ __all__ = [
     "attribution",
     "calibration",
     "effect_map",
+    "evaluation",
     "locus",
     "profile",
     "saturation",

@@ -420,3 +420,51 @@ def test_what_nothing_fits_names_what_there_is(store: Store, query: str, says: s
 
 def test_a_context_with_the_name_of_a_query_goes_first() -> None:
     assert select_contexts([("s", "stage=1"), ("s", "b")], ["stage=1"]).tolist() == [0]
+
+
+@pytest.fixture(scope="module")
+def evaluated(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("sklearn")
+    data = seal_store.open_results(results).to_xarray()
+    truth = data[["contig", "pos", "ref", "alt", "gene_id"]].to_dataframe()
+    truth = truth[["contig", "pos", "ref", "alt"]].assign(gene=truth["gene_id"])
+    truth["label"] = np.arange(len(truth)) % 2
+    truth["other"] = np.arange(len(truth)) / 7
+    out = tmp_path_factory.mktemp("evaluated") / "e.parquet"
+    seal_store.evaluate_variants(results, truth, bootstrap=20, out=out)
+    return out
+
+
+def test_an_evaluation_shows_its_numbers(evaluated: Path, cli: Cli, tmp_path: Path) -> None:
+    import pandas as pd
+
+    table = pd.read_parquet(evaluated).dropna(subset=["value"])
+    chart = charts.evaluation(evaluated)
+    shown = [row for rows in data(chart) for row in rows]
+    assert {row["score"] for row in shown} >= {"seal-store", "distance to TSS", "random", "other"}
+    assert sorted((r["metric"], r["stratum"], r["score"], r["value"], r["low"]) for r in shown) == [
+        tuple(row)
+        for row in sorted(
+            table[["metric", "stratum", "score", "value", "low"]].itertuples(index=False)
+        )
+    ]
+    assert "SYNTHETIC" in json.dumps(chart.to_dict()["title"])
+    done = cli("plot", "evaluation", evaluated, "--out", tmp_path / "e.svg", "--json")
+    assert json.loads(done.stdout)["description"] == chart.description
+
+
+def test_what_is_no_evaluation_is_one_line(evaluated: Path, cli: Cli, tmp_path: Path) -> None:
+    import pandas as pd
+
+    other = tmp_path / "other.parquet"
+    pd.DataFrame({"a": [1]}).to_parquet(other)
+    done = cli("plot", "evaluation", other, "--out", tmp_path / "e.svg")
+    assert done.exit_code == 1
+    assert "no evaluation as Parquet" in done.stderr
+    with pytest.raises(InputError, match="is no evaluation"):
+        charts.evaluation(pd.DataFrame({"a": [1]}))
+    table = pd.read_parquet(evaluated)
+    many = pd.concat([table.assign(score=f"score {n}") for n in range(50)])
+    many.attrs = {"matched": 1}
+    with pytest.raises(InputError, match="more than 40 lines"):
+        charts.evaluation(many)
