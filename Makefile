@@ -35,7 +35,7 @@ check: $(READY)  ## lint, formatting, types
 docs: $(READY)  ## build the documentation, the tutorial executed (docs/_build/html)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/seal-store demo docs/demo --overwrite --quiet
-	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 browser: $(READY)  ## pages in a real browser (needs Debian's chromium; pictures in bench-out/screenshots)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
