@@ -24,6 +24,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_merge_streams = True
 
 ROOT = Path(__file__).resolve().parents[1]
 ELSEWHERE = {"readme": "README.md", "benchmarks": "benchmarks/RESULTS.md"}
