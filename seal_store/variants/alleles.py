@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from seal_store.errors import printable
-from seal_store.variants.structural import extents
+from seal_store.variants.structural import KINDS, extents
 
 SCORABLE = ("snv", "mnv", "insertion", "deletion", "complex")
 SWAPPED = "swapped"
@@ -65,7 +65,7 @@ class Allele:
 
     @property
     def last(self) -> int:
-        """1-based last base of what it changes: of a structural variant END, else of REF."""
+        """1-based last base that it replaces: of a structural variant END, else of REF."""
         return self.end or self.pos + max(len(self.ref), 1) - 1
 
     @property
@@ -214,13 +214,12 @@ def alleles_of(number: int, text: str, complete: bool) -> Iterator[Allele]:
         return
     alts = alts.upper()
     found = split_alts(Allele, number, contig, pos, name, ref.upper(), alts)
-    if "<" not in alts:
+    if "<" not in alts or KINDS.keys().isdisjoint(alts.split(",")):
         yield from found
         return
     told = extents(pos, alts.split(","), _info(text))
     for allele, extent in zip(found, told, strict=True):
-        is_told = allele.kind == "symbolic"
-        yield replace(allele, **extent._asdict()) if is_told else allele
+        yield replace(allele, **extent._asdict()) if allele.kind == "symbolic" else allele
 
 
 def _split(text: str, most: int) -> list[str]:

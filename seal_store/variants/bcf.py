@@ -1,9 +1,8 @@
 """BCF, read by cyvcf2 in a child process, whose death is an error message here.
 
 The parent decompresses and sends plain BCF; the child answers with a line a record, ``V`` and
-the columns CHROM, POS (1-based), ID, REF, ALT (of a structural variant those to FORMAT too, or
-all of them as VCF), and at the end ``E`` and
-how many there were.
+the columns CHROM, POS (1-based), ID, REF, ALT (of a structural variant those to FORMAT, or all of
+them as VCF), and at the end ``E`` and how many there were.
 Without that last line the records are not all there. ``X`` and a message ends them early.
 """
 

@@ -39,7 +39,7 @@ def extents(pos: int, alts: Sequence[str], info: str) -> list[Extent]:
     fields: dict[str, str] = {}
     for item in info.split(";"):
         key, _, value = item.partition("=")
-        fields[key] = f"{fields[key]},{value}" if key in fields else value
+        fields[key] = "twice" if key in fields else value
     told = ";".join(f"{name}={fields[name][:24]}" for name in ("END", "SVLEN") if name in fields)
     doubt = Extent(kind=LENGTH, problem=f"POS={pos};{told}")
     why = _uncertain(fields)

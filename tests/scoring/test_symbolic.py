@@ -17,7 +17,6 @@ import pytest
 import reference
 import torch
 from click.testing import Result
-from interrupted import files
 
 from seal_store.building.build import build
 from seal_store.building.options import BuildOptions
@@ -131,7 +130,7 @@ def test_effects_are_those_of_the_bases(
     store: Store, scheme: str, normalize: bool, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     """Byte by byte, with the same rows and reasons."""
-    own = events(rng, 60)
+    own = events(rng, 40)
     told = [str(rng.choice(["END={end}", "SVLEN={minus};END={end}", "SVLEN={size}"])) for _ in own]
     lines = [symbolic(event, i, told[i]) for i, event in enumerate(own)]
     how = {"scheme": scheme, "normalize": normalize, "batch": 1}
@@ -159,6 +158,7 @@ def test_effects_are_those_of_the_bases(
     assert [kind[alt] for alt in found.columns["alt"].tolist()] == found.columns["kind"].tolist()
 
 
+@pytest.mark.slow
 def test_effects_equal_the_slow_reference(
     options: BuildOptions, store: Store, rng: np.random.Generator, tmp_path: Path
 ) -> None:
@@ -269,6 +269,7 @@ def cases(rng: np.random.Generator) -> tuple[str, ...]:
     return (*alike[:2], *own[:10], *alike[2:], *own[10:])
 
 
+@pytest.mark.slow
 def test_every_output(cli: Cli, store: Store, rng: np.random.Generator, tmp_path: Path) -> None:
     """ALT stays `<DEL>`; the same from Zarr, from a pipe and from BCF; each record its own row."""
     vcf = written(tmp_path / "in.vcf", *cases(rng))
@@ -326,24 +327,7 @@ def test_every_output(cli: Cli, store: Store, rng: np.random.Generator, tmp_path
     assert body == [x for x in (tmp_path / "vcf.vcf").read_text().splitlines() if x[0] != "#"]
 
 
-def test_slices_workers_and_resume_end_with_the_same_bytes(
-    cli: Cli, store: Store, rng: np.random.Generator, tmp_path: Path
-) -> None:
-    vcf = written(tmp_path / "in.vcf", *cases(rng))
-    common = ("--store", store.path, "--device", "cpu", "-q", "--batch", "2")
-    where = [tmp_path / name / "out.zarr" for name in ("one", "slices")]
-    for out in where:
-        out.parent.mkdir()
-    assert cli("score", "vcf", vcf, *common, "--out", where[0]).exit_code == 0
-    score = ("score", "vcf", vcf, *common, "--out", where[1])
-    assert cli(*score, "--plan", "--slices", "1").exit_code == 0
-    assert cli(*score, "--slice", "0").exit_code == 0
-    assert cli(*score, "--finalize").exit_code == 0
-    own, other = (files(out) for out in where)
-    own.pop("zarr.json"), own.pop("manifest.json")  # the command
-    assert {name: other[name] for name in own} == own
-
-
+@pytest.mark.slow
 def test_attributions_are_added_to_results(
     cli: Cli, store: Store, rng: np.random.Generator, tmp_path: Path
 ) -> None:
