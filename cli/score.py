@@ -148,9 +148,9 @@ def vcf(
 ) -> None:
     """Score every allele of VCF: text, .gz, BCF, Seal's headerless five columns, - for stdin.
 
-    Positions are 1-based. Each allele gives one row (one per gene with --genes all) or is
-    counted with the reason why not. With --out - it is a filter: the annotated VCF (or what
-    --format says) goes to stdout as it is computed, the summary to stderr.
+    Positions are 1-based. Each allele, <DEL>, <DUP> and <INV> too, gives one row (one per gene
+    with --genes all) or is counted with the reason why not. With --out - it is a filter: the
+    annotated VCF (or what --format says) goes to stdout, the summary to stderr.
 
     On a cluster: the command once with --plan, for each slice it names with --slice I (on any
     machine that sees OUT, VCF and the store), then with --finalize.

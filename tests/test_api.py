@@ -293,7 +293,7 @@ def test_a_table_from_effects(
     assert json.loads(wide.attrs["counts"]) == json.loads(scored.attrs["counts"])
     assert cli("export", commanded, tmp_path / "x.tsv", "--precision", 9).exit_code == 0
     text = pd.read_csv(tmp_path / "x.tsv", sep="\t")
-    names = text.columns[12:]
+    names = text.columns[13:]
     assert wide.columns[-len(names) :].tolist() == names.tolist()
     np.testing.assert_array_equal(wide[names].to_numpy(), text[names].to_numpy(np.float32))
     assert wide["gene_id"].tolist() == text["gene_id"].tolist()

@@ -214,6 +214,7 @@ class Lookup:
             "status": np.where(self._touched(pos, tss, strand), "scored", "outside_grid"),
             "input_chrom": np.array([a.read.contig for a in own], TEXT),
             "gene_symbol": atlas.of_genes("gene_symbol")[found.gene],
+            "end": np.array([a.last for a in own], np.int64),
             "source": np.full(count, "atlas"),
         }
 

@@ -24,7 +24,7 @@ _RESERVED = re.compile(r"[^!-~]|[%:;=,|&]")
 class Row:
     """A row of the results: an allele against one gene."""
 
-    key: tuple[int, str, str, str]
+    key: tuple[int, str, str, str, int]
     contig: str
     gene: str
     symbol: str

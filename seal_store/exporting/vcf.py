@@ -191,8 +191,9 @@ class _Queue:
     def add(self, rows: Rows) -> None:
         """Append ``rows``."""
         c = rows.columns
-        keys = zip(*(c[name].tolist() for name in ("pos", "id", "ref", "alt")), strict=True)
-        c.setdefault("gene_symbol", np.full(len(rows), ""))  # older results have none
+        c.setdefault("gene_symbol", np.full(len(rows), ""))  # older results have neither
+        c.setdefault("end", c["pos"] + np.strings.str_len(c["ref"]) - 1)
+        keys = zip(*(c[name].tolist() for name in ("pos", "id", "ref", "alt", "end")), strict=True)
         names = ("contig", "gene_id", "gene_symbol", "dist_to_tss", "ref_match", "status")
         columns = (c[name].tolist() for name in names)
         effect = self._view.effect(rows)
@@ -210,7 +211,7 @@ class _Queue:
         again.
         """
         found: list[Row] = []
-        key = (allele.pos, allele.id, allele.ref, allele.alt)
+        key = (allele.pos, allele.id, allele.ref, allele.alt, allele.last)
         while (row := self._head()) is not None and row.key == key:
             if any(row.gene == other.gene for other in found):
                 break
@@ -223,7 +224,7 @@ class _Queue:
     def finish(self, where: str) -> None:
         """Raises :class:`OutputError` if rows are left."""
         if (row := self._head()) is not None:
-            pos, name, ref, alt = row.key
+            pos, name, ref, alt, _ = row.key
             raise OutputError(
                 f"{where}: row {self._count} (0-based) of the results, {row.contig}:{pos} "
                 f"{ref[:20]}>{alt[:20]} {name[:40]}, is not in it at that place",

@@ -7,6 +7,7 @@ takes their place; until then the results stand as they were.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from seal_store.store.opening import consolidate
 from seal_store.store.place import files_at, output_at, place
 from seal_store.store.store import Store, software
 from seal_store.variants.alleles import Allele, evaluated
+from seal_store.variants.structural import KINDS
 
 TOLERANCE = 1e-6, 1e-2
 """How far an effect may be from the stored one: absolute, and of the row's largest."""
@@ -177,9 +179,11 @@ def _alleles(results: Results) -> Iterator[Allele]:
     row = 0
     for batch in results.batches():
         columns = (batch.columns[name].tolist() for name in names)
-        notes = batch.columns.get("liftover", np.full(len(batch), ""))
-        for values, note in zip(zip(*columns, strict=True), notes.tolist(), strict=True):
-            yield evaluated(Allele(row, *values), note)
+        notes = batch.columns.get("liftover", np.full(len(batch), "")).tolist()
+        ends = batch.columns.get("end", np.zeros(len(batch), np.int64)).tolist()
+        for values, note, end in zip(zip(*columns, strict=True), notes, ends, strict=True):
+            allele = Allele(row, *values)
+            yield replace(allele, end=end) if allele.alt in KINDS else evaluated(allele, note)
             row += 1
 
 

@@ -22,7 +22,9 @@ EXAMPLES = 3
 
 REASONS = {
     "no_change": "ALT equals REF",
-    "symbolic": "symbolic allele or breakend",
+    "symbolic": "symbolic allele or breakend of which it is not told exactly what it changes",
+    "sv_length": "<DEL>, <DUP> or <INV> whose END and SVLEN disagree or hold no base",
+    "sv_outside": "<DEL>, <DUP> or <INV> that no computed gene's stored sequence holds as a whole",
     "reference_block": "<NON_REF> or <*> of a gVCF: as the reference, or any other allele",
     "star": "* (an upstream deletion)",
     "missing": "no ALT or no REF",

@@ -7,7 +7,7 @@ Coordinates are 0-based and half-open; ``sequence`` is a gene's stored one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from seal_store.model.grid import Grid
 from seal_store.scoring.assign import Task
 from seal_store.store.store import sequence_start
 from seal_store.variants.alleles import trim
+from seal_store.variants.structural import KINDS
 
 SHIFTS = np.arange(-800, 1000, 200)
 """Window centres of scheme ``centered`` relative to the variant, bp."""
@@ -51,12 +52,15 @@ def grid_stretch(task: Task, sequence: bytes, grid: Grid) -> Stretch | None:
     """The grid windows that the allele touches, on the genome's bases and with the allele.
 
     The TSS side keeps its coordinates: right of the TSS the alt windows are counted from the
-    left, at or left of it from the right. An allele that touches no window gives an empty
-    stretch. None if the stored sequence is too short for it.
+    left, at or left of it from the right. The second copy of a duplication is the one farther
+    from the TSS: from there on the haplotypes differ. An allele that touches no window gives an
+    empty stretch. None if the stored sequence is too short for it.
     """
     change = trim(task.allele.pos, task.allele.ref, task.allele.alt)
     reach = max(change.length, len(change.alt))
     right = change.start > task.tss - 1
+    if right and KINDS.get(task.allele.read.alt) == "insertion":
+        change = replace(change, start=change.start + reach)
     low, high = (change.start, change.start + reach) if right else (change.end - reach, change.end)
     run = grid.touched(task.tss, task.strand, low, high)
     if run is None:

@@ -61,6 +61,7 @@ def columns_of(
         "status": np.array(status, np.str_),
         "input_chrom": np.array([a.read.contig for a in alleles], TEXT),
         "gene_symbol": store.column("gene_symbol")[genes],
+        "end": np.array([a.last for a in alleles], np.int64),
     }
 
 

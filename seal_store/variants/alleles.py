@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from seal_store.errors import printable
+from seal_store.variants.structural import KINDS, extents
 
 SCORABLE = ("snv", "mnv", "insertion", "deletion", "complex")
 SWAPPED = "swapped"
@@ -24,6 +25,8 @@ MAX_NAME = 1 << 16
 """Characters of a CHROM; a longer one is not VCF."""
 MAX_ID = 1 << 17
 """Characters of an ID that are kept; what is scored does not depend on it."""
+MAX_INFO = 1 << 17
+"""Characters of a line within which INFO is looked for."""
 MAX_ALTS = 1 << 20
 """Alleles of one record."""
 
@@ -38,9 +41,11 @@ class Allele:
 
     ``kind`` is one of :data:`SCORABLE`, or says why it cannot be scored: ``no_change`` (ALT
     equals REF), ``reference_block`` (one of :data:`REFERENCE`), ``symbolic`` (other ``<...>`` and
-    breakends), ``star`` (``*``), ``missing`` (``.`` or empty), ``iupac`` (letters other than A, C,
-    G, T), ``telomere`` (POS 0), ``contig_length`` (the header gives its contig another length than
-    the store has) or ``malformed`` (a line that is not VCF; ``problem`` says what is wrong).
+    breakends), ``sv_length`` (END and SVLEN disagree), ``star`` (``*``), ``missing`` (``.`` or
+    empty), ``iupac`` (letters other than A, C, G, T), ``telomere`` (POS 0), ``contig_length`` (the
+    header gives its contig another length than the store has) or ``malformed`` (a line that is not
+    VCF). Of the last, and of structural variants, ``problem`` says what is wrong. A ``symbolic``
+    one with an ``end``, the last base of a ``<DEL>``, ``<DUP>`` or ``<INV>`` by INFO, is scored.
     ``line`` is its 1-based line number (of BCF, its record), 0 where that is not known: read
     through an index, or not from a file. ``origin`` is set where the allele is evaluated as another
     one than the input has; ``ref`` is then what the store's genome has, and ``kind`` that of the
@@ -56,6 +61,12 @@ class Allele:
     kind: str
     problem: str = ""
     origin: Origin | None = None
+    end: int = 0
+
+    @property
+    def last(self) -> int:
+        """1-based last base that it replaces: of a structural variant END, else of REF."""
+        return self.end or self.pos + max(len(self.ref), 1) - 1
 
     @property
     def swapped(self) -> bool:
@@ -179,7 +190,7 @@ def alleles_of(number: int, text: str, complete: bool) -> Iterator[Allele]:
     ``complete`` says whether ``text`` is the whole line. At least one is given, ``malformed`` if
     need be.
     """
-    fields = text.split("\t", 5) if "\t" in text else _SPACES.split(text.strip(" "), 5)
+    fields = _split(text, 5)
     if len(fields) < 5 or (len(fields) == 5 and not complete):
         problem = f"{len(fields)} columns where CHROM, POS, ID, REF, ALT are expected"
         yield Allele(number, short(fields[0], "characters"), 0, "", "", "", "malformed", problem)
@@ -201,7 +212,25 @@ def alleles_of(number: int, text: str, complete: bool) -> Iterator[Allele]:
         for alt in alts.split(","):
             yield Allele(number, shown, 0, name, ref, alt, kind, problem)
         return
-    yield from split_alts(Allele, number, contig, pos, name, ref.upper(), alts.upper())
+    alts = alts.upper()
+    found = split_alts(Allele, number, contig, pos, name, ref.upper(), alts)
+    if "<" not in alts or KINDS.keys().isdisjoint(alts.split(",")):
+        yield from found
+        return
+    told = extents(pos, alts.split(","), _info(text))
+    for allele, extent in zip(found, told, strict=True):
+        yield replace(allele, **extent._asdict()) if allele.kind == "symbolic" else allele
+
+
+def _split(text: str, most: int) -> list[str]:
+    """The first columns of a line; the rest of it is the last one."""
+    return text.split("\t", most) if "\t" in text else _SPACES.split(text.strip(" "), most)
+
+
+def _info(text: str) -> str:
+    """INFO of a line; empty if it does not end within the first :data:`MAX_INFO` characters."""
+    fields = _split(text[:MAX_INFO], 8)
+    return fields[7] if len(fields) > 8 - (len(text) <= MAX_INFO) else ""
 
 
 def split_alts(

@@ -47,7 +47,9 @@ class StoreBases:
         Of ``last`` one before ``first`` they are none: an empty text.
         """
         name = self._genes.contig_name(contig)
-        gene = self._genes.nearest(name, (first + last + 1) // 2) if name is not None else None
+        # a sequence is as long on both sides of the middle before its TSS: the nearest holds most
+        middle = (first + last + 2) // 2
+        gene = self._genes.nearest(name, middle) if name is not None else None
         if gene is None:
             return None
         start = sequence_start(int(self._genes.tss[gene])) + 1

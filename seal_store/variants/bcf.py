@@ -1,8 +1,8 @@
 """BCF, read by cyvcf2 in a child process, whose death is an error message here.
 
 The parent decompresses and sends plain BCF; the child answers with a line a record, ``V`` and
-the columns CHROM, POS (1-based), ID, REF, ALT (or all of them as VCF), and at the end ``E`` and
-how many there were.
+the columns CHROM, POS (1-based), ID, REF, ALT (of a structural variant those to FORMAT, or all of
+them as VCF), and at the end ``E`` and how many there were.
 Without that last line the records are not all there. ``X`` and a message ends them early.
 """
 
@@ -24,6 +24,7 @@ from seal_store.common.extras import require
 from seal_store.errors import RemoteError, VariantError, printable
 from seal_store.variants.header import contigs
 from seal_store.variants.lines import DAMAGE, Line, damaged, text_lines
+from seal_store.variants.structural import KINDS
 
 MAGIC = b"BCF"
 MAX_HEADER = 1 << 28
@@ -200,8 +201,10 @@ def _child(*, whole: bool) -> None:
         records = VCF("-")
         for record in records:
             line = _columns(record)
-            if whole:
+            if whole or not KINDS.keys().isdisjoint(alt.upper() for alt in record.ALT):
                 line = str(record).removesuffix("\n")
+                if not whole:
+                    line = "\t".join(line.split("\t", 9)[:9])
                 if not _BREAKS.isdisjoint(line.replace("\t", "")):
                     raise ValueError("the end of a line within a column")
             out.write(f"V{line}\n")

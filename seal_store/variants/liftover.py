@@ -86,6 +86,8 @@ class Lifter:
         These kinds are ``liftover_unmapped``, ``liftover_ambiguous``, ``liftover_split`` and
         ``liftover_gap``.
         """
+        if allele.end:
+            return replace(allele, end=0, problem="structural variants are not lifted over")
         if allele.kind not in SCORABLE:
             return allele
         check_name(allele.contig, self._assembly, f"{self.path} lifts from")

@@ -1,4 +1,4 @@
-"""The form in which an allele is evaluated: REF and ALT exchanged, left-aligned, by option.
+"""The form in which an allele is evaluated: in bases; exchanged or left-aligned, by option.
 
 Positions are 1-based. Rows keep showing the allele as it was given.
 """
@@ -6,13 +6,16 @@ Positions are 1-based. Rows keep showing the allele as it was given.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from seal_store.variants.alleles import SCORABLE, SWAPPED, Allele, Origin
+from seal_store.variants.alleles import SCORABLE, SWAPPED, Allele, Origin, classify
+from seal_store.variants.structural import KINDS, spelled_out
 
 Bases = Callable[[str, int, int], "str | None"]
 """Bases of a contig from one 1-based position to another, both included; None if not known."""
 
 NORMALIZED = "normalized"
+SPELLED_OUT = "spelled_out"
 
 
 class Preparation:
@@ -22,7 +25,8 @@ class Preparation:
     by ``bcftools norm --check-ref s``. (Of an indel the reference has the base before it either
     way, which tells nothing.) With ``normalize`` an allele whose REF is the reference's becomes
     its shortest and left-most form, as by ``bcftools norm``. Where the bases are not known an
-    allele stays as it is.
+    allele stays as it is. A structural variant with an ``end`` is put into bases before; where
+    these are not known it is of kind ``sv_outside``.
     """
 
     def __init__(self, bases: Bases, *, swap: bool, normalize: bool) -> None:
@@ -30,6 +34,8 @@ class Preparation:
 
     def __call__(self, allele: Allele) -> Allele:
         """``allele``, or another one that has it for its origin."""
+        if allele.end:
+            allele = self._spelled_out(allele)
         if allele.kind not in SCORABLE or not (self.swap or self.normalize):
             return allele
         if self.normalize and not self.swap and len(allele.ref) == len(allele.alt) == 1:
@@ -41,6 +47,17 @@ class Preparation:
             turned = Origin(allele, SWAPPED, swapped=True)
             allele = _as(turned, allele.pos, allele.alt, allele.ref)
         return self._aligned(allele) if self.normalize else allele
+
+    def _spelled_out(self, allele: Allele) -> Allele:
+        bases = self.bases(allele.contig, allele.pos, allele.end)
+        if not bases:
+            return replace(allele, kind="sv_outside")
+        ref, alt = spelled_out(allele.alt, allele.ref, bases)
+        kind = classify(ref, alt)
+        if kind not in SCORABLE:
+            return replace(allele, kind=kind)
+        shown = replace(allele, kind=KINDS[allele.alt])
+        return _as(Origin(shown, SPELLED_OUT), allele.pos, ref, alt)
 
     def _stands(self, allele: Allele, bases: str) -> bool:
         return self.bases(allele.contig, allele.pos, allele.pos + len(bases) - 1) == bases

@@ -257,7 +257,7 @@ class VariantSource(Input):
     def alleles(self, entry: Entry | None = None) -> Alleles:
         """Every allele, in the order of the file, or those from the record at ``entry`` on.
 
-        Multi-allelic records are split; INFO and genotypes are ignored.
+        Multi-allelic records are split; of INFO is read how far structural variants reach.
         """
         name = "-" if self.is_stdin else self.name
         return Alleles(self._alleles(entry), name, self, self._named)
@@ -333,7 +333,8 @@ class VariantSource(Input):
             alleles = tuple(alleles_of(number, fields.decode("utf-8", "replace"), complete))
             if self._refused and alleles[0].contig in self._refused:
                 alleles = tuple(
-                    replace(a, kind="contig_length") if a.kind in SCORABLE else a for a in alleles
+                    replace(a, kind="contig_length", end=0) if a.kind in SCORABLE or a.end else a
+                    for a in alleles
                 )
             yield Record(number, text, alleles)
 

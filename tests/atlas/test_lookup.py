@@ -51,7 +51,7 @@ def vcf(store: Store, scored: dict[str, Rows], tmp_path_factory: pytest.TempPath
         f"{contig}\t{tss}\tindel\t{c['ref'][3 * SPAN]}\t{c['ref'][3 * SPAN]}GG",
         f"{contig}\t{tss + SPAN + 1}\tfar\tA\tC",
         "chr9\t100\tnowhere\tA\tC",
-        f"{contig}\t{tss}\tsymbolic\tA\t<DEL>",
+        f"{contig}\t{tss}\tsymbolic\tN\t<DEL>\t.\t.\tEND={tss + 5}",
     ]
     text = "\n".join(["##fileformat=VCFv4.2", "#CHROM\tPOS\tID\tREF\tALT", *lines])
     path.write_text(text + "\n")
@@ -234,7 +234,7 @@ def test_score_takes_what_the_atlas_has(genes: str, atlas: Atlas, store: Store, 
     of_atlas = (source == "atlas") & ours
     assert (source[~ours] == "computed").all()
     assert of_atlas.sum() == 6 * SPAN + 5
-    assert set(ids[source == "computed"].tolist()) >= {"wrong", "indel", "far"}
+    assert set(ids[source == "computed"].tolist()) >= {"wrong", "indel", "far", "symbolic"}
     largest = np.abs(plain.effect).max(1)
     off = np.abs(mixed.effect - plain.effect).max(1)
     assert (off[of_atlas] <= 0.0101 * largest[of_atlas]).all()

@@ -442,7 +442,7 @@ def test_overwrite_replaces_an_output_by_a_whole_one(
     succeeded(cli(*small.score(tmp_path / name, "--heads", "alpha", "--overwrite")))
     assert [path.name for path in tmp_path.iterdir()] == [name]
     if name.endswith("tsv"):
-        assert table(tmp_path / name)[0][12:] == ["a1", "a2", "both"]
+        assert table(tmp_path / name)[0][13:] == ["a1", "a2", "both"]
     else:
         assert Results(tmp_path / name).contexts()[0] == ["a1", "a2", "both"]
 
@@ -668,14 +668,14 @@ def tsv(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_tsv_has_seals_columns_and_all_contexts(tsv: Path) -> None:
     header, *rows = table(tsv)
     assert tuple(header[:8]) == TSV_COLUMNS
-    assert header[12:] == ["a1", "a2", "alpha:both", "b1", "beta:both"]
+    assert header[13:] == ["a1", "a2", "alpha:both", "b1", "beta:both"]
     assert [(r[0], r[1], r[4], r[5], r[6], r[7]) for r in rows] == [
         ("chr1", "29000", "+", "G1", "-1000", "True"),
         ("chr1", "30100", "+", "G1", "100", "True"),
         ("chr2", "25000", "-", "G2", "0", "True"),
         ("chr2", "25300", "-", "G2", "300", "True"),
     ]
-    assert all(float(value) != 0 for row in rows for value in row[12:])
+    assert all(float(value) != 0 for row in rows for value in row[13:])
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["text", "gzip"])
@@ -729,7 +729,7 @@ def test_export_gives_the_tsv_that_score_writes(
     succeeded(cli(*small.score(tmp_path / "direct.tsv", *digits)))
     exported = (tmp_path / "exported.tsv").read_bytes()
     assert exported == (tmp_path / "direct.tsv").read_bytes()
-    value = table(tmp_path / "exported.tsv")[1][12]
+    value = table(tmp_path / "exported.tsv")[1][13]
     assert value == f"{Results(tmp_path / 'r.zarr').rows().effect[0, 0]:.{precision}g}"
 
 
@@ -767,11 +767,11 @@ def test_chosen_contexts_are_columns_of_all(
     args = [item.replace("{file}", str(tmp_path / "names.txt")) for item in more]
     succeeded(cli(*small.score(out, *args)))
     found = table(out)
-    assert found[0][12:] == header
+    assert found[0][13:] == header
     whole = table(tsv)
     labels = [label if label in whole[0] else None for label in header]
     for row, expected in zip(found[1:], whole[1:], strict=True):
-        for label, value in zip(labels, row[12:], strict=True):
+        for label, value in zip(labels, row[13:], strict=True):
             if label:
                 assert float(value) == pytest.approx(
                     float(expected[whole[0].index(label)]), abs=1e-6
@@ -902,9 +902,9 @@ def test_added_heads_are_scored_and_change_nothing_else(
     for row, expected in zip(found[1:], before[1:], strict=True):
         assert row[:8] == expected[:8]
         np.testing.assert_allclose(
-            np.array(row[12:17], float), np.array(expected[12:], float), atol=1e-6
+            np.array(row[13:18], float), np.array(expected[13:], float), atol=1e-6
         )
-        assert all(float(value) != 0 for value in row[17:])
+        assert all(float(value) != 0 for value in row[18:])
     assert Store(copied).array("expression").shape == (2, 7)
 
 
@@ -1095,7 +1095,7 @@ def test_demo_writes_a_world_its_store_and_scores(cli: Cli, tmp_path: Path) -> N
     store, results = Store(folder / "store.zarr"), Results(folder / "scores.zarr")
     assert store.array("expression").shape[1] == 802
     header, *rows = table(folder / "scores.tsv")
-    assert len(header) == 12 + 802
+    assert len(header) == 13 + 802
     assert len(rows) == len(results) > 30
     assert (folder / "variants.vcf").is_file()
     assert [str(folder / name) in text for name in ("store.zarr", "scores.zarr", "scores.tsv")]

@@ -273,8 +273,8 @@ def test_contexts_choose_among_the_targets(cli: Cli, explained: Path, tmp_path: 
     assert cli(*args, both).exit_code == 0
     assert cli(*args, one, "--contexts", CONTEXT).exit_code == 0
     lines = both.read_text().splitlines()
-    assert {line.split("\t")[13] for line in lines[1:]} == set(TARGETS)
-    own = [line for line in lines[1:] if line.split("\t")[13] == CONTEXT]
+    assert {line.split("\t")[14] for line in lines[1:]} == set(TARGETS)
+    own = [line for line in lines[1:] if line.split("\t")[14] == CONTEXT]
     assert one.read_text().splitlines() == [lines[0], *own]
     wrong = cli(*args, tmp_path / "x.tsv", "--contexts", "nowhere")
     assert wrong.exit_code == 1

@@ -104,7 +104,7 @@ def test_selections_are_what_they_say(results: Results, tmp_path: Path) -> None:
     names, sets = results.contexts()
     at = [names.index(name) for name in CHOSEN]
     chosen = tsv(results, tmp_path, SELECTIONS["chosen"])
-    assert list(chosen.columns[12:]) == [names[i] for i in sorted(at)]
+    assert list(chosen.columns[13:]) == [names[i] for i in sorted(at)]
     strong = tsv(results, tmp_path, SELECTIONS["strong"])
     kept = (np.abs(rows.effect[:, at]) >= 1e-3).any(1)
     assert 0 < kept.sum() < len(kept)
@@ -120,7 +120,7 @@ def test_selections_are_what_they_say(results: Results, tmp_path: Path) -> None:
             assert value == pytest.approx(rows.effect[i, place], rel=1e-7)
     long = tsv(results, tmp_path, SELECTIONS["long"])
     pivot = long["effect"].to_numpy().reshape(len(rows), len(CHOSEN))
-    np.testing.assert_array_equal(pivot, chosen.iloc[:, 12:].to_numpy())
+    np.testing.assert_array_equal(pivot, chosen.iloc[:, 13:].to_numpy())
 
 
 def test_ties_stay_in_the_order_of_the_contexts() -> None:
@@ -171,7 +171,7 @@ def test_schema_types_and_metadata(results: Results, tmp_path: Path) -> None:
         assert {column.compression for column in columns} == {"ZSTD"}
     names, sets = results.contexts()
     export(results, out, overwrite=True)
-    field = pq.read_schema(out).field(len(TSV_COLUMNS) + 4 + 7)
+    field = pq.read_schema(out).field(len(TSV_COLUMNS) + 5 + 7)
     assert field.metadata[b"context"].decode() == names[7]
     assert field.metadata[b"context_set"].decode() == sets[7]
     assert field.metadata[b"unit"] == b"ln(expression + pseudocount)"
@@ -276,12 +276,12 @@ def test_an_empty_table_has_its_columns(cli: Cli, store: Store, tmp_path: Path) 
         out = tmp_path / name
         assert cli("score", "vcf", vcf, "--store", store.path, "--out", out).exit_code == 0
         frame = frame_of(out)
-        assert (len(frame), len(frame.columns)) == (0, 12 + 802)
+        assert (len(frame), len(frame.columns)) == (0, 13 + 802)
         long = tmp_path / f"long.{name}"
         assert (
             cli("score", "vcf", vcf, "--store", store.path, "--out", long, "--long").exit_code == 0
         )
-        assert list(frame_of(long).columns[12:]) == ["context_set", "context", "effect"]
+        assert list(frame_of(long).columns[13:]) == ["context_set", "context", "effect"]
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.arrow", "x.tsv.gz", "x.tsv"])

@@ -371,17 +371,17 @@ def test_results_and_tables_of_calibrated_scores(
     assert plain.attributes.calibration is None
     wide = [line.split("\t") for line in run("c.tsv", "--calibrated").read_text().splitlines()]
     narrow = [line.split("\t") for line in run("p.tsv").read_text().splitlines()]
-    assert [line[: 12 + n] for line in wide] == narrow
-    labels = narrow[0][12:]
-    assert wide[0][12 + n :] == [f"{c}.{more}" for more in ("quantile", "z") for c in labels]
-    quantiles = np.array([line[12 + n : 12 + 2 * n] for line in wide[1:]], float)
+    assert [line[: 13 + n] for line in wide] == narrow
+    labels = narrow[0][13:]
+    assert wide[0][13 + n :] == [f"{c}.{more}" for more in ("quantile", "z") for c in labels]
+    quantiles = np.array([line[13 + n : 13 + 2 * n] for line in wide[1:]], float)
     np.testing.assert_allclose(quantiles, rows.calibrated["quantile"], rtol=1e-5, atol=1e-9)
-    z = np.array([line[12 + 2 * n :] for line in wide[1:]], float)
+    z = np.array([line[13 + 2 * n :] for line in wide[1:]], float)
     np.testing.assert_allclose(z, rows.calibrated["z"], rtol=1e-5)
     assert cli("export", scored.path, tmp_path / "e.tsv").exit_code == 0
     assert (tmp_path / "e.tsv").read_bytes() == (tmp_path / "c.tsv").read_bytes()
     with (tmp_path / "e.tsv").open() as handle:
-        assert len(next(csv.reader(handle, delimiter="\t"))) == 12 + 3 * n
+        assert len(next(csv.reader(handle, delimiter="\t"))) == 13 + 3 * n
 
 
 def test_one_variant_with_its_quantiles(

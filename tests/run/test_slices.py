@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -59,7 +60,9 @@ def vcf(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = []
     for i, pos in enumerate(sorted(rng.integers(max(tss - 3_000, 1), tss + 3_000, 120).tolist())):
         alts = [rng.choice(list("ACGT"))] + ["ACGTT"] * (i % 5 == 0) + ["<DEL>"] * (i % 7 == 0)
-        lines.append(f"{contig}\t{pos}\tv{i}\tA\t{','.join(alts)}\t.\t.\tDP={i}\n")
+        size = ",".join(str(-i - 1) if alt == "<DEL>" else "." for alt in alts)
+        info = f"DP={i}" + f";SVLEN={size}" * (i % 14 == 0)
+        lines.append(f"{contig}\t{pos}\tv{i}\tA\t{','.join(alts)}\t.\t.\t{info}\n")
         if i % 40 == 20:
             lines.append(f"{contig}\tsix\t.\tA\tC\t.\t.\t.\n\n")
     path = tmp_path_factory.mktemp("slices") / "in.vcf"
@@ -167,11 +170,8 @@ def test_every_input_is_entered_where_a_slice_begins(
     elif kind == "bcf":
         path = tmp_path / "in.bcf"
         sound = tmp_path / "sound.vcf"
-        sound.write_text(
-            "".join(x for x in text.splitlines(True) if x.strip() and "six" not in x).replace(
-                ",<DEL>", ""
-            )
-        )
+        records = "".join(x for x in text.splitlines(True) if x.strip() and "six" not in x)
+        sound.write_text(re.sub(r",<DEL>|;SVLEN=[-.,\d]*", "", records))
         write_bcf(sound, path)
     elif kind == "regions":
         path.write_text(text)

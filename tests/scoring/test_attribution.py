@@ -604,7 +604,7 @@ def test_commands(cli: Callable[..., Result], store: Store, world: World, tmp_pa
         and (f := found["attribution_feature"][r, t, k]) >= 0
     ]
     lines = [line.split("\t") for line in table.read_text().splitlines()[1:]]
-    assert [(x[1], x[13], x[14], x[18]) for x in lines] == expected
+    assert [(x[1], x[14], x[15], x[19]) for x in lines] == expected
     assert len(lines) > 802
     for arguments, message in (
         (("--out", tmp_path / "x.tsv", "--attribute", "lime", "--target", target), "no room for"),

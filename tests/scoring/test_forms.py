@@ -336,10 +336,11 @@ def test_rows_join_back_to_the_input(cli: Cli, store: Store, tmp_path: Path) -> 
     names = ("id", "status", "input_chrom", "gene_symbol")
     with (tmp_path / "a.tsv").open() as handle:
         header, *lines = csv.reader(handle, delimiter="\t")
-    assert header[8:] == ["id", "status", "input_chrom", "gene_symbol", "one", "two"]
+    assert header[8:] == ["id", "status", "input_chrom", "gene_symbol", "end", "one", "two"]
     own = list(zip(ids, ["scored"] * 3, ["1"] * 3, symbols, strict=True))
     assert [tuple(line[8:12]) for line in lines] == own
     assert {line[0] for line in lines} == {"chr1"}
+    assert [line[12] for line in lines] == [line[1] for line in lines]  # END of one base
     succeeded(cli("export", tmp_path / "a.zarr", tmp_path / "b.tsv", "--long"))
     with (tmp_path / "b.tsv").open() as handle:
         assert [tuple(line[8:12]) for line in csv.reader(handle, delimiter="\t")][1::2] == own

@@ -439,8 +439,8 @@ def test_score_vcf_with_a_chain(
     with (tmp_path / "a.tsv").open() as handle:
         header, *lines = csv.reader(handle, delimiter="\t")
     names = ["source_contig", "source_pos", "source_ref", "source_alt", "liftover"]
-    assert header[12:17] == names
-    assert [line[12:17] for line in lines] == [
+    assert header[13:18] == names
+    assert [line[13:18] for line in lines] == [
         [CONTIG, str(a.pos), a.ref, a.alt, status]
         for a, status in ((lifted, "lifted_reverse"), (swapped, "swapped_reverse"))
     ]
@@ -449,7 +449,7 @@ def test_score_vcf_with_a_chain(
     assert cli("export", tmp_path / "a.zarr", tmp_path / "b.parquet").exit_code == 0
     table = pq.read_table(tmp_path / "b.parquet").select(names).to_pylist()
     assert [[str(value) for value in row.values()] for row in table] == [
-        line[12:17] for line in lines
+        line[13:18] for line in lines
     ]
     for more in (["--out", tmp_path / "x.vcf.gz"], ["--out", "-"]):
         refused = cli(*common, *more)
@@ -467,7 +467,7 @@ def test_score_vcf_with_a_chain(
     assert exported.exit_code == 0, exported.output
     with (tmp_path / "t.tsv").open() as handle:
         header, *lines = csv.reader(handle, delimiter="\t")
-    assert header[12:17] == names
+    assert header[13:18] == names
     assert {len(line) for line in lines} == {len(header)}
     text = cli(*common, "--out", tmp_path / "c.tsv").stdout
     assert "the store's genome has ALT in 1 rows (swapped" in text

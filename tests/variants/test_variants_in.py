@@ -205,10 +205,10 @@ def test_foreign_names_in_tables_are_guarded_and_in_zarr_are_not(cli: Cli, tmp_p
     expression = cli("expression", tmp_path / "s.zarr", "--out", tmp_path / "x.tsv")
     assert expression.exit_code == 0, expression.output
     header, row = (line.split("\t") for line in (tmp_path / "o.tsv").read_text().splitlines())
-    assert header[12:] == [f"'{CONTEXT}", "plain"]
+    assert header[13:] == [f"'{CONTEXT}", "plain"]
     assert row[:8] == ["chr1", "30000", base, alt, "-", f"'{GENE}", "0", "True"]
     assert row[8:12] == ["'=cmd|' /C calc'!A0", "scored", "chr1", ""]
-    assert float(row[12]) != 0
+    assert float(row[13]) != 0
     assert (tmp_path / "e.tsv").read_bytes() == (tmp_path / "o.tsv").read_bytes()
     header, row = (line.split("\t") for line in (tmp_path / "x.tsv").read_text().splitlines())
     assert (header[1], row[0]) == (f"'{CONTEXT}", f"'{GENE}")
