@@ -88,12 +88,13 @@ class Crew:
 
     @property
     def threads(self) -> int:
-        """Threads of each worker: its share of the cores, or as many as OMP_NUM_THREADS says."""
+        """Threads of each worker: its share of the cores, or fewer if OMP_NUM_THREADS says so.
+
+        More than its share take several times as long: they wait for each other's turn.
+        """
         given = os.environ.get("OMP_NUM_THREADS", "")
-        cores = len(os.sched_getaffinity(0))
-        return (
-            int(given) if given.isdigit() and int(given) else max(1, cores // len(self.devices()))
-        )
+        share = max(1, len(os.sched_getaffinity(0)) // len(self.devices()))
+        return min(int(given), share) if given.isdigit() and int(given) else share
 
 
 ALONE = Crew()

@@ -313,5 +313,7 @@ def test_threads_are_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     cores = len(os.sched_getaffinity(0))
     assert Crew(workers=cores).threads == 1
     assert Crew(workers=1, scheduler="local").threads == cores
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert Crew(workers=3).threads == 5
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(16))
+    for given, threads in (("2", 2), ("16", 5), ("0", 5), ("x", 5)):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert Crew(workers=3).threads == threads
