@@ -74,6 +74,7 @@ bench: $(READY)  ## measure building, scoring and training
 	$(BIN)/python -m benchmarks.train
 	$(BIN)/python -m benchmarks.explore
 	$(BIN)/python -m benchmarks.atlas
+	$(BIN)/python -m benchmarks.haplotypes
 
 clean:  ## remove what make wrote
 	rm -rf $(VENV) demo docs/demo docs/_build build *.egg-info .mypy_cache .ruff_cache .pytest_cache

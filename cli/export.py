@@ -59,6 +59,8 @@ def export(results: Place, out: Place | None, out_option: Place | None, **common
     .vcf, .vcf.gz, .bcf     the scored VCF with INFO fields `SEAL_...` ('seal-store[htslib]')
     .bw, .bigwig, .bedgraph effects of SNVs on one context along a gene, or, with --feature and
                             a store as RESULTS, a feature's profile ('seal-store[bigwig]')
+
+    Haplotypes as RESULTS: .parquet, .arrow, .feather; a line for each gene, sample, copy, context.
     """  # noqa: D301 - click's own mark
     from seal_store.exporting.export import ExportOptions, export_to
 

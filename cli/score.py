@@ -10,6 +10,7 @@ import click
 
 from . import _complete, _options, command_line
 from ._attribution import announce, attributing, take
+from ._haplotypes import haplotypes
 from ._progress import Meter
 from ._scored import STDOUT, accounts, background, described, tell_finished, tell_scored
 from ._text import tell
@@ -254,82 +255,7 @@ def saturate(gene: str, store: Place, span: int, **common: Any) -> None:
     _run(Prepared(_job(store, common, crew, gene=gene, span=span)), common, crew)
 
 
-@score.command()
-@click.argument("vcf", type=_options.PATH)
-@click.option("--store", type=_options.PLACE, required=True, help="The store to score from.")
-@click.option("--out", type=_options.PLACE, required=True, help="The group to write, OUT.zarr.")
-@click.option(
-    "--samples",
-    type=_options.NAME_OR_FILE,
-    multiple=True,
-    help="Only this sample, or those of a file. Repeatable. Default: all.",
-)
-@_options.gene("Only this gene, by id or symbol, or those of a file. Repeatable.")
-@_options.choice(
-    "--unphased",
-    ["leave-out", "strict"],
-    "Heterozygous alleles that are not phased: leave them out, or the gene of that sample.",
-)
-@_options.choice(
-    "--phase-sets",
-    ["strict", "ignore"],
-    "Several phase sets in a gene's windows: leave the gene of that sample out, or take them "
-    "for one.",
-)
-@_options.contexts
-@_options.engine
-@_options.cache
-@_options.reporting
-def haplotypes(
-    vcf: Path,
-    store: Place,
-    out: Place,
-    samples: tuple[str, ...],
-    gene: tuple[str, ...],
-    unphased: str,
-    phase_sets: str,
-    overwrite: bool,
-    **common: Any,
-) -> None:
-    """Score what each copy of a gene carries, all alleles together, of phased samples in VCF.
-
-    VCF is in BGZF, or BCF, with an index. Each distinct haplotype of a gene is scored once, against
-    the genome's bases; `interaction` is its effect minus the sum of those of its alleles alone.
-    What genotypes do not tell is left out and counted. Differences BETWEEN PEOPLE predicted from
-    sequence are unproven: see docs/haplotypes.md.
-    """
-    from seal_store.run.haplotypes import score_haplotypes
-    from seal_store.scoring.carried import WHY, Rules
-    from seal_store.store.store import Store
-
-    with Meter() as progress:
-        made = score_haplotypes(
-            Store(store),
-            vcf,
-            out,
-            samples=_options.names(samples),
-            genes=_options.names(gene),
-            options=_score_options({**common}),
-            rules=Rules(unphased, phase_sets),
-            overwrite=overwrite,
-            command=command_line(),
-            progress=progress,
-        )
-    facts = made.attributes
-    summary = {
-        "out": str(out),
-        "genes": facts.genes,
-        "samples": facts.samples,
-        "haplotypes": facts.haplotypes,
-        "counts": facts.counts,
-    }
-    lines = [
-        f"{out}: {facts.haplotypes:,} haplotypes of {facts.genes:,} genes, "
-        f"{facts.samples:,} samples"
-    ]
-    for reason, count in facts.counts.items():
-        lines.append(f"  {reason}: {count:,} ({WHY.get(reason, 'not scored')})")
-    _options.say(summary, "\n".join(lines))
+score.add_command(haplotypes)
 
 
 def _check(out: Place, *, calibrated: bool, kind: str = "") -> None:

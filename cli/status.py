@@ -21,7 +21,7 @@ SHOWN = 20
 @_options.work
 @_options.as_json
 def status(out: Place) -> None:
-    """Say how far OUT is: a store or atlas built in shards, or scores made in slices.
+    """Say how far OUT is: a store, atlas or haplotypes made in shards, or scores in slices.
 
     Shards or slices that are done, running (where, since when) or failed (why), and the time left
     at the rate so far. It can be asked at any time, from any machine that sees OUT.

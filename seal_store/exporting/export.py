@@ -10,6 +10,7 @@ from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import conform
 from seal_store.errors import InputError
 from seal_store.exporting.attributions import export_attributions
+from seal_store.exporting.haplotypes import export_haplotypes
 from seal_store.exporting.render import Exported, Form, export
 from seal_store.exporting.tracks import (
     effect_track,
@@ -19,7 +20,9 @@ from seal_store.exporting.tracks import (
     write_track,
 )
 from seal_store.results.group import Results
+from seal_store.results.haplotypes import ATTRIBUTE, Haplotypes
 from seal_store.results.view import EVERYTHING, Selection
+from seal_store.store.opening import attributes_at
 from seal_store.store.place import Place, files_at, place
 from seal_store.store.store import Store
 from seal_store.variants.source import VariantSource
@@ -56,7 +59,7 @@ class ExportOptions:
 def export_to(
     source: Place, out: Place, options: ExportOptions, progress: Progress = silent
 ) -> Exported:
-    """Write the results or, for a profile, the store at ``source`` to ``out``.
+    """Write the results, the haplotypes or, for a profile, the store at ``source`` to ``out``.
 
     Raises an :class:`InputError` for options that do not fit, and :class:`OutputError` if ``out``
     exists or has an ending that is not known.
@@ -66,6 +69,8 @@ def export_to(
     for name in ("feature", "gene"):
         if getattr(options, name):
             raise InputError(f"`{name}` is for tracks", "name the output .bw or .bedgraph")
+    if ATTRIBUTE in attributes_at(source):
+        return _haplotypes(source, out, options, progress)
     results, chosen = Results(source), options.selection
     if options.attributions is not None:
         rows = export_attributions(
@@ -81,6 +86,16 @@ def export_to(
     form = Form(chosen, options.precision, VariantSource(options.vcf) if options.vcf else None)
     how: dict[str, Any] = {"store": options.store, "overwrite": options.overwrite}
     return export(results, out, form, **how, progress=progress)
+
+
+def _haplotypes(source: Place, out: Place, options: ExportOptions, progress: Progress) -> Exported:
+    chosen = options.selection
+    given = {name: getattr(options, name) for name in ("attributions", "vcf", "store")}
+    for name, value in {**given, "top": chosen.top, "min_effect": chosen.min_effect}.items():
+        if value:
+            raise InputError(f"`{name}`: is not for haplotypes", "choose `contexts`")
+    how: dict[str, Any] = {"contexts": chosen.contexts, "overwrite": options.overwrite}
+    return Exported(export_haplotypes(Haplotypes(source), out, **how, progress=progress))
 
 
 def _track(source: Place, out: Place, options: ExportOptions, progress: Progress) -> Exported:

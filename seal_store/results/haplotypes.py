@@ -7,7 +7,7 @@ bounds it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,31 +35,32 @@ if TYPE_CHECKING:
 ATTRIBUTE = "seal_store_haplotypes"
 VERSION = 1
 
-_LN = "ln(expression + pseudocount)"
-_OF = "haplotype_gene context_name context_set"
+_BY = ("context",)
+
+
+def _of_haplotype(name: str, dtype: str, meaning: str, by: tuple[str, ...] = ()) -> ArraySpec:
+    """An array of a value for each haplotype, or for each and what it is ``by``."""
+    about = ("ln(expression + pseudocount)", "haplotype_gene context_name context_set")
+    own = about if by else ("", "")
+    return ArraySpec(name, dtype, ("haplotype", *by), meaning, *own, {"haplotype": 2048})
+
 
 ARRAYS = (
-    ArraySpec(
+    _of_haplotype(
         "effect",
         "float32",
-        ("haplotype", "context"),
         "predicted change of expression, all alleles of a haplotype together minus the genome",
-        _LN,
-        _OF,
-        {"haplotype": 2048},
+        _BY,
     ),
-    ArraySpec(
+    _of_haplotype(
         "interaction",
         "float32",
-        ("haplotype", "context"),
         "effect minus the sum of the effects of its alleles, each alone",
-        _LN,
-        _OF,
-        {"haplotype": 2048},
+        _BY,
     ),
-    ArraySpec("haplotype_gene", "int32", ("haplotype",), "its gene, by place along gene"),
-    ArraySpec("alleles", "str", ("haplotype",), "POS:REF>ALT of its alleles, 1-based, trimmed"),
-    ArraySpec("copies", "int64", ("haplotype",), "copies that carry it"),
+    _of_haplotype("haplotype_gene", "int32", "its gene, by place along gene"),
+    _of_haplotype("alleles", "str", "POS:REF>ALT of its alleles, 1-based, trimmed"),
+    _of_haplotype("copies", "int64", "copies that carry it"),
     ArraySpec(
         "haplotype_of",
         "int32",
@@ -82,6 +83,7 @@ class HaplotypesAttributes(Record):
 
     haplotypes_version: int
     variants: str
+    variants_sha256: str
     unphased: str
     phase_sets: str
     genes: int
@@ -120,15 +122,34 @@ def expected_arrays(attributes: HaplotypesAttributes) -> dict[str, Expected]:
 
 
 def write_haplotypes(
-    out: Output, attributes: HaplotypesAttributes, values: Mapping[str, np.ndarray]
+    out: Output,
+    attributes: HaplotypesAttributes,
+    parts: Callable[[str], Iterable[np.ndarray]],
 ) -> None:
-    """Write a group to a claimed ``out`` and publish it."""
+    """Write a group to ``out`` and publish it; ``parts`` of each array follow one another.
+
+    No more of an array is held than a chunk and a part.
+    """
     about = {ATTRIBUTE: attributes.to_dict()}
     group = zarr.create_group(str(out.partial), zarr_format=3, attributes=about)
     for entry in ARRAYS:
-        create(group, entry, attributes.sizes())[...] = values[entry.name]
+        _fill(create(group, entry, attributes.sizes()), parts(entry.name))
     consolidate(out.partial)
     manifest.publish(out, {})
+
+
+def _fill(array: zarr.Array[Any], parts: Iterable[np.ndarray]) -> None:
+    """Write ``parts`` one after another, whole chunks at once."""
+    step, start = array.chunks[0], 0
+    held: list[np.ndarray] = []
+    for part in parts:
+        held.append(part)
+        if (length := sum(map(len, held))) >= step:
+            rows, whole = np.concatenate(held), length // step * step
+            array[start : start + whole] = rows[:whole]
+            held, start = [rows[whole:]], start + whole
+    if start < array.shape[0]:
+        array[start:] = np.concatenate(held)
 
 
 class Haplotypes(manifest.Finished):

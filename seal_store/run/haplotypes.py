@@ -1,158 +1,310 @@
-"""Scoring haplotypes: every distinct one of each gene once, for all samples that carry it."""
+"""Scoring haplotypes: plan -> each shard, anywhere and in any order -> finalize.
+
+Every distinct haplotype of a gene is scored once, for all samples that carry it. A shard is some
+genes; what is found of a gene is written to a file of its own in ``OUT.partial/journal``, and the
+journal says which shards are done. Finalizing puts these files together, a chunk at a time. Whoever
+does a shard twice changes nothing.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from seal_store.common.device import inference
+from seal_store.common.beside import remove
+from seal_store.common.files import check_fingerprint, write_json
+from seal_store.common.lock import hold
+from seal_store.common.output import JOURNAL, Output
+from seal_store.common.plain import read_plain
 from seal_store.common.progress import Progress, silent
-from seal_store.common.records import from_json
-from seal_store.errors import InputError
-from seal_store.results.attributes import MadeFrom
-from seal_store.results.haplotypes import (
-    ATTRIBUTE,
-    VERSION,
-    Haplotypes,
-    HaplotypesAttributes,
-    write_haplotypes,
-)
-from seal_store.scoring.carried import RULES, Copies, Rules, copies_of
-from seal_store.scoring.joint import Carried, Frame
-from seal_store.scoring.options import DEFAULTS, ScoreOptions
-from seal_store.scoring.scorer import Scorer
-from seal_store.store.place import Place, output_at
-from seal_store.store.store import Store, sequence_start
-from seal_store.variants.alleles import Change
-from seal_store.variants.genotypes import LEFT_OUT, Genotypes
+from seal_store.common.tasks import noted
+from seal_store.errors import InputError, OutputError, UnfinishedError
+from seal_store.results.haplotypes import ATTRIBUTE, Haplotypes, write_haplotypes
+from seal_store.run.crew import ALONE, Crew
+from seal_store.run.haplotypes_job import HaplotypesJob, Prepared, fingerprint
+from seal_store.run.haplotypes_values import GeneValues, gene_values
+from seal_store.store import manifest, shard_journal
+from seal_store.store.place import Place, output_at, single_at
+
+PLAN = f"{JOURNAL}/haplotypes.json"
+PLAN_BYTES = 1 << 20
+"""Largest plan that is read."""
+
+SHARDS = 1_000
+"""Shards of a plan, at most: batch systems limit their arrays."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is scored: the ``fingerprint`` of inputs and options, and how many genes.
+
+    ``variants`` has size and time of the VCF as it was planned.
+    """
+
+    fingerprint: dict[str, Any]
+    command: str
+    variants: dict[str, int]
+    genes: int
+
+    @property
+    def shards(self) -> int:
+        """Into how many the genes are divided."""
+        return -(-self.genes // self._size)
+
+    @property
+    def _size(self) -> int:
+        return -(-self.genes // SHARDS)
+
+    def rows(self, shard: int) -> range:
+        """The genes of a shard, by their places in the output."""
+        return range(self.genes)[shard * self._size : (shard + 1) * self._size]
+
+
+def haplotypes_at(out: Place) -> Output:
+    """The haplotypes ``out`` as an output."""
+    return output_at(out, kind=ATTRIBUTE, checkpoint=PLAN)
+
+
+def plan_haplotypes(
+    prepared: Prepared, *, overwrite: bool = False, resume: bool = False, held: Output | None = None
+) -> Plan:
+    """Write what is to be scored; with ``resume`` a plan that is there is kept, if it is this.
+
+    The whole VCF is read once. Raises :class:`~seal_store.errors.VariantError` if it is damaged,
+    :class:`OutputError` if ``out`` exists and ``overwrite`` is false, or the plan there is of other
+    inputs or options.
+    """
+    job = prepared.job
+    if held is None:
+        with haplotypes_at(job.out) as held:
+            return plan_haplotypes(prepared, overwrite=overwrite, resume=resume, held=held)
+    if held.begun and resume:
+        plan = read_plan(held.partial)
+        _check(prepared, held.partial, plan)
+        return plan
+    held.check(overwrite=overwrite)
+    variants = single_at(job.vcf).standing()
+    plan = Plan(prepared.fingerprint(), job.command, variants, len(prepared.genes))
+    held.claim(overwrite=overwrite)
+    (held.partial / JOURNAL).mkdir(parents=True)
+    held.keep()
+    write_json(held.partial / PLAN, asdict(plan))
+    return plan
+
+
+def read_plan(partial: Path) -> Plan:
+    """The plan in an unfinished output.
+
+    Raises :class:`UnfinishedError` without one, :class:`OutputError` if it is damaged.
+    """
+    try:
+        return Plan(**json.loads(read_plain(partial / PLAN, PLAN_BYTES)))
+    except FileNotFoundError:
+        raise UnfinishedError(f"{partial}: no planned haplotypes here", "plan them first") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise OutputError(
+            f"{partial / PLAN}: damaged", "start again with `overwrite=True`"
+        ) from error
+
+
+def _check(prepared: Prepared, partial: Path, plan: Plan) -> None:
+    """Raise :class:`OutputError` if a job is not what was planned.
+
+    The VCF is not read for its SHA-256 where it has the size and time that it was planned with.
+    """
+    if single_at(prepared.job.vcf).standing() == plan.variants:
+        prepared.sha256 = plan.fingerprint["variants_sha256"]
+    now = json.loads(json.dumps(prepared.fingerprint()))
+    check_fingerprint(partial, plan.fingerprint, now)
+
+
+@dataclass(frozen=True)
+class HaplotypesWork:
+    """The shards of planned haplotypes as work for others; see :mod:`seal_store.run.work`."""
+
+    job: HaplotypesJob
+    partial: Path
+    unit = "shard"
+
+    def begin(self, device: str) -> Callable[[int], None]:
+        """Load the engine on ``device``; what is returned does a shard."""
+        return _begun(Prepared(self.job.on(device)), self.partial)
+
+
+def _begun(
+    prepared: Prepared, partial: Path, done: Callable[[int], object] = bool
+) -> Callable[[int], None]:
+    plan = read_plan(partial)
+    _check(prepared, partial, plan)
+    return lambda shard: _run_shard(prepared, plan, partial, shard, done)
+
+
+def _run_shard(
+    prepared: Prepared, plan: Plan, partial: Path, shard: int, done: Callable[[int], object]
+) -> None:
+    if not 0 <= shard < plan.shards:
+        raise InputError(f"`shard` {shard}: this plan has shards 0 to {plan.shards - 1}")
+    names, numbers, counts = [], [], Counter[str]()
+    with noted(partial, shard), prepared.store.standing():
+        for row in plan.rows(shard):
+            values = gene_values(prepared, prepared.genes[row])
+            if read_plan(partial) != plan:
+                raise OutputError(f"{partial}: was planned anew meanwhile", "run the shard again")
+            shard_journal.drop(partial, shard)
+            names.append(_name(row))
+            numbers.append(len(values.copies))
+            counts += values.counts
+            _write(partial / names[-1], values)
+            done(1)
+        facts = {"haplotypes": numbers, "counts": counts}
+        shard_journal.write(partial, shard, names, tf32=prepared.job.options.tf32, facts=facts)
+
+
+def _name(row: int) -> str:
+    return f"{JOURNAL}/gene-{row:07d}.npz"
+
+
+def _write(path: Path, values: GeneValues) -> None:
+    """Write what was found of a gene aside, and rename it into place."""
+    own = {n: getattr(values, n) for n in ("effect", "interaction", "copies", "place")}
+    own["alleles"] = np.frombuffer("\n".join(values.alleles).encode("ascii"), np.uint8)
+    aside = path.with_name(f"{path.name}.{os.urandom(8).hex()}.partial")
+    try:
+        with open(aside, "wb") as file:
+            np.savez(file, **own)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def run_shards(prepared: Prepared, shards: Sequence[int], progress: Progress = silent) -> None:
+    """Score shards of a plan; other processes may score others meanwhile."""
+    out = haplotypes_at(prepared.job.out)
+    with ExitStack() as stack:
+        stack.enter_context(hold(out.path, shared=True))
+        read_plan(out.partial)
+        for shard in sorted(set(shards)):
+            stack.enter_context(hold(shard_journal.entry_path(out.partial, shard)))
+        run = _begun(prepared, out.partial, _counting(progress, 0, None))
+        for shard in shards:
+            run(shard)
+
+
+def _counting(progress: Progress, done: int, total: int | None) -> Callable[[int], None]:
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress("genes", done, total)
+
+    return count
+
+
+def finalize_haplotypes(
+    prepared: Prepared,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    held: Output | None = None,
+) -> Haplotypes:
+    """Put all shards together, in order; rename into place.
+
+    Raises :class:`UnfinishedError` that names the first shard that is not done.
+    """
+    if held is None:
+        with haplotypes_at(prepared.job.out) as held:
+            how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
+            return finalize_haplotypes(prepared, held=held, **how)
+    manifest.complete(held)
+    if held.exists() and not held.partial.exists() and not overwrite:
+        return Haplotypes(held.place)
+    plan = read_plan(held.partial)
+    held.check(overwrite=overwrite, resume=True)
+    _check(prepared, held.partial, plan)
+    shard_journal.finished(held.partial, plan.shards, progress, "score haplotypes")
+    for left in held.partial.iterdir():  # of a finalize that was killed
+        if left.name != JOURNAL:
+            remove(left)
+    facts = [shard_journal.facts(held.partial, shard) for shard in range(plan.shards)]
+    counts = sum((Counter(own["counts"]) for own in facts), Counter[str]())
+    numbers = [number for own in facts for number in own["haplotypes"]]
+    attributes = prepared.attributes(sum(numbers), counts)
+    attributes = type(attributes).parse({**attributes.to_dict(), "command": plan.command})
+    labels = prepared.labels()
+
+    def parts(name: str) -> Iterator[np.ndarray]:
+        if name in labels:
+            yield labels[name]
+            return
+        before = 0
+        for row, number in enumerate(numbers):
+            yield _part(held.partial / _name(row), name, row, number, before)
+            before += number
+
+    write_haplotypes(held, attributes, parts)
+    return Haplotypes(held.place)
+
+
+def _part(path: Path, name: str, row: int, number: int, before: int) -> np.ndarray:
+    """What the gene at ``row`` adds to an array, after so many haplotypes of others."""
+    if name == "haplotype_gene":
+        return np.full(number, row, np.int32)
+    with np.load(path, allow_pickle=False) as found:
+        if name == "haplotype_of":
+            place = found["place"]
+            return np.where(place >= 0, place + before, place)[None].astype(np.int32)
+        values: np.ndarray = found[name]
+    if name == "alleles":
+        own = values.tobytes().decode("ascii").split("\n") if number else []
+        return np.array(own, np.dtypes.StringDType())
+    return values
 
 
 def score_haplotypes(
-    store: Store,
-    vcf: Path,
-    out: Place,
+    prepared: Prepared,
+    crew: Crew = ALONE,
     *,
-    samples: Sequence[str] = (),
-    genes: Sequence[str] = (),
-    options: ScoreOptions = DEFAULTS,
-    rules: Rules = RULES,
     overwrite: bool = False,
-    command: str = "",
+    resume: bool = False,
     progress: Progress = silent,
 ) -> Haplotypes:
-    """Score the haplotypes of ``samples`` (all by default) of ``genes`` of a store to ``out``.
+    """Plan, score the shards here or by ``crew``, and finalize: the bytes of one process.
 
-    Raises :class:`InputError` for another scheme than ``grid``, :class:`VariantError` for a file
-    without index, :class:`OutputError` if ``out`` exists and ``overwrite`` is false. Distinct
-    haplotypes of all genes are held in memory, with two numbers for each context.
+    With ``resume`` a plan that is there is gone on with, and what is finished and the same is
+    returned as it is. Raises as its steps do.
     """
-    if options.scheme != "grid":
-        raise InputError(
-            f"`scheme` {options.scheme!r}: haplotypes are anchored at the TSS", "use `grid`"
-        )
-    genotypes = Genotypes(vcf, samples)
-    scorer = Scorer(store, options)
-    chosen = sorted({store.gene(gene) for gene in genes}) if genes else list(range(len(store)))
-    counts: Counter[str] = Counter()
-    parts: dict[str, list[Any]] = {
-        name: [] for name in ("effect", "interaction", "haplotype_gene", "alleles", "copies")
-    }
-    places, total = [], 0
-    with output_at(out, kind=ATTRIBUTE) as held, store.standing():
-        held.claim(overwrite=overwrite)
-        for row, gene in enumerate(chosen):
-            frame = frame_of(store, gene)
-            contig = str(store.column("contig")[gene])
-            calls = genotypes.within(contig, frame.first + 1, frame.first + frame.length)
-            copies = copies_of(frame, calls, len(genotypes.samples), rules)
-            with inference(tf32=options.tf32):
-                effect, interaction, kept = _effects(scorer, gene, frame, copies)
-            counts += copies.counts  # which drops zeros
-            place = copies.place
-            new = np.full(len(copies.changes) + 1, LEFT_OUT, np.int32)
-            new[kept] = total + np.arange(len(kept))
-            place = np.where(place >= 0, new[np.maximum(place, 0)], place)
-            places.append(place.astype(np.int32))
-            parts["effect"].append(effect)
-            parts["interaction"].append(interaction)
-            parts["haplotype_gene"].append(np.full(len(kept), row, np.int32))
-            parts["alleles"] += [described(frame, copies.changes[i]) for i in kept]
-            often = np.bincount(copies.place[copies.place >= 0], minlength=len(copies.changes))
-            parts["copies"].append(often[kept])
-            total += len(kept)
-            progress("genes", row + 1, len(chosen))
-        values = {n: np.concatenate(v) for n, v in parts.items() if n != "alleles"}
-        values["alleles"] = np.array(parts["alleles"], np.dtypes.StringDType())
-        values["haplotype_of"] = np.stack(places)
-        named = ("gene_id", "gene_symbol", "contig", "strand", "tss")
-        values |= {name: store.column(name)[chosen] for name in named}
-        values["sample"] = np.array(genotypes.samples)
-        values["context_name"] = np.array(scorer.context_name)
-        values["context_set"] = np.array(scorer.context_set)
-        made = scorer.provenance()
-        attributes = HaplotypesAttributes(
-            haplotypes_version=VERSION,
-            variants=str(vcf),
-            unphased=rules.unphased,
-            phase_sets=rules.phase_sets,
-            genes=len(chosen),
-            samples=len(genotypes.samples),
-            haplotypes=total,
-            contexts=len(scorer.context_name),
-            device=made["device"],
-            tf32=made["tf32"],
-            counts=dict(sorted(counts.items())),
-            store=from_json(MadeFrom, made["store"]),
-            software=made["software"],
-            command=command,
-        )
-        write_haplotypes(held, attributes, values)
-    return Haplotypes(out)
+    with haplotypes_at(prepared.job.out) as held:
+        manifest.complete(held)
+        if resume and held.exists() and not held.partial.exists():
+            return _finished(prepared, Haplotypes(held.place))
+        plan = plan_haplotypes(prepared, overwrite=overwrite, resume=resume, held=held)
+        tasks = shard_journal.missing(held.partial, plan.shards)
+        done = plan.genes - sum(len(plan.rows(shard)) for shard in tasks)
+        count = _counting(progress, done, plan.genes)
+        count(0)
+        if crew.is_one:
+            run = _begun(prepared, held.partial, count)
+            for shard in tasks:
+                run(shard)
+        else:
+            work = HaplotypesWork(prepared.job, held.partial)
+            crew.do(work, tasks, lambda shard: count(len(plan.rows(shard))))
+        return finalize_haplotypes(prepared, overwrite=overwrite, progress=progress, held=held)
 
 
-def frame_of(store: Store, gene: int) -> Frame:
-    """The windows of a gene of a store, by its position."""
-    tss, strand = (int(store.column(name)[gene]) for name in ("tss", "strand"))
-    return Frame(store.grid, tss, strand, store.sequence(gene).tobytes())
-
-
-def described(frame: Frame, changes: Sequence[Change]) -> str:
-    """Alleles of a haplotype as ``POS:REF>ALT``, 1-based, trimmed; ``-`` for no base."""
-    origin = sequence_start(frame.tss)
-    found = []
-    for change in changes:
-        ref = frame.sequence[change.start - origin : change.end - origin].decode("ascii")
-        found.append(f"{change.start + 1}:{ref or '-'}>{change.alt or '-'}")
-    return ";".join(found)
-
-
-def _effects(
-    scorer: Scorer, gene: int, frame: Frame, copies: Copies
-) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Joint effects and interactions of haplotypes, and which these are: those that fit."""
-    alone = dict.fromkeys(change for changes in copies.changes for change in changes)
-    singles = {change: frame.haplotype([change]) for change in alone}
-    made = {
-        i: haplotype
-        for i, changes in enumerate(copies.changes)
-        if (haplotype := frame.haplotype(changes)) is not None
-        and all(singles[change] is not None for change in changes)
-    }
-    copies.counts.update(too_long=len(copies.changes) - len(made))
-    evaluator = scorer.engine.evaluator
-    sums = torch.from_numpy(scorer.store.aggregated(gene))[None].to(evaluator.device)
-    carried = Carried(evaluator, gene, frame, sums)
-    effect = carried.effects(list(made.values()))
-    fit = {change: haplotype for change, haplotype in singles.items() if haplotype is not None}
-    single = carried.effects(list(fit.values()))
-    place = {change: i for i, change in enumerate(fit)}
-    total = np.zeros_like(effect)
-    for row, i in enumerate(made):
-        own = [place[change] for change in copies.changes[i]]
-        total[row] = single[own].sum(0, dtype=np.float64)
-    return effect, effect - total, list(made)
+def _finished(prepared: Prepared, found: Haplotypes) -> Haplotypes:
+    """Finished haplotypes; :class:`OutputError` if they are not those of this job."""
+    names = ("gene_id", "sample", "context_set", "context_name")
+    then = fingerprint(found.attributes, {name: found.column(name) for name in names})
+    now = prepared.fingerprint()
+    for facts in (then, now):
+        del facts["device"], facts["software"]
+    check_fingerprint(Path(str(found.path)), *(json.loads(json.dumps(f)) for f in (then, now)))
+    return found

@@ -1,4 +1,4 @@
-"""How far an output is whose work is divided: a build in shards, a score in slices."""
+"""How far an output is whose work is divided: into shards, or a score into slices."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from seal_store.atlas.attributes import ATTRIBUTE as ATLAS_ATTRIBUTE
@@ -15,6 +16,7 @@ from seal_store.common.beside import attribute_names, partial_path
 from seal_store.common.tasks import Note, notes
 from seal_store.errors import UnfinishedError
 from seal_store.results import journal
+from seal_store.run import haplotypes
 from seal_store.run.slices import read_plan
 from seal_store.store import shard_journal
 from seal_store.store.attributes import ATTRIBUTE, attributes_of
@@ -108,19 +110,26 @@ def status(path: str | os.PathLike[str]) -> Status:
         costs = [piece.cost for piece in plan.slices]
         done = tuple(i for i in range(len(costs)) if i not in missing)
         return Status(out, False, "slice", len(costs), done, costs, notes(partial))
-    named = attribute_names(partial)
-    if ATTRIBUTE in named or ATLAS_ATTRIBUTE in named:
-        import zarr
-
-        group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
-        if ATTRIBUTE in named:
-            total = attributes_of(group).shards
-        else:
-            total = AtlasAttributes.parse(group.attrs[ATLAS_ATTRIBUTE]).shards
+    if (total := _shards(partial)) is not None:
         entries = (shard_journal.entry_path(partial, shard) for shard in range(total))
         done = tuple(shard for shard, entry in enumerate(entries) if entry.exists())
         return Status(out, False, "shard", total, done, [1.0] * total, notes(partial))
     if files_at(out).has(MANIFEST) or single_at(out).is_file():
         return Status(out, True)
     made = "is made by one process, see its progress" if partial.exists() else "nothing there"
-    raise UnfinishedError(f"{out}: {made}", "status is of builds, and of scores in slices")
+    raise UnfinishedError(f"{out}: {made}", "status is of work in shards or slices")
+
+
+def _shards(partial: Path) -> int | None:
+    """Shards of what is planned; None where nothing is planned in shards."""
+    if (partial / haplotypes.PLAN).exists():
+        return haplotypes.read_plan(partial).shards
+    named = attribute_names(partial)
+    if not {ATTRIBUTE, ATLAS_ATTRIBUTE}.intersection(named):
+        return None
+    import zarr
+
+    group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
+    if ATTRIBUTE in named:
+        return attributes_of(group).shards
+    return AtlasAttributes.parse(group.attrs[ATLAS_ATTRIBUTE]).shards

@@ -39,6 +39,9 @@ SWEPT = 64
 AT_ONCE = 32
 """Edits evaluated at once."""
 
+KNOWN = 2_048
+"""Groups that are kept, about: of the published CNN each takes some 160 kB."""
+
 
 @dataclass(frozen=True)
 class Haplotype:
@@ -168,7 +171,7 @@ def runs_of(mask: np.ndarray) -> list[tuple[int, int]]:
 
 
 class Carried:
-    """Evaluates haplotypes of one gene; each group of changes once.
+    """Evaluates haplotypes of one gene; each group of changes once, as far as they are kept.
 
     ``gene`` is its position in the store of ``evaluator``, of scheme ``grid``; ``sums``
     ``(1, decay, feature)`` are its decay sums, on the device.
@@ -230,6 +233,9 @@ class Carried:
     def _learn(self, groups: Sequence[tuple[Change, ...]]) -> None:
         """Evaluate groups that are not known yet."""
         new = [group for group in dict.fromkeys(groups) if group not in self._known]
+        if self._known and len(self._known) + len(new) > KNOWN:
+            self._known.clear()
+            new = list(dict.fromkeys(groups))
         by_count: dict[int, list[tuple[tuple[Change, ...], Edit]]] = {}
         for group in new:
             edit = self.frame.edit(group)

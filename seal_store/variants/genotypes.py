@@ -1,7 +1,7 @@
 """Phased genotypes of a VCF or BCF with an index: which alleles each copy carries.
 
-cyvcf2 ends a region at a damaged block as if it were the end of the file, so the whole file is
-read once before: whatever is cut off or damaged is an error.
+cyvcf2 ends a region at a damaged block as if it were the end of the file, so the whole file is to
+be read once before, by :func:`whole_sha256`: whatever is cut off or damaged is an error.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import gzip
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seal_store.common.files import file_sha256
 from seal_store.errors import VariantError
 from seal_store.reference.contigs import resolve_contig
 from seal_store.variants.index import find_index
@@ -50,7 +51,7 @@ class Genotypes:
     """Genotypes of ``samples``, by default of all, in the order of the file."""
 
     def __init__(self, path: Path, samples: Sequence[str] = ()) -> None:
-        """Raises :class:`VariantError` for a damaged file, or one without index or a sample."""
+        """Raises :class:`VariantError` for a file without index or a sample, or that is none."""
         if not path.is_file():
             raise VariantError(f"{path}: not found", "check the path")
         if find_index(path) is None:
@@ -58,11 +59,13 @@ class Genotypes:
                 f"{path}: has no index (.csi, .tbi) as new as it",
                 f"make one with `bcftools index {path}`",
             )
-        _read_whole(path)
         from cyvcf2 import VCF
 
         self.path = path
-        self._file = VCF(str(path))
+        try:
+            self._file = VCF(str(path))
+        except Exception as error:  # what cyvcf2 raises for a header that is cut off
+            raise VariantError(f"{path}: cannot be read ({error})", "copy it again") from None
         known = list(self._file.samples)
         if not known:
             raise VariantError(f"{path}: has no samples", "give a file with genotypes")
@@ -73,15 +76,20 @@ class Genotypes:
         self._file.set_samples(self.samples)
         self._contigs = dict.fromkeys(self._file.seqnames)
 
-    def within(self, contig: str, first: int, last: int) -> list[Call]:
+    def within(self, contig: str, first: int, last: int) -> Iterator[Call]:
         """Records that touch 1-based ``[first, last]``, in the order of the file."""
         name = resolve_contig(contig, self._contigs)
         if name is None:
-            return []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a region without records
-            records = self._file(f"{name}:{max(1, first)}-{last}")
-            return [_call(record) for record in records if record.genotype is not None]
+            return
+        records = self._file(f"{name}:{max(1, first)}-{last}")
+        while True:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of a region without records
+                record = next(records, None)
+            if record is None:
+                return
+            if record.genotype is not None:
+                yield _call(record)
 
 
 def _call(record: Any) -> Call:
@@ -98,10 +106,12 @@ def _call(record: Any) -> Call:
     return Call(record.POS, ref, alts, allele, called[:, -1].astype(bool), own)
 
 
-def _read_whole(path: Path) -> None:
+def whole_sha256(path: Path) -> str:
+    """Read a whole file; its SHA-256. Raises :class:`VariantError` if it is damaged."""
     try:
         with gzip.open(path, "rb") as handle:
             while handle.read(READ_AT_ONCE):
                 pass
+        return file_sha256(path)
     except (OSError, EOFError, zlib.error) as error:
         raise VariantError(f"{path}: cannot be read ({error})", "copy it again") from None

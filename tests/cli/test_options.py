@@ -11,6 +11,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import Result
+from phased import snv, written
 from planted import Planted, write_planted
 
 import seal_store
@@ -104,7 +105,10 @@ def commands(
         "score saturate": lambda: [
             *("GENE02", *scored, *sampled, "--span", 0, "--out", tmp_path / "o.zarr")
         ],
-        "score haplotypes": lambda: [variant, *scored, "--out", tmp_path / "h.zarr"],
+        "score haplotypes": lambda: [
+            *(written(tmp_path / "p.vcf", [snv(store, 1, 9, "0|1")], ["s"]), *scored),
+            *("--out", tmp_path / "h.zarr"),
+        ],
         "attribute": lambda: [results(""), "--method", "gradientShap", "--target", CONTEXT, *quiet],
         "calibrate": lambda: [store.path, variant, *quiet],
         "expression": lambda: [store.path, "--out", tmp_path / "e.tsv", "--gene", "GENE02"],

@@ -4,81 +4,39 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pysam
 import pytest
 from click.testing import Result
+from phased import Row, bases_of, random_rows, snv, written
 from seldom import slow
 
 from seal_store.check.verify import verify
 from seal_store.errors import InputError, VariantError
 from seal_store.reference.fasta import Genome
 from seal_store.results.haplotypes import Haplotypes
-from seal_store.run.haplotypes import frame_of, score_haplotypes
+from seal_store.run.haplotypes import score_haplotypes
+from seal_store.run.haplotypes_job import HaplotypesJob, Prepared
+from seal_store.run.haplotypes_values import frame_of
 from seal_store.scoring.carried import Rules, copies_of
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants.bases import StoreBases
-from seal_store.variants.genotypes import Genotypes
+from seal_store.variants.genotypes import Genotypes, whole_sha256
 from seal_store.variants.given import given_alleles
 
 Cli = Callable[..., Result]
 CPU = ScoreOptions(device="cpu")
-HEADER = (
-    "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=320000>\n"
-    '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
-    "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
-)
-
-PHASE_SET = '##FORMAT=<ID=PS,Number=1,Type=Integer,Description="Phase set">'
-
-Row = tuple[int, str, str, Sequence[str]]
-"""POS, REF, ALT and the sample columns."""
 
 
-def written(path: Path, rows: Sequence[Row], samples: Sequence[str], form: str = "GT") -> Path:
-    """A VCF in BGZF with its index; its header declares PS only where ``form`` has it."""
-    version, rest = HEADER.split("\n", 1)
-    declared = [PHASE_SET] if "PS" in form else []
-    lines = [version, *declared, rest + "\t" + "\t".join(samples)]
-    for pos, ref, alt, calls in sorted(rows):
-        lines.append("\t".join(["chr1", str(pos), ".", ref, alt, ".", ".", ".", form, *calls]))
-    path.write_text("\n".join(lines) + "\n")
-    return Path(pysam.tabix_index(str(path), preset="vcf", force=True))
-
-
-def bases_of(store: Store, gene: int) -> tuple[int, Callable[[int, int], str]]:
-    """TSS of a gene and its bases from a 1-based position on."""
-    contig, bases = str(store.column("contig")[gene]), StoreBases(store)
-
-    def at(pos: int, length: int = 1) -> str:
-        return bases(contig, pos, pos + length - 1) or ""
-
-    return int(store.column("tss")[gene]), at
-
-
-def random_rows(
-    store: Store, gene: int, rng: np.random.Generator, count: int, samples: int
-) -> list[Row]:
-    """Phased alleles, SNVs and indels, none of which touches another."""
-    tss, at = bases_of(store, gene)
-    rows: list[Row] = []
-    for pos in np.unique(rng.integers(tss - 20_000, tss + 20_000, count) // 70 * 70).tolist():
-        length, gained = ((1, 1), (1, 1), (1, 1), (1, 4), (5, 1), (2, 2))[int(rng.integers(6))]
-        ref = at(pos, length)
-        if "N" in ref:
-            continue
-        tail = "".join(rng.choice(list("ACGT"), gained - 1))
-        alt = ref[0] + tail if gained > 1 or length > 1 else "CGTA"["ACGT".index(ref)]
-        if alt != ref:
-            calls = [f"{a}|{b}" for a, b in rng.integers(0, 2, (samples, 2)).tolist()]
-            rows.append((pos, ref, alt, calls))
-    return rows
+def scored(store: Store, vcf: Path, out: Path, **given: Any) -> Haplotypes:
+    """The haplotypes of a file, scored in this process."""
+    return score_haplotypes(Prepared(HaplotypesJob(store.path, out, vcf, **given), store))
 
 
 @pytest.mark.skipif(shutil.which("bcftools") is None, reason="no bcftools")
@@ -122,16 +80,14 @@ def people(store: Store, tmp_path: Path, rng: np.random.Generator) -> Path:
 
 
 def test_copies_share_what_they_have_in_common(store: Store, people: Path, tmp_path: Path) -> None:
-    made = score_haplotypes(
-        store, people, tmp_path / "h.zarr", genes=("GENE02", "GENE03"), options=CPU
-    )
+    made = scored(store, people, tmp_path / "h.zarr", genes=("GENE02", "GENE03"), options=CPU)
     place, effect = made.column("haplotype_of"), made.column("effect")
     assert place.shape == (2, 6, 2)
     assert len(made) == len(effect) == len(set(place[place >= 0].tolist()))
     copies = made.column("copies")
     np.testing.assert_array_equal(np.bincount(place[place >= 0], minlength=len(made)), copies)
     # one sample alone gives the same
-    one = score_haplotypes(
+    one = scored(
         store, people, tmp_path / "one.zarr", samples=("s3",), genes=("GENE02",), options=CPU
     )
     for copy in (0, 1):
@@ -159,7 +115,7 @@ def test_interactions_are_what_alleles_alone_do_not_explain(store: Store, tmp_pa
         ref = at(tss + offset)
         rows.append((tss + offset, ref, "CGTA"["ACGT".index(ref)], ["1|0"]))
     vcf = written(tmp_path / "x.vcf", rows, ["s"])
-    made = score_haplotypes(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
+    made = scored(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
     (effect,), (interaction,) = made.column("effect"), made.column("interaction")
     variants = [("chr1", pos, ref, alt) for pos, ref, alt, _ in rows]
     scorer = Scorer(store, CPU, "GENE02")
@@ -169,31 +125,27 @@ def test_interactions_are_what_alleles_alone_do_not_explain(store: Store, tmp_pa
     assert np.abs(interaction).max() > 0.01 * np.abs(effect).max()  # 12 bp apart they meet
     # far apart, in windows of their own, only the heads can make them meet
     far = written(tmp_path / "far.vcf", [rows[0], rows[2]], ["s"])
-    other = score_haplotypes(store, far, tmp_path / "f.zarr", genes=("GENE02",), options=CPU)
+    other = scored(store, far, tmp_path / "f.zarr", genes=("GENE02",), options=CPU)
     assert np.abs(other.column("interaction")).max() < np.abs(interaction).max()
 
 
 def test_what_cannot_be_decided_is_counted(store: Store, tmp_path: Path) -> None:
     tss, at = bases_of(store, 1)
 
-    def snv(offset: int, *calls: str) -> Row:
-        ref = at(tss + offset)
-        return tss + offset, ref, "CGTA"["ACGT".index(ref)], calls
-
     deletion = at(tss + 500, 6)
     wrong = next(b for b in "ACGT" if b not in at(tss + 900))
     rows = [
-        snv(5, "0|0", "0|0", "0|0", "./1", "0"),
-        snv(10, "0|1", "0/1", "1/1", ".|1", "1"),
-        snv(300, "1|1", "0|1", "0|0", "0|0", "0"),
+        snv(store, 1, 5, "0|0", "0|0", "0|0", "./1", "0"),
+        snv(store, 1, 10, "0|1", "0/1", "1/1", ".|1", "1"),
+        snv(store, 1, 300, "1|1", "0|1", "0|0", "0|0", "0"),
         (tss + 500, deletion, deletion[0], ["1|0", "0|0", "0|0", "0|0", "0"]),
-        snv(503, "1|0", "0|1", "0|0", "0|0", "0"),
+        snv(store, 1, 503, "1|0", "0|1", "0|0", "0|0", "0"),
         (tss + 700, at(tss + 700), "<DEL>", ["0|1", "0|0", "0|0", "0|0", "0"]),
         (tss + 900, wrong, at(tss + 900), ["1|1", "0|0", "0|0", "0|0", "0"]),
     ]
     names = ["a", "b", "c", "d", "man"]
     vcf = written(tmp_path / "x.vcf", rows, names)
-    made = score_haplotypes(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
+    made = scored(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
     assert made.attributes.counts == {
         "missing_genotype": 2,
         "overlapping": 1,
@@ -212,7 +164,7 @@ def test_what_cannot_be_decided_is_counted(store: Store, tmp_path: Path) -> None
     assert [carried("c", 0), carried("c", 1)] == [1, 1]
     assert [carried("d", 0), carried("d", 1)] == [-1, 1]
     assert [carried("man", 0), carried("man", 1)] == [1, -3]
-    strict = score_haplotypes(
+    strict = scored(
         store,
         vcf,
         tmp_path / "s.zarr",
@@ -235,7 +187,7 @@ def test_phase_sets_that_break(store: Store, tmp_path: Path) -> None:
     vcf = written(tmp_path / "x.vcf", rows, ["whole", "broken"], "GT:PS")
     found = {}
     for rule in ("strict", "ignore"):
-        made = score_haplotypes(
+        made = scored(
             store,
             vcf,
             tmp_path / f"{rule}.zarr",
@@ -264,14 +216,14 @@ def test_samples_that_carry_nothing(store: Store, tmp_path: Path) -> None:
     tss, at = bases_of(store, 1)
     ref = at(tss)
     vcf = written(tmp_path / "x.vcf", [(tss, ref, "CGTA"["ACGT".index(ref)], ["0|0"])], ["s"])
-    made = score_haplotypes(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
+    made = scored(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
     assert len(made) == 0
     assert made.column("haplotype_of").tolist() == [[[-1, -1]]]
     assert made.dosage("childhood.DFC").to_numpy().tolist() == [[0]]
 
 
 def test_a_damaged_file_is_named(store: Store, people: Path, tmp_path: Path) -> None:
-    made = score_haplotypes(store, people, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
+    made = scored(store, people, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
     path = Path(made.path) / "haplotype_of/c/0/0/0"  # type: ignore[arg-type]
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -286,7 +238,10 @@ def test_a_file_that_does_not_serve(store: Store, people: Path, tmp_path: Path) 
     damaged.write_bytes(content[: len(content) // 2])
     shutil.copy(f"{people}.tbi", f"{damaged}.tbi")
     with pytest.raises(VariantError, match="cannot be read"):
-        Genotypes(damaged)
+        whole_sha256(damaged)
+    with pytest.raises(VariantError, match="cannot be read"):
+        scored(store, damaged, tmp_path / "o.zarr", options=CPU)
+    assert not (tmp_path / "o.zarr.partial").exists()
     bare = tmp_path / "b.vcf.gz"
     bare.write_bytes(content)
     with pytest.raises(VariantError, match="has no index"):
@@ -294,6 +249,4 @@ def test_a_file_that_does_not_serve(store: Store, people: Path, tmp_path: Path) 
     with pytest.raises(VariantError, match="not found"):
         Genotypes(tmp_path / "none.vcf.gz")
     with pytest.raises(InputError, match="anchored at the TSS"):
-        score_haplotypes(
-            store, people, tmp_path / "o.zarr", options=ScoreOptions(scheme="centered")
-        )
+        scored(store, people, tmp_path / "o.zarr", options=ScoreOptions(scheme="centered"))
