@@ -216,6 +216,12 @@ scheme = choice(
     ["grid", "centered"],
     "grid: the gene's own windows that the allele touches. centered: Seal's nine windows.",
 )
+calibration = click.option(
+    "--calibration",
+    default="",
+    metavar="NAME",
+    help="Quantiles (and z) from the store's calibration of this name. Default: the one without.",
+)
 gene_distance = stack(
     choice(
         "--genes",

@@ -38,10 +38,13 @@ STATUS = {
 
 def background(made: dict[str, Any], options: ScoreOptions) -> str:
     """What quantiles and z are among, and whether its genes were found in another way."""
+    from seal_store.scoring.bins import IN_WORDS
+
     text = (
         f"background: {made['rows']} effects of {made['file']} in each context "
         f"(--genes {made['genes']}, --max-distance {made['max_distance']})"
     )
+    text += f", {IN_WORDS[made['by']]}" if made.get("by") else ""
     if (made["genes"], made["max_distance"]) != (options.genes, options.max_distance):
         text += (
             f"; these are of --genes {options.genes}, --max-distance {options.max_distance}: "

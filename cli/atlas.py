@@ -56,6 +56,7 @@ def atlas() -> None:
     "Entries against the gene with the nearest TSS, or against every gene within the span.",
 )
 @_options.scheme
+@_options.calibration
 @click.option(
     "--max-error",
     default=0.01,
@@ -138,7 +139,9 @@ def _job(store: Place, given: dict[str, Any]) -> Any:
     from seal_store.variants.regions import chosen
 
     regions, named = chosen((), given["regions"])
-    own = {name: given[name] for name in ("scheme", "genes", "device", "tf32", "batch")}
+    own = {
+        name: given[name] for name in ("scheme", "genes", "device", "tf32", "batch", "calibration")
+    }
     return AtlasJob(
         store,
         given["out"],

@@ -121,10 +121,14 @@ def locus(results: Place, **common: Any) -> None:
 @click.option("--context", required=True, help="Which context: a name, or set:name.")
 @click.option("--effect", type=float, help="An effect to mark.")
 @_options.choice("--scheme", ["grid", "centered"], "Scheme of the calibration.")
+@click.option("--name", default="", help="Name of the calibration. Default: the one without.")
+@click.option("--kind", help="Of a calibration with bins that of this kind: snv, deletion ...")
+@click.option("--distance", type=int, help="And of this distance to the TSS, bp.")
 @_finish
 def calibration(store: Place, **common: Any) -> None:
     """The distribution of a calibration's background, and an effect within it."""
-    _draw("calibration", common, store, common["context"], common["effect"], common["scheme"])
+    names = ("context", "effect", "scheme", "name", "kind", "distance")
+    _draw("calibration", common, store, **{name: common[name] for name in names})
 
 
 @plot.command("evaluation")

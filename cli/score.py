@@ -10,6 +10,7 @@ import click
 
 from . import _complete, _options, command_line
 from ._attribution import announce, attributing, take
+from ._calibrated import QUANTILES, calibrated, use_name
 from ._haplotypes import haplotypes
 from ._progress import Meter
 from ._scored import STDOUT, accounts, background, described, tell_finished, tell_scored
@@ -34,10 +35,6 @@ UNUSED = {
 """Options that do nothing with one that chooses a step."""
 
 
-def _calibrated(default: bool | None, text: str) -> _options.Decorator:
-    return click.option("--calibrated/--no-calibrated", default=default, help=text)
-
-
 _model = _options.stack(
     click.option(
         "--store",
@@ -57,7 +54,7 @@ _model = _options.stack(
 )
 scoring = _options.stack(
     _model,
-    _calibrated(False, "Add quantile and z of every effect, from the store's calibration."),
+    calibrated(False, "Add quantile and z of every effect, from the store's calibration."),
     _options.crew_engine,
     _options.precision,
 )
@@ -168,6 +165,7 @@ def vcf(
     else:
         _options.refuse_unused({"format"}, f"in {out.name}: its ending says it")
     kind = f".{common['format']}" if streams else ""
+    use_name(common)
     _check(out, calibrated=common["calibrated"], kind=kind)
     crew = _options.crew(common)
     if slices and crew.is_one and not plan:
@@ -200,7 +198,7 @@ def vcf(
 @score.command()
 @click.argument("variants", nargs=-1, required=True)
 @_model
-@_calibrated(
+@calibrated(
     None,
     "Add quantile and z of every effect, and in words how unusual it is. Default: if the store "
     "has a calibration that fits.",
@@ -227,6 +225,7 @@ def variant(variants: tuple[str, ...], store: Place, top: int, **common: Any) ->
     opened = Store(store)
     bases, assembly = StoreBases(opened), opened.attributes.assembly
     alleles = [a for text in variants for a in parse_variant(text, bases, assembly)]
+    use_name(common)
     if common["calibrated"] is None:
         common["calibrated"] = fits(opened, _score_options({**common, "calibrated": False}))
     scorer = Scorer(opened, _score_options(common))
@@ -248,6 +247,7 @@ def saturate(gene: str, store: Place, span: int, **common: Any) -> None:
     from seal_store.errors import InputError
     from seal_store.run.job import Prepared
 
+    use_name(common)
     _check(common["out"], calibrated=common["calibrated"])
     if common["out"] == STDOUT:
         raise InputError("--out -: is for `seal-store score vcf`", "name the output")
@@ -262,7 +262,7 @@ def _check(out: Place, *, calibrated: bool, kind: str = "") -> None:
     """Refuse options that do nothing in this output; ``kind`` is the ending that its name lacks."""
     name = out.name.lower() + kind
     if calibrated and name.endswith((".vcf", ".vcf.gz", ".bcf")):
-        _options.refuse_unused({"calibrated"}, f"in {out.name}: name it .zarr, .tsv or .parquet")
+        _options.refuse_unused(QUANTILES, f"in {out.name}: name it .zarr, .tsv or .parquet")
     if name.endswith((".zarr", ".parquet", ".arrow", ".feather")):
         _options.refuse_unused({"precision"}, f"in {out.name}: it is no text")
 

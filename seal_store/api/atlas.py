@@ -33,6 +33,7 @@ def build_atlas(
     span: int = MAX_DISTANCE,
     genes: str = "nearest",
     scheme: str = "grid",
+    calibration: str = "",
     max_error: float = 0.01,
     full: bool = False,
     attributions: Attributions = None,
@@ -52,7 +53,8 @@ def build_atlas(
     limit the positions. An SNV has an entry against the gene with the ``nearest`` TSS within
     ``span`` bp, or against ``all`` genes there. Every effect is within ``max_error`` times its
     SNV's largest, or exact if it is ``full``. ``attributions`` are as in :func:`score`, with
-    ``top_features``. Other options are as in :func:`score`.
+    ``top_features``. Quantiles are from the store's calibration without a name, if it fits, or
+    from the one that ``calibration`` names. Other options are as in :func:`score`.
 
     Raises :class:`~seal_store.errors.OutputError` if ``out`` exists already, and
     :class:`~seal_store.errors.InputError` for an option with another value.
@@ -63,7 +65,14 @@ def build_atlas(
     job = AtlasJob(
         opened.path,
         given_place("out", out),
-        ScoreOptions(scheme=scheme, genes=genes, device=crew.kind, tf32=tf32, batch=batch),
+        ScoreOptions(
+            scheme=scheme,
+            genes=genes,
+            device=crew.kind,
+            tf32=tf32,
+            batch=batch,
+            calibration=calibration,
+        ),
         tuple(texts("gene", gene)),
         tuple(regions),
         tuple(named),

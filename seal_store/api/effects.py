@@ -13,7 +13,7 @@ from seal_store.atlas.known import Known
 from seal_store.common.extras import require
 from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import path as as_path
-from seal_store.common.typed import paths, texts, truth, whole
+from seal_store.common.typed import paths, text, texts, truth, whole
 from seal_store.errors import InputError, ParameterError
 from seal_store.model.grid import MAX_DISTANCE
 from seal_store.results.group import Results
@@ -22,6 +22,7 @@ from seal_store.run.calibrate import calibrate as run_calibrate
 from seal_store.run.crew import Crew
 from seal_store.run.job import Prepared, ScoreJob
 from seal_store.run.watch import matched
+from seal_store.scoring.bins import EDGES, LEAST, Binning
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
 from seal_store.scoring.saturate import saturation
 from seal_store.scoring.scorer import Scorer
@@ -60,6 +61,7 @@ def score(
     heads: str | Sequence[str] = (),
     contexts: str | Sequence[str] = (),
     calibrated: bool = False,
+    calibration: str = "",
     attributions: Attributions = None,
     cache: str | os.PathLike[str] | None = None,
     region: str | Sequence[str] = (),
@@ -112,6 +114,8 @@ def score(
         Names of contexts, each ``name`` or ``set:name``; all by default, in the store's order.
     calibrated
         Add ``quantile`` and ``z`` of every effect, from the store's calibration.
+    calibration
+        The same, from the calibration of this name.
     attributions
         :class:`AttributionOptions`, or a mapping with the same names: adds how much each
         chromatin feature contributes, by a ``method`` to the ``targets``.
@@ -195,6 +199,7 @@ def score(
         tf32=tf32,
         batch=batch,
         calibrated=calibrated,
+        calibration=calibration,
     )
     opened, attribution = _opened(store, cache), attribution_options(attributions)
     regions, named = chosen(texts("region", region), paths("regions_file", regions_file))
@@ -242,6 +247,7 @@ def saturate(
     heads: str | Sequence[str] = (),
     contexts: str | Sequence[str] = (),
     calibrated: bool = False,
+    calibration: str = "",
     attributions: Attributions = None,
     cache: str | os.PathLike[str] | None = None,
     device: str = "auto",
@@ -272,6 +278,7 @@ def saturate(
         tf32=tf32,
         batch=batch,
         calibrated=calibrated,
+        calibration=calibration,
     )
     opened = _opened(store, cache)
     gene = str(opened.gene_id[opened.position(gene)])
@@ -338,6 +345,10 @@ def calibrate(
     background: str | os.PathLike[str],
     *,
     scheme: str = "grid",
+    name: str = "",
+    by: str | None = None,
+    bin_edges: Sequence[int] = EDGES,
+    bin_least: int = LEAST,
     genes: str = "nearest",
     max_distance: int = MAX_DISTANCE,
     ref_mismatch: str = "flag",
@@ -356,10 +367,19 @@ def calibrate(
 
     As ``seal-store calibrate`` does: ``score(..., calibrated=True)`` then gives every effect its
     quantile and z among those of the VCF ``background``. A ``Store`` that is open stays as it
-    was. Raises :class:`~seal_store.errors.OutputError` if there is a calibration for ``scheme``
-    already and neither ``overwrite`` nor ``resume`` is given, and
-    :class:`~seal_store.errors.InputError` if no variant could be scored.
+    was. A store has one calibration without a ``name`` for each scheme, and any number of others.
+
+    ``by`` keeps distributions for each ``distance`` to the TSS, each ``kind`` of variant (SNVs and
+    MNVs; indels) or ``both``; a variant is then compared with its like. ``bin_edges`` are the
+    distances in bp where a bin begins, beside 0. A bin with fewer than ``bin_least`` effects of
+    the background is pooled with its neighbour: ``store.attributes.calibration`` has the ``bins``
+    that came of it.
+
+    Raises :class:`~seal_store.errors.OutputError` if there is such a calibration already and
+    neither ``overwrite`` nor ``resume`` is given, and :class:`~seal_store.errors.InputError` if no
+    variant could be scored or a parameter has another value.
     """
+    binning = Binning(by, bin_edges, bin_least)
     opened = _opened(store)
     crew = Crew(workers, scheduler, device)
     options = ScoreOptions(
@@ -376,6 +396,8 @@ def calibrate(
         opened,
         given_place("background", background),
         options,
+        name=text("name", name),
+        binning=binning,
         crew=crew,
         check_assembly=truth("check_assembly", check_assembly),
         overwrite=overwrite,

@@ -10,6 +10,7 @@ import numpy as np
 from seal_store.charts.base import CATEGORIES, SYNTHETIC, UNIT, altair, inline, titled
 from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
+from seal_store.scoring.bins import label
 from seal_store.scoring.calibration import in_words
 from seal_store.store.store import Store
 
@@ -22,15 +23,20 @@ def calibration(
     context: str,
     effect: float | None = None,
     scheme: str = "grid",
+    name: str = "",
+    kind: str | None = None,
+    distance: int | None = None,
 ) -> alt.LayerChart:
     """The share of a calibration's background that is at least as extreme as each effect.
 
     ``context`` is a name of one; ``effect`` is marked, if given. The share is one-sided: of
-    effects as low or lower below the median, as high or higher above it.
+    effects as low or lower below the median, as high or higher above it. ``name`` is that of a
+    named calibration; of one with bins, ``kind`` and ``distance`` to the TSS in bp, as results
+    have them, choose the bin, and without them the whole background is drawn.
 
-    Raises :class:`~seal_store.errors.StoreError` if ``store`` has no calibration for ``scheme``,
-    :class:`~seal_store.errors.HeadsError` or :class:`~seal_store.errors.InputError` unless the
-    context is exactly one.
+    Raises :class:`~seal_store.errors.StoreError` if ``store`` has no such calibration for
+    ``scheme``, :class:`~seal_store.errors.HeadsError` or
+    :class:`~seal_store.errors.InputError` unless context and bin are exactly one.
     """
     import torch
 
@@ -43,7 +49,11 @@ def calibration(
     found = select_contexts(pairs, (context,))
     if len(found) != 1:
         raise InputError(f"`context` {context}: {len(found)} fit", "name one, as SET:NAME")
-    own = read_calibration(store, scheme, [pairs[found[0]]], torch.device("cpu"))
+    own = read_calibration(store, scheme, [pairs[found[0]]], torch.device("cpu"), name)
+    rows, among = own.source["rows"], ""
+    if (part := own.part(kind, distance)) is not None:
+        rows, among = own.bins[part].rows, f" ({label(own.bins[part])})"
+        own = own.parts[part]
     level, knots = own.level.numpy(), own.knots.numpy()[0].astype(float)
     tail = np.minimum(level, 1 - level)
     inner = tail > 0
@@ -63,13 +73,12 @@ def calibration(
         .mark_area(color=CATEGORIES[5], opacity=0.5, line=True)
         .encode(x, y, y2=alt.datum(least))
     ]
-    rows = own.source["rows"]
     lines = [
-        f"background: {rows:,} rows of {own.source['file']}; scheme {scheme}, store "
+        f"background: {rows:,} rows of {own.source['file']}{among}; scheme {scheme}, store "
         f"{store.path.name}, sha256 {store.sha256[:12]}",
         *([SYNTHETIC] if store.synthetic else []),
     ]
-    words = f"The background's effects on {pairs[found[0]][1]}: {rows} rows."
+    words = f"The background's effects on {pairs[found[0]][1]}: {rows} rows{among}."
     if effect is not None:
         quantile = float(own(torch.tensor([[effect]], dtype=torch.float32))["quantile"][0, 0])
         mark = alt.Chart(inline([{"effect": effect, "text": f"{effect:+.3g}"}]))

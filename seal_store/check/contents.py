@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from seal_store.check import calibrations
 from seal_store.check.integrity import EPS, Folder, Report
 from seal_store.common.device import inference
 from seal_store.common.progress import Progress
@@ -64,7 +65,11 @@ class Genes:
         chosen = np.arange(count)
         if not self.full and count > SAMPLE:
             chosen = np.sort(rng.choice(count, SAMPLE, replace=False))
-        once = (("coordinates", self._coordinates), ("weights", self._weights))
+        once = (
+            ("coordinates", self._coordinates),
+            ("weights", self._weights),
+            ("calibrations", self._calibrations),
+        )
         for what, part in (
             *(once if self.folder.share.is_first else ()),
             ("genes", lambda: self._rows(set(chosen.tolist()), progress)),
@@ -116,6 +121,11 @@ class Genes:
                 if not np.array_equal(self.store.column(name), labels[name]):
                     self.report.add("coordinates", f"{name}/c/0", "is not as in the head sets")
         self.report.count("head sets", len(heads))
+
+    def _calibrations(self) -> None:
+        for file, message in calibrations.faults(self.store):
+            self.report.add("calibration", file, message)
+        self.report.count("calibrations", len(self.attributes.calibration))
 
     def _rows(self, chosen: set[int], progress: Progress) -> None:
         """Arrays kept gene by gene."""

@@ -16,7 +16,7 @@ from seal_store.atlas.attributes import ATTRIBUTE as ATLAS_ATTRIBUTE
 from seal_store.atlas.entries import Entries
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results.group import Results
-from seal_store.scoring.calibration import CALIBRATION_GROUP, uncalibrated
+from seal_store.scoring.calibration import CALIBRATION_GROUP, pinned, uncalibrated
 from seal_store.scoring.needs import describe_needs
 from seal_store.scoring.options import SCHEMES
 from seal_store.store.address import Entry
@@ -35,7 +35,8 @@ from seal_store.store.place import place
 from seal_store.store.store import Store
 
 _TOP = ("assembly", "genome", "gene_table", "cnn", "grid", "source", "keep_bits", "hidden")
-_CALIBRATION = ("file", "sha256", "rows", "genes", "max_distance", "command")
+_CALIBRATION = ("file", "sha256", "rows", "genes", "max_distance")
+_BINS = ("by", "bin_edges", "bin_least", "bins")
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -64,8 +65,13 @@ def _store(store: Store) -> dict[str, Any]:
             for entry in attributes["heads"]
         ],
         "calibration": {
-            scheme: {key: made[key] for key in _CALIBRATION}
-            for scheme, made in attributes.get(CALIBRATION_GROUP, {}).items()
+            own: {
+                **{key: made[key] for key in _CALIBRATION},
+                **{key: made[key] for key in _BINS if key in made},
+                "pinned": pinned(store, own),
+                "command": made["command"],
+            }
+            for own, made in attributes.get(CALIBRATION_GROUP, {}).items()
         },
         "missing": _missing(store),
         "bytes": store.total_bytes,
@@ -88,16 +94,20 @@ def _missing(store: Store) -> list[str]:
     contexts = sum(entry.contexts for entry in store.attributes.heads)
     if not contexts:
         return [*found, f"heads: none; add some with `seal-store heads add {store.path} PATH`"]
+    keys = [key.partition(".") for key in store.attributes.calibration]
     for scheme in SCHEMES:
-        lacking = uncalibrated(store, scheme)
+        names = [name for own, _, name in keys if own == scheme]
         how = f"`seal-store calibrate {store.path} BACKGROUND.vcf --scheme {scheme}"
-        if len(lacking) == contexts:
+        if not names:
             found.append(f"calibration for scheme {scheme}: none; make one with {how}`")
-        elif lacking:
-            found.append(
-                f"calibration for scheme {scheme}: {len(lacking)} of {contexts} contexts have "
-                f"none, {':'.join(lacking[0])} first; make it again with {how} --overwrite`"
-            )
+        for name in names:
+            if lacking := uncalibrated(store, scheme, name):
+                called, option = (f" {name}", f" --name {name}") if name else ("", "")
+                found.append(
+                    f"calibration{called} for scheme {scheme}: {len(lacking)} of {contexts} "
+                    f"contexts have none, {':'.join(lacking[0])} first; make it again with "
+                    f"{how}{option} --overwrite`"
+                )
     table = store.attributes.gene_table
     absent = {k: n for k, n in table.status.items() if k != "computed"}
     if absent:

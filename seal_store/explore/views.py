@@ -149,6 +149,12 @@ class Views:
             "total": total,
             "calibrated": "quantile" in data,
             "scheme": scores.fact("scheme"),
+            "among": {
+                "scheme": scores.fact("scheme"),
+                "name": (data.attrs.get("calibration") or {}).get("name", ""),
+                "kind": facts["kind"],
+                "distance": abs(facts["dist_to_tss"]),
+            },
             "links": variant_links(self.store.attributes.assembly, *where),
             "figures": figures,
         }
@@ -169,7 +175,8 @@ class Views:
 
     def calibration(self, asked: Asked) -> Page:
         """An effect on a context within the background's."""
-        chosen = {name: asked.text(name) for name in ("context", "effect", "scheme")}
+        names = ("context", "effect", "scheme", "name", "kind", "distance")
+        chosen = {name: asked.text(name) for name in names}
         source = address("/chart/calibration", **chosen)
         values = {"chosen": chosen, "figures": [Figure("calibration", source=source)]}
         self.calibrated(asked)  # raises here rather than in the chart
@@ -180,9 +187,12 @@ class Views:
         context, scheme = asked.text("context"), asked.one_of("scheme", SCHEMES)
         if not context:
             raise InputError("no `context` is named", "choose one from the table of a variant")
-        if source_of(self.store, scheme) is None:
-            raise InputError(f"the store has no calibration for scheme {scheme}")
-        return _spec(charts.calibration(self.store, context, asked.number("effect"), scheme))
+        name, kind = asked.text("name"), asked.text("kind") or None
+        if source_of(self.store, scheme, name) is None:
+            raise InputError(f"the store has no calibration {name} for scheme {scheme}")
+        far = asked.whole("distance", 0, 0, 10**10) if asked.text("distance") else None
+        effect = asked.number("effect")
+        return _spec(charts.calibration(self.store, context, effect, scheme, name, kind, far))
 
 
 def _spec(chart: Any) -> dict[str, Any]:

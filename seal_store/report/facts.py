@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seal_store.charts.base import UNIT
 from seal_store.results.group import Results
+from seal_store.scoring.bins import IN_WORDS
 
 
 def facts(results: Results) -> list[tuple[str, str]]:
@@ -39,7 +40,10 @@ def _background(results: Results) -> str:
     own = results.attributes.calibration
     if own is None:
         return "none: quantiles need `seal-store calibrate` and `score --calibrated`"
-    return f"{own.rows:,} rows of {own.file}, genes {own.genes} within {own.max_distance:,} bp"
+    text = f"{own.rows:,} rows of {own.file}, genes {own.genes} within {own.max_distance:,} bp"
+    return (
+        text + (f", {IN_WORDS[own.by]}" if own.by else "") + (f" ({own.name})" if own.name else "")
+    )
 
 
 def commands(results: Results) -> list[str]:

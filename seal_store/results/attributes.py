@@ -35,6 +35,8 @@ class BackgroundAttributes(Record):
     rows: int
     genes: str
     max_distance: int
+    name: str | None = field(default=None, metadata=LEFT_OUT)
+    by: str | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 from seal_store.atlas.arrays import ALTS, BASES
 from seal_store.atlas.attributes import ATLAS_VERSION, AtlasAttributes
 from seal_store.common.records import from_json
-from seal_store.errors import GeneTableError, InputError
+from seal_store.errors import GeneTableError, InputError, StoreError
 from seal_store.exporting.tracks import track_lengths
 from seal_store.model.grid import MAX_DISTANCE
 from seal_store.results.attributes import AttributionAttributes, BackgroundAttributes, MadeFrom
@@ -98,6 +98,13 @@ class Prepared:
         self.genes = self._genes()
         options = replace(job.options, max_distance=MAX_DISTANCE, ref_mismatch="flag")
         calibrated = fits(self.store, options)
+        if options.calibration and not calibrated:
+            raise StoreError(
+                f"{self.store.path} has no calibration {options.calibration} for scheme "
+                f"{options.scheme}, genes {options.genes} and {MAX_DISTANCE} bp that has all "
+                "contexts",
+                "make one with `seal-store calibrate`, or leave `calibration` out",
+            )
         self.options = replace(options, calibrated=calibrated)
 
     def _genes(self) -> list[int]:

@@ -8,8 +8,10 @@ end by a copy that shares its files, and until then stands as it was.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -23,19 +25,24 @@ from seal_store.run.crew import ALONE, Crew
 from seal_store.run.job import Prepared, ScoreJob
 from seal_store.run.scores import is_finished, scores_at
 from seal_store.run.slices import score_job
-from seal_store.scoring.calibration import CALIBRATION_GROUP, levels
+from seal_store.scoring.bins import Binning, bin_of
+from seal_store.scoring.calibration import CALIBRATION_GROUP, key_of, levels
 from seal_store.scoring.options import ScoreOptions
 from seal_store.store import manifest
 from seal_store.store.attributes import (
     ATTRIBUTE,
     CalibrationAttributes,
+    CalibrationBin,
     StoreAttributes,
     attributes_of,
 )
-from seal_store.store.layout import CALIBRATION, create, get, read
+from seal_store.store.layout import CALIBRATION, CALIBRATION_BINS, create, get, read
 from seal_store.store.opening import consolidate
 from seal_store.store.place import Place, single_at
 from seal_store.store.store import Store
+
+WHOLE = Binning()
+"""No bins."""
 
 BLOCK_BYTES = 512 << 20
 """Effects in memory at once, a column for each context."""
@@ -51,6 +58,8 @@ def calibrate(
     background: Place,
     options: ScoreOptions,
     *,
+    name: str = "",
+    binning: Binning = WHOLE,
     crew: Crew = ALONE,
     check_assembly: bool = True,
     overwrite: bool = False,
@@ -60,13 +69,15 @@ def calibrate(
 ) -> CalibrationAttributes:
     """Score the VCF ``background`` and keep the distribution of its effects in ``store``.
 
-    All contexts of the store are calibrated, for the scheme of ``options``. Rows that touch no
+    All contexts of the store are calibrated, for the scheme of ``options``; a store has one
+    calibration without a name for each, and any number with a ``name``. ``binning`` says whether
+    kinds of variant and distances to the TSS have distributions of their own. Rows that touch no
     window (status ``outside_grid``) or whose ALT is the genome's (``alt_is_reference``) are left
     out. Returns what the store's attributes say of it.
 
     Readers may go on meanwhile; the open ``store`` stays as it was, open it again. With
     ``resume`` a later run goes on with the effects that an interrupted one has written. Raises
-    :class:`OutputError` if there is a calibration for the scheme, or something unfinished, and
+    :class:`OutputError` if there is such a calibration already, or something unfinished, and
     neither ``overwrite`` nor ``resume`` is given; :class:`InputError` if no variant could be
     scored; and, with ``check_assembly``, :class:`VariantError` if the background is of another
     assembly.
@@ -77,10 +88,11 @@ def calibrate(
         raise HeadsError(f"{store.path} has no heads", "add some with `seal-store heads add`")
     if not single_at(background).is_file():
         raise VariantError(f"variant file not found: {background}", "check the path")
+    key = key_of(options.scheme, name)
     with Output(store.path, kind=ATTRIBUTE) as out:
         store.check_unchanged()
         path = out.path
-        present = store.attributes.calibration.get(options.scheme)
+        present = store.attributes.calibration.get(key)
         scored = background_path(path)
         job = ScoreJob(
             store.path,
@@ -92,14 +104,15 @@ def calibrate(
         )
         prepared = Prepared(job, store)
         sha256 = prepared.whole.provenance()["variants_sha256"]
-        if present is not None and resume and _is_done(store, path, present, sha256, options):
+        bins = _asked(binning)
+        if present is not None and resume and _is_done(store, path, present, sha256, options, bins):
             discard(background_path(path))
             return present
         if present is not None and not overwrite:
             raise OutputError(
-                f"{store.path} has a calibration for scheme {options.scheme} already (made from "
-                f"{present.file})",
-                "add `overwrite=True` to replace it",
+                f"{store.path} has a calibration {name and name + ' '}for scheme {options.scheme} "
+                f"already (made from {present.file})",
+                "add `overwrite=True` to replace it, or give another `name`",
             )
         _clear(out, store)
         if resume and is_finished(scored):
@@ -114,6 +127,8 @@ def calibrate(
             store.kept.clear()  # the weights are done with
             results = Results(scored)
         facts = _facts(results, background, sha256, command)
+        if bins and facts.rows:
+            facts = replace(facts, **bins, bins=binning.bins(*_rows(results)))
         if not facts.rows:
             discard(scored)
             reasons = results.attributes.counts.not_scored.items()
@@ -122,7 +137,7 @@ def calibrate(
                 f"{background}: no variant of it could be scored ({why or 'it has none'})",
                 "a background needs variants near the genes of the store",
             )
-        _publish(out, options.scheme, facts, results, progress)
+        _publish(out, key, facts, results, progress)
         discard(scored)
     return facts
 
@@ -147,10 +162,23 @@ def _facts(results: Results, background: Place, sha256: str, command: str) -> Ca
     )
 
 
+def _asked(binning: Binning) -> dict[str, Any]:
+    """What attributes say of the bins asked for; empty without."""
+    keys = ("by", "bin_edges", "bin_least")
+    return {key: getattr(binning, key) for key in keys} if binning.by else {}
+
+
 def distribution(
-    results: Results, *, block_bytes: int = BLOCK_BYTES, progress: Progress = silent
+    results: Results,
+    bins: Sequence[CalibrationBin] = (),
+    *,
+    block_bytes: int = BLOCK_BYTES,
+    progress: Progress = silent,
 ) -> dict[str, np.ndarray]:
     """Arrays of :data:`seal_store.store.layout.CALIBRATION` from the scored rows of ``results``.
+
+    With ``bins`` those of :data:`seal_store.store.layout.CALIBRATION_BINS` too, each as if the
+    rows in it were all.
 
     Quantiles are those of :func:`numpy.quantile` (linear) on all effects of a context; mean and
     standard deviation are summed in float64. About ``block_bytes`` of effects are in memory, and
@@ -171,6 +199,11 @@ def distribution(
         "context_name": np.array(names),
         "context_set": np.array(sets),
     }
+    own = bin_of(bins, *_rows(results))
+    inside = [own == i for i in range(len(bins))]
+    if bins:
+        found["bin_effect_quantile"] = np.empty((len(bins), len(names), len(level)), np.float32)
+        found["bin_mean"], found["bin_sd"] = np.empty((2, len(bins), len(names)))
     at_once = min(len(names), max(1, block_bytes // (4 * max(1, rows))))
     columns = np.empty((at_once, rows), np.float32)
     step = effect.chunks[0]
@@ -189,12 +222,26 @@ def distribution(
                     f"{results.path}: effects of {sets[i]}:{names[i]} are not finite",
                     "check the weights of the head set",
                 )
-            column.sort()
-            found["effect_quantile"][i] = np.quantile(column, level)
-            found["mean"][i] = column.mean(dtype=np.float64)
-            found["sd"][i] = column.std(dtype=np.float64)
+            for b, rows_inside in enumerate(inside):
+                _fill(found, "bin_", (b, i), column[rows_inside])
+            _fill(found, "", (i,), column)
             progress("contexts", i + 1, len(names))
     return found
+
+
+def _fill(
+    found: dict[str, np.ndarray], prefix: str, at: tuple[int, ...], values: np.ndarray
+) -> None:
+    values.sort()
+    found[f"{prefix}effect_quantile"][at] = np.quantile(values, found["quantile"])
+    found[f"{prefix}mean"][at] = values.mean(dtype=np.float64)
+    found[f"{prefix}sd"][at] = values.std(dtype=np.float64)
+
+
+def _rows(results: Results) -> tuple[np.ndarray, np.ndarray]:
+    """``kind`` and ``dist_to_tss`` of the rows that count."""
+    use = _scored(results)
+    return results.labels("kind")[use], read(get(results.group, "dist_to_tss"))[use]
 
 
 def _scored(results: Results) -> np.ndarray:
@@ -204,11 +251,17 @@ def _scored(results: Results) -> np.ndarray:
 
 
 def _is_done(
-    store: Store, path: Path, present: CalibrationAttributes, sha256: str, options: ScoreOptions
+    store: Store,
+    path: Path,
+    present: CalibrationAttributes,
+    sha256: str,
+    options: ScoreOptions,
+    bins: dict[str, Any],
 ) -> bool:
     """Whether ``present`` is what was asked for, and no later run is under way."""
     heads = {entry.name: entry.sha256 for entry in store.attributes.heads}
-    asked = {"sha256": sha256, "heads": heads}
+    asked = {"by": None, "bin_edges": None, "bin_least": None} | bins
+    asked |= {"sha256": sha256, "heads": heads}
     keys = ("genes", "max_distance", "ref_mismatch", "normalize", "tf32")
     asked |= {key: getattr(options, key) for key in keys}
     out = scores_at(background_path(path))
@@ -266,19 +319,20 @@ def _without(partial: Path) -> StoreAttributes | None:
 
 
 def _publish(
-    out: Output, scheme: str, facts: CalibrationAttributes, results: Results, progress: Progress
+    out: Output, key: str, facts: CalibrationAttributes, results: Results, progress: Progress
 ) -> None:
+    bins = facts.bins or ()
     with results.standing():
-        arrays = distribution(results, progress=progress)
+        arrays = distribution(results, bins, progress=progress)
     out.claim(overwrite=True)
-    known = manifest.link(out.path, out.partial, {f"{CALIBRATION_GROUP}/{scheme}"})
+    known = manifest.link(out.path, out.partial, {f"{CALIBRATION_GROUP}/{key}"})
     group = zarr.open_group(str(out.partial), mode="r+", use_consolidated=False)
-    target = group.require_group(CALIBRATION_GROUP).create_group(scheme)
-    sizes = {"level": len(arrays["quantile"]), "context": len(arrays["mean"])}
-    for entry in CALIBRATION:
+    target = group.require_group(CALIBRATION_GROUP).create_group(key)
+    sizes = {"level": len(arrays["quantile"]), "context": len(arrays["mean"]), "bin": len(bins)}
+    for entry in (*CALIBRATION, *(CALIBRATION_BINS if bins else ())):
         create(target, entry, sizes)[...] = arrays[entry.name]
     attributes = attributes_of(group)
-    made = attributes.calibration | {scheme: facts}
+    made = attributes.calibration | {key: facts}
     group.attrs[ATTRIBUTE] = replace(attributes, calibration=made).to_dict()
     consolidate(out.partial)
     manifest.publish(out, known)

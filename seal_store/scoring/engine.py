@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -55,7 +55,9 @@ class Engine:
         self.evaluator = Evaluator(store, self.heads, delta, options.scheme)
         self.calibration = None
         if options.calibrated:
-            self.calibration = read_calibration(store, options.scheme, self.contexts, self.device)
+            self.calibration = read_calibration(
+                store, options.scheme, self.contexts, self.device, options.calibration
+            )
 
     def attributor(self, options: AttributionOptions) -> Attributor:
         """Attributions as ``options`` say. Raises :class:`HeadsError` for an unknown target."""
@@ -105,12 +107,18 @@ class Engine:
 
         return fetched
 
-    def calibrated(self, effect: np.ndarray) -> dict[str, np.ndarray]:
-        """``quantile`` and ``z`` of effects as they are given out, if asked for."""
+    def calibrated(
+        self, effect: np.ndarray, columns: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """``quantile`` and ``z`` of effects as they are given out, if asked for.
+
+        Those of a calibration with bins are by the ``kind`` and ``dist_to_tss`` of the rows.
+        """
         if self.calibration is None:
             return {}
         with inference():
-            found = self.calibration(to_device(effect, self.device))
+            own = columns["kind"], columns["dist_to_tss"]
+            found = self.calibration.of(to_device(effect, self.device), *own)
         return {name: value.cpu().numpy() for name, value in found.items()}
 
     def _evaluated(

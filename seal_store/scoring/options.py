@@ -45,7 +45,8 @@ class ScoreOptions:
 
     ``heads`` and ``contexts`` are names (a context also as ``set:name``); empty means all.
     ``batch`` is the number of variants evaluated at once: it changes speed and memory only.
-    ``calibrated`` adds ``quantile`` and ``z`` of every effect, from the store's calibration.
+    ``calibrated`` adds ``quantile`` and ``z`` of every effect, from the store's calibration, or
+    from that which ``calibration`` names; a name stands for ``calibrated`` too.
     ``ref_mismatch="swap"`` and ``normalize`` are what
     :class:`~seal_store.variants.prepare.Preparation` does.
     """
@@ -61,9 +62,11 @@ class ScoreOptions:
     tf32: bool = False
     batch: int = 128
     calibrated: bool = False
+    calibration: str = ""
 
     def __post_init__(self) -> None:
         conform(self)
+        object.__setattr__(self, "calibrated", self.calibrated or bool(self.calibration))
         _one_of(SCHEMES, scheme=self.scheme)
         _one_of(GENE_CHOICES, genes=self.genes)
         _one_of(MISMATCH_POLICIES, ref_mismatch=self.ref_mismatch)

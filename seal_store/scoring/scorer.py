@@ -118,7 +118,8 @@ class Scorer:
                 self.counts.add(chunk.counts)
                 progress("alleles", self.counts.alleles, None)
                 lines = [stretch.task.allele.line for stretch in chunk.stretches]
-                yield Rows(chunk.columns, effect, values, self.engine.calibrated(effect), lines)
+                calibrated = self.engine.calibrated(effect, chunk.columns)
+                yield Rows(chunk.columns, effect, values, calibrated, lines)
 
     def _launched(self, chunk: Chunk) -> Callable[[], dict[str, np.ndarray]]:
         """As the engine's, of what is not known."""
@@ -183,7 +184,8 @@ def loaded(store: Store, options: ScoreOptions) -> Engine:
     Raises :class:`HeadsError` for a head set or context that is not there, :class:`InputError`
     for a device that is not, and :class:`StoreError` if another store stands in its place by now.
     """
-    key = (options.device, options.scheme, options.calibrated, options.heads, options.contexts)
+    calibration = (options.calibrated, options.calibration)
+    key = (options.device, options.scheme, calibration, options.heads, options.contexts)
     kept: dict[Any, Engine] = store.kept
     if kept:
         store.check_unchanged()

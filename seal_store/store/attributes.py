@@ -84,8 +84,22 @@ class HeadSetAttributes(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationBin(Record):
+    """Rows of these kinds with ``start <= |dist_to_tss| < stop`` bp; ``stop`` None: no end."""
+
+    kinds: tuple[str, ...]
+    start: int
+    stop: int | None
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class CalibrationAttributes(Record):
-    """A background: its VCF, effects in each context, options and head sets (SHA-256 by name)."""
+    """A background: its VCF, effects in each context, options and head sets (SHA-256 by name).
+
+    ``by``, ``bin_edges`` and ``bin_least`` are what was asked for, ``bins`` what came of it;
+    None without bins.
+    """
 
     file: str
     sha256: str
@@ -97,6 +111,10 @@ class CalibrationAttributes(Record):
     tf32: bool
     heads: dict[str, str]
     counts: dict[str, Any]
+    by: str | None = field(default=None, metadata=LEFT_OUT)
+    bin_edges: tuple[int, ...] | None = field(default=None, metadata=LEFT_OUT)
+    bin_least: int | None = field(default=None, metadata=LEFT_OUT)
+    bins: tuple[CalibrationBin, ...] | None = field(default=None, metadata=LEFT_OUT)
     software: dict[str, str]
     command: str
 

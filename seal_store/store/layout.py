@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -287,7 +287,20 @@ CALIBRATION = (
     ArraySpec("context_name", "str", ("context",), "context"),
     ArraySpec("context_set", "str", ("context",), "head set"),
 )
-"""In the group ``calibration/SCHEME`` of a store that has been calibrated for that scheme."""
+"""In ``calibration/SCHEME``, or ``calibration/SCHEME.NAME``, of a store that is calibrated."""
+
+CALIBRATION_BINS = tuple(
+    replace(
+        entry,
+        name=f"bin_{entry.name}",
+        dims=("bin", *entry.dims),
+        meaning=f"{entry.meaning} in each bin",
+        chunks={"bin": 1},
+    )
+    for entry in CALIBRATION
+    if entry.name in ("effect_quantile", "mean", "sd")
+)
+"""Beside them where the calibration has bins."""
 
 
 def _by_target(

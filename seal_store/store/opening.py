@@ -19,6 +19,7 @@ from seal_store.store.address import Entry
 from seal_store.store.attributes import ATTRIBUTE, StoreAttributes
 from seal_store.store.layout import (
     CALIBRATION,
+    CALIBRATION_BINS,
     CALIBRATION_LEVELS,
     CNN,
     FORMAT_VERSION,
@@ -99,12 +100,11 @@ def expected_arrays(attributes: StoreAttributes) -> dict[str, Expected]:
         own = attributes.head_sizes(heads)
         found |= {f"heads/{heads.name}/{e.name}": Expected(e, shape_of(e, own)) for e in HEADS}
     contexts = {heads.name: heads.contexts for heads in attributes.heads}
-    for scheme, made in attributes.calibration.items():
+    for key, made in attributes.calibration.items():
         count = sum(contexts.get(name, 0) for name in made.heads)
-        own = {"level": CALIBRATION_LEVELS, "context": count}
-        found |= {
-            f"calibration/{scheme}/{e.name}": Expected(e, shape_of(e, own)) for e in CALIBRATION
-        }
+        own = {"level": CALIBRATION_LEVELS, "context": count, "bin": len(made.bins or ())}
+        table = (*CALIBRATION, *(CALIBRATION_BINS if made.bins else ()))
+        found |= {f"calibration/{key}/{e.name}": Expected(e, shape_of(e, own)) for e in table}
     return found
 
 

@@ -10,6 +10,7 @@ mean nothing.
 - ``0``: weights compressed, no ``genes_per_shard`` in the attributes
 - ``1``: weights not compressed
 - ``2``: ``input_chrom`` and ``gene_symbol`` in results, ``normalize`` in their attributes
+- ``3``: calibrated, with calibrated results beside the others; a calibration has no bins
 """
 
 from __future__ import annotations
@@ -76,8 +77,10 @@ def make(number: int) -> None:
         write_inputs(Path())
         inputs = ("--genome", "genome.fa", "--genes", "genes.bed", "--cnn", "cnn.pth")
         run("build", *inputs, "--heads", "model", "--out", "store.zarr", "--device", "cpu")
+        run("calibrate", "store.zarr", "variants.vcf", "--genes", "all", "--device", "cpu")
         score = ("score", "vcf", "variants.vcf", "--store", "store.zarr", "--genes", "all")
         run(*score, "--out", "results.zarr", "--device", "cpu")
+        run(*score, "--out", "calibrated.zarr", "--device", "cpu", "--calibrated")
         for name in ("genome.fa", "genome.fa.fai", "genes.bed", "cnn.pth"):
             Path(name).unlink(missing_ok=True)
         shutil.rmtree("model")

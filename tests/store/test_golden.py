@@ -67,6 +67,24 @@ def test_they_give_the_same_numbers(golden: Path, cli: Callable[..., Result]) ->
     assert (changes <= np.where(is_snv, 1e-6, 1e-4) * largest).all()
 
 
+def test_calibrations_of_before_have_no_bins_and_give_the_same_quantiles(
+    golden: Path, cli: Callable[..., Result]
+) -> None:
+    kept = golden / "calibrated.zarr"
+    assert kept.is_dir() == bool(Store(golden / "store.zarr").attributes.calibration)
+    if not kept.is_dir():
+        pytest.skip("of before calibrations")
+    (made,) = Store(golden / "store.zarr").attributes.calibration.values()
+    assert (made.by, made.bins) == (None, None)
+    score = ("score", "vcf", golden / "variants.vcf", "--store", golden / "store.zarr")
+    out = golden / "again.zarr"
+    done = cli(*score, "--genes", "all", "--device", "cpu", "--calibrated", "--out", out)
+    assert done.exit_code == 0, done.output
+    ours, theirs = Results(out).rows().calibrated, Results(kept).rows().calibrated
+    for name in ("quantile", "z"):
+        np.testing.assert_allclose(ours[name], theirs[name], atol=2e-3)
+
+
 def test_their_results_are_exported(golden: Path, cli: Callable[..., Result]) -> None:
     """Older ones without what newer ones have."""
     results = Results(golden / "results.zarr")
