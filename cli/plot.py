@@ -139,7 +139,7 @@ def evaluation(table: Path, **common: Any) -> None:
     _draw("evaluation", common, table)
 
 
-def _draw(kind: str, common: dict[str, Any], *arguments: Any, **options: Any) -> None:
+def _draw(kind: str, common: dict[str, Any], /, *arguments: Any, **options: Any) -> None:
     from seal_store import charts
     from seal_store.charts.files import check_chart_file
     from seal_store.common.extras import require

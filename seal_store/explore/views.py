@@ -151,7 +151,7 @@ class Views:
             "scheme": scores.fact("scheme"),
             "among": {
                 "scheme": scores.fact("scheme"),
-                "name": (data.attrs.get("calibration") or {}).get("name", ""),
+                "name": (scores.fact("calibration") or {}).get("name", ""),
                 "kind": facts["kind"],
                 "distance": abs(facts["dist_to_tss"]),
             },

@@ -219,13 +219,7 @@ RESULTS = (
 NAMED = (
     ArraySpec("input_chrom", "str", ("variant",), "contig, as the input spells it"),
     ArraySpec("gene_symbol", "str", ("variant",), "symbol of the gene; empty if not known"),
-    ArraySpec(
-        "end",
-        "int64",
-        ("variant",),
-        "last base that the record replaces: of <DEL>, <DUP> and <INV> END, else of REF",
-        "bp, 1-based",
-    ),
+    ArraySpec("end", "int64", ("variant",), "last base of REF, or END of an SV", "bp, 1-based"),
 )
 """In results of this version of the package, beside :data:`RESULTS`; older ones lack them."""
 

@@ -415,7 +415,9 @@ def test_options_have_the_names_and_defaults_of_the_command(
         default = flags[name].default
         if name == "tf32" and isinstance(default, str):  # also spelled `--products`
             default = default == "tf32"
-        if isinstance(default, int | float | str) and name != "test_chromosomes":
+        if name == "bin_edges" and isinstance(default, str):
+            default = tuple(map(int, default.split(",")))
+        if isinstance(default, int | float | str | tuple) and name != "test_chromosomes":
             assert own[name].default in (default, None), name
 
 

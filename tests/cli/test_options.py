@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,12 @@ def commands(
         out.write_text(f"chrom\tpos\tref\talt\t{columns}\n{own}\n")
         return out
 
+    def calibrated() -> Path:
+        out = tmp_path / "calibrated.zarr"
+        shutil.copytree(store.path, out)
+        seal_store.calibrate(out, world.variants, by="distance", bin_least=1, device="cpu")
+        return out
+
     def atlas() -> Path:
         out = tmp_path / "atlas.zarr"
         seal_store.build_atlas(store, out, gene="GENE02", span=0, device="cpu")
@@ -135,6 +142,9 @@ def commands(
         "burden": lambda: [
             *(results(""), "--groups", known("group", "case")),
             *("--out", tmp_path / "b.tsv", "-q"),
+        ],
+        "plot calibration": lambda: [
+            *(calibrated(), "--context", CONTEXT, "--out", tmp_path / "c.svg", "--overwrite", "-q"),
         ],
         "verify": lambda: [store.path, "--windows", 1, "-q"],
     }
@@ -310,7 +320,8 @@ def test_gene_takes_a_file_of_ids_everywhere(
 
 
 NO_PATHS = {
-    *("--base-url", "--device", "--feature", "--gene-type", "--host", "--name", "--region"),
+    *("--base-url", "--bin-edges", "--calibration", "--device", "--feature", "--gene-type"),
+    *("--host", "--name", "--region"),
     *("--scheduler", "--terms"),
     *("--target-scale", "--test-chromosomes", "gene", "variants"),
 }
