@@ -545,7 +545,6 @@ def run_killed(store: Path, background: Path, where: str, at: int) -> None:
         "link": (os, "link"),
         "publish": (manifest, "publish"),
         "replace": (output, "replace"),
-        "copyfile": (shutil, "copyfile"),
         "distribution": (module, "distribution"),
         "consolidate": (module, "consolidate"),
     }[where]
@@ -566,7 +565,6 @@ def run_killed(store: Path, background: Path, where: str, at: int) -> None:
     ("where", "at"),
     [
         slow("distribution", 1),
-        pytest.param("copyfile", 1, marks=pytest.mark.soak),
         pytest.param("link", 1, marks=pytest.mark.soak),
         slow("link", 20),
         pytest.param("consolidate", 1, marks=pytest.mark.soak),
