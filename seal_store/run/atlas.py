@@ -53,10 +53,9 @@ def plan_atlas(
     if held is None:
         with atlas_at(prepared.job.out) as held:
             return plan_atlas(prepared, overwrite=overwrite, resume=resume, held=held)
-    attributes = prepared.attributes()
     if held.begun and resume:
-        _check(held.partial, attributes)
-        return _planned(held.partial)
+        return _checked(prepared, held.partial)
+    attributes = prepared.attributes()
     held.claim(overwrite=overwrite)
     (held.partial / JOURNAL).mkdir(parents=True)
     about = {ATTRIBUTE: attributes.to_dict()}
@@ -79,13 +78,31 @@ def _planned(partial: Path) -> AtlasAttributes:
     return AtlasAttributes.parse(group.attrs[ATTRIBUTE])
 
 
-def _check(partial: Path, now: AtlasAttributes) -> None:
-    """Raise :class:`OutputError` if a job is not what was planned."""
-    then, asked = (json.loads(json.dumps(a.to_dict())) for a in (_planned(partial), now))
-    for facts in (then, asked):
-        facts.pop("command")
+def _checked(prepared: Prepared, partial: Path) -> AtlasAttributes:
+    """The attributes of a plan. Raises :class:`OutputError` if the job is not what was planned."""
+    planned = _planned(partial)
+    _check(prepared, partial, planned, zarr.open_group(str(partial), mode="r"))
+    return planned
+
+
+def _check(
+    prepared: Prepared,
+    path: Path,
+    made: AtlasAttributes,
+    group: zarr.Group,
+    but: tuple[str, ...] = ("command",),
+) -> None:
+    """Compare a job with attributes, ``but`` for some, and labels: counts tell not which genes."""
+    now, then = prepared.attributes().to_dict(), made.to_dict()
+    for facts in (now, then):
         facts["store"].pop("path")
-    check_fingerprint(partial, then, asked)
+        for name in but:
+            del facts[name]
+    labels = prepared.labels(prepared.scorer(prepared.genes[0]))
+    here = {name: values.tolist() for name, values in labels.items()}
+    check_fingerprint(path, *(json.loads(json.dumps(facts)) for facts in (then, now)))
+    there = {name: np.asarray(get(group, name)[...]).tolist() for name in here}
+    check_fingerprint(path, there, here)
 
 
 @dataclass(frozen=True)
@@ -104,8 +121,7 @@ class AtlasWork:
 def _begun(
     prepared: Prepared, partial: Path, progress: Callable[[int], object] = bool
 ) -> Callable[[int], None]:
-    attributes = _planned(partial)
-    _check(partial, prepared.attributes())
+    attributes = _checked(prepared, partial)
     return lambda shard: _run_shard(prepared, attributes, partial, shard, progress)
 
 
@@ -203,7 +219,10 @@ def build_atlas(
     with atlas_at(prepared.job.out) as held:
         manifest.complete(held)
         if resume and held.exists() and not held.partial.exists():
-            return Atlas(held.place)
+            found = Atlas(held.place)
+            but = ("command", "device", "software")
+            _check(prepared, Path(str(found.path)), found.attributes, found.group, but)
+            return found
         attributes = plan_atlas(prepared, overwrite=overwrite, resume=resume, held=held)
         tasks = shard_journal.missing(held.partial, attributes.shards)
         if crew.is_one:

@@ -64,6 +64,23 @@ def test_what_is_planned_otherwise_is_not_mixed(job: AtlasJob, tmp_path: Path) -
         run_shards(other, [0])
     with pytest.raises(OutputError, match="span"):
         build_atlas(other, resume=True)
+    one, two = (
+        Prepared(replace(job, genes=(gene,), out=tmp_path / "b.zarr"))
+        for gene in ("GENE02", "GENE03")  # of one contig, with as many variants
+    )
+    plan_atlas(one)
+    for step in (lambda: run_shards(two, [0]), lambda: build_atlas(two, resume=True)):
+        with pytest.raises(OutputError, match="gene_id.0 'GENE02', not 'GENE03'"):
+            step()
+    build_atlas(one, resume=True)
+    with pytest.raises(OutputError, match="gene_id.0 'GENE02', not 'GENE03'"):
+        build_atlas(two, resume=True)
+    contexts = replace(job.options, contexts=("childhood.DFC",))
+    other = replace(one.job, options=contexts, out=tmp_path / "c.zarr")
+    plan_atlas(Prepared(other))
+    other = replace(other, options=replace(contexts, contexts=("adulthood.DFC",)))
+    with pytest.raises(OutputError, match="context_name.0 'childhood.DFC', not 'adulthood.DFC'"):
+        build_atlas(Prepared(other), resume=True)
     with pytest.raises(InputError, match="`shard` 2"):
         run_shards(Prepared(job), [2])
     with pytest.raises(OutputError, match="did not finish"):
