@@ -92,11 +92,9 @@ def doubled(found: Evaluator) -> Evaluator:
 
 
 def one_product(found: Evaluator) -> Evaluator:
-    """The same evaluator with each convolution as one product, as on CUDA."""
+    """The same evaluator with each convolution as one product."""
     made = Evaluator(found.store, found.heads, Delta(found.model), found.scheme)
-    trunk = made.trunk
-    trunk.row = lambda layer, x: trunk.product(layer, x[None])[0].relu_()  # type: ignore[method-assign]
-    trunk.convolution = trunk.product  # type: ignore[method-assign]
+    made.trunk.before_relu = made.trunk.product  # type: ignore[method-assign]
     return made
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from seal_store.common.device import inference, resolve_device
 from seal_store.common.files import local_path
 from seal_store.common.lock import hold
 from seal_store.common.output import JOURNAL, Output
-from seal_store.common.prefetch import ahead
 from seal_store.common.progress import Progress, silent
 from seal_store.common.tasks import noted
 from seal_store.errors import InputError, OutputError, UnfinishedError
@@ -127,7 +127,7 @@ class ShardComputer:
                 raise InputError(f"`shard` {shard}: this store has shards 0 to {last}")
         size = attributes.genes_per_shard
         spans = {s: range(s * size, min(attributes.genes, (s + 1) * size)) for s in shards}
-        total, done = sum(map(len, spans.values())), 0
+        total, counter = sum(map(len, spans.values())), count(1)
         progress("genes", 0, total)
         pending: Future[None] | None = None
         with ThreadPoolExecutor(1) as writer:
@@ -135,12 +135,7 @@ class ShardComputer:
                 with ExitStack() as stack:
                     stack.enter_context(noted(self.partial, shard))
                     block = self._shards.empty(len(span))
-                    computed = ahead(self._shards.computed(gene) for gene in span)
-                    for row, found in enumerate(computed):
-                        rows = {name: values[row] for name, values in block.items()}
-                        self._shards.place(span[row], found, rows)
-                        done += 1
-                        progress("genes", done, total)
+                    self._shards.fill(span, block, lambda: progress("genes", next(counter), total))
                     note = stack.pop_all()
                 if pending is not None:
                     pending.result()
@@ -248,8 +243,8 @@ def _write_hidden(group: zarr.Group, device: str, progress: Progress) -> None:
     array = ShardFiles(create(group, spec(STORE, "hidden"), attributes.sizes(), size))
     for first in range(0, genes, size):
         span = range(first, min(first + size, genes))
-        rows = [work.sweep(gene)[1].cpu().numpy() for gene in span]
-        array.write((first // size, 0, 0, 0), np.stack(rows))
+        rows = np.concatenate([work.sweep(part)[1].cpu().numpy() for part in work.parts(span)])
+        array.write((first // size, 0, 0, 0), rows)
         progress("genes", first + len(rows), genes)
     group.attrs[ATTRIBUTE] = replace(attributes, hidden=True).to_dict()
 

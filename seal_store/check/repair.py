@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import zarr
@@ -194,13 +195,10 @@ class _Repair:
         tf32 = attributes.allowed_tf32
         work = Shards(store.group, attributes, resolve_device(device), tf32, profiles)
         spans = {s: range(s * size, min(len(store), (s + 1) * size)) for s in todo}
-        total, done = sum(map(len, spans.values())), 0
+        total, counter = sum(map(len, spans.values())), count(1)
         for shard, names in sorted(todo.items()):
             block = work.empty(len(spans[shard]))
-            for row, gene in enumerate(spans[shard]):
-                work.compute(gene, {name: values[row] for name, values in block.items()})
-                done += 1
-                progress("genes", done, total)
+            work.fill(spans[shard], block, lambda: progress("genes", next(counter), total))
             for name, values in block.items():
                 target = ShardFiles(get(self.group, name))
                 target.write((shard, *(0,) * (values.ndim - 1)), values)

@@ -34,5 +34,6 @@ CONE = POOL * (POOL * (CONV6 + 1 + 2 * REACH) + SHIFT + 2 * REACH) + 2 * REACH
 inside outwards: 20 + 7 + 7 = 34 of pool 2, 4 x 34 + 2 = 138 of conv 4, 138 + 7 + 7 = 152 of
 pool 1, 4 x 152 = 608 of conv 2, 608 + 7 + 7 = 622."""
 
-BASES_AT_ONCE = 160_000
-"""Bases whose activations are held at once on a CPU."""
+BASES_AT_ONCE = {"cpu": 160_000, "cuda": 640_000}
+"""Bases whose activations are held at once. Not by how much memory is free, or what is computed
+beside others would have other bytes; where memory does not suffice, the batch is halved."""

@@ -56,10 +56,6 @@ from seal_store.model.moved import bases_needed, tiles_of
 from seal_store.model.moved import changes as long_changes
 from seal_store.model.trunk import Trunk
 
-BYTES_PER_BASE = 13 * 4 * 320
-"""On CUDA: of 320 float32 channels, about five activations are alive at a base of the first layers
-and the eight that a convolution as one product gathers."""
-
 GAP = (CONE - BLOCK) // BLOCK
 """Blocks to the next change up to which going on costs less than a cone of its own."""
 
@@ -82,10 +78,7 @@ class Delta:
         self.model, self.trunk = model, Trunk(model)
         self.device = model.get_buffer("linear1_weight").device
         self.shared = self.alone = 0
-        self._bases_at_once = BASES_AT_ONCE
-        if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            self._bases_at_once = max(BASES_AT_ONCE, free // (4 * BYTES_PER_BASE))
+        self._bases_at_once = BASES_AT_ONCE[self.device.type]
 
     def hidden_change(self, frames: Sequence[bytes], edits: Sequence[Edit]) -> Tensor:
         """What each edit changes in ``hidden``: ``(edits, windows, strand, unit)``.

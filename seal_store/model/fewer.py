@@ -1,4 +1,4 @@
-"""A convolution with fewer multiplications, for long rows of positions.
+"""A convolution with fewer multiplications.
 
 Of a convolution with an even number of taps, ``y[k] = sum over t of x[k + t] @ w[t]``, let ``a``
 and ``b`` be the even and the odd taps, each a convolution of half the taps over every second
@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROWS_AT_ONCE = 4096
-"""Positions whose sums stay in a processor's cache."""
+ROWS_AT_ONCE = {"cpu": 4096, "cuda": 1 << 20}
+"""Positions summed at once: on a CPU their sums stay in its cache, on a GPU they fill it."""
 
 Parts = Tensor | tuple["Parts", "Parts", "Parts"]
 """One tap ``(in, out)``; or the parts of the even taps, of the sums, and of the odd taps."""
@@ -34,16 +34,22 @@ class FewerProducts:
         self.parts, self.bias, self.taps = _split(taps), bias, len(taps)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """``(L, in)`` to ``(L - taps + 1, out)``."""
-        taps, count = self.taps, len(x) - self.taps + 1
-        out = x.new_empty((-(-count // taps) * taps, len(self.bias)))
-        for start in range(0, len(out), ROWS_AT_ONCE):
-            rows = out[start : start + ROWS_AT_ONCE]
-            inside = x[start : start + len(rows) + taps - 1]
+        """``(n, L, in)`` to ``(n, L - taps + 1, out)``.
+
+        All are evaluated as one row of positions, and what begins in one of them and ends in the
+        next is left out: the result is a view.
+        """
+        taps, count, length = self.taps, *x.shape[:2]
+        row = x.flatten(0, 1)
+        out = x.new_empty((-(-len(row) // taps) * taps, len(self.bias)))
+        at_once = ROWS_AT_ONCE[x.device.type]
+        for start in range(0, len(out), at_once):
+            rows = out[start : start + at_once]
+            inside = row[start : start + len(rows) + taps - 1]
             if missing := len(rows) + taps - 1 - len(inside):
                 inside = F.pad(inside, (0, 0, 0, missing))
             _add(self.bias, inside, self.parts, rows)
-        return out[:count]
+        return out[: len(row)].unflatten(0, (count, length))[:, : length - taps + 1]
 
 
 def _split(taps: Tensor) -> Parts:

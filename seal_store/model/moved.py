@@ -96,13 +96,13 @@ def changes(
     """What ``jobs`` change in the last convolution of their windows."""
     spans = [_span(job, trunk.config.positions) for job in jobs]
     layout, device = _Layout(frames, jobs, spans, tiles), trunk.device
-    x = trunk.encode([b"".join(layout.bases)])[0]
-    x = trunk.row(2, trunk.row(1, x))
+    x = trunk.encode([b"".join(layout.bases)])
+    x = trunk.conv(2, trunk.conv(1, x))[0]
     x = trunk.pooled(x, to_device(layout.positions, device))
-    x = trunk.row(4, trunk.row(3, x))
+    x = trunk.conv(4, trunk.conv(3, x[None]))[0]
     phases = [trunk.pool(x[start:], 0) for start in (0, SHIFT)]
     per_phase = len(phases[0])
-    x = trunk.row(6, trunk.row(5, torch.cat(phases)))
+    x = trunk.conv(6, trunk.conv(5, torch.cat(phases)[None]))[0]
     alt, ref = (
         to_device(np.concatenate([rows, rows + per_phase]), device)
         for rows in (layout.alt_rows, layout.ref_rows)

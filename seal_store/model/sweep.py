@@ -27,13 +27,14 @@ def sweep(model: Beluga, x: Tensor, step: int = 200, trunk: Trunk | None = None)
     :class:`ValueError` for another length or step.
     """
     trunk = trunk or Trunk(model)
-    windows = torch.cat([_windows(trunk, x, step), _windows(trunk, flip(x), step).flip(1)])
+    windows = _windows(trunk, torch.cat([x, flip(x)]), step)
+    windows[len(x) :] = windows[len(x) :].flip(1)
     hidden = model.first_linear(windows.flatten(0, 1))  # one pass over its large weights
     return hidden.unflatten(0, (2, len(x), -1)).permute(1, 2, 0, 3)
 
 
 def _windows(trunk: Trunk, x: Tensor, step: int) -> Tensor:
-    """Last convolution of every window ``(n, windows, position, channel)``, one strand."""
+    """Last convolution of every window ``(n, windows, position, channel)``, read as given."""
     config = trunk.config
     rest = x.shape[-1] - config.window
     if rest < 0 or rest % step or step % config.pool:

@@ -18,6 +18,14 @@ from seal_store.model.beluga import Beluga
 from seal_store.model.fewer import FewerProducts
 from seal_store.reference.fasta import ONE_HOT
 
+FEWEST_CHANNELS = 96
+"""Channels from which the sums of ``fewer`` cost less than the products that they save: with 64 it
+takes 1.1 times as long as the library's convolution on a CPU, with 96 0.9 and with 320 0.6."""
+
+FEWEST_ROWS_ON_CUDA = 1 << 15
+"""Positions from which ``fewer`` is faster than one product on CUDA, where many small kernels cost
+more than their work: with 20,000 it takes 1.1 to 2.5 times as long, with 80,000 0.7 to 0.9."""
+
 GATHERED_AT_ONCE = 16_384
 """Positions gathered at once to be pooled."""
 
@@ -44,9 +52,14 @@ class Trunk:
 
     def before_relu(self, layer: int, x: Tensor) -> Tensor:
         """Convolution ``layer`` (1..6) without its ReLU: ``(n, L, in)`` to ``(n, L - 7, out)``."""
-        # One product is faster for the four channels of layer 1, and on CUDA for all: cuDNN's
-        # float32 convolutions reach half of it, and a twentieth on the short rows of a cone.
-        return self.product(layer, x) if layer == 1 or x.is_cuda else self.convolution(layer, x)
+        few = min(self._taps[layer - 1].shape[1:]) < FEWEST_CHANNELS
+        if layer == 1 or (x.is_cuda and (few or x.shape[0] * x.shape[1] < FEWEST_ROWS_ON_CUDA)):
+            return self.product(layer, x)
+        if few:
+            return self.convolution(layer, x)
+        if layer not in self._fewer:  # 2.4 times the weights of the layer more
+            self._fewer[layer] = FewerProducts(self._taps[layer - 1], self._bias[layer - 1])
+        return self._fewer[layer](x)
 
     def product(self, layer: int, x: Tensor) -> Tensor:
         """:meth:`before_relu` as one matrix product; gathers eight times the memory of ``x``."""
@@ -64,14 +77,6 @@ class Trunk:
     def conv(self, layer: int, x: Tensor) -> Tensor:
         """Convolution ``layer`` and its ReLU."""
         return self.before_relu(layer, x).relu_()
-
-    def row(self, layer: int, x: Tensor) -> Tensor:
-        """:meth:`conv` of one long row, ``(L, in)`` to ``(L - 7, out)``."""
-        if layer == 1 or x.is_cuda:
-            return self.product(layer, x[None])[0].relu_()
-        if layer not in self._fewer:  # 2.4 times the weights of the layer more
-            self._fewer[layer] = FewerProducts(self._taps[layer - 1], self._bias[layer - 1])
-        return self._fewer[layer](x).relu_()
 
     def spread(self, layer: int, change: Tensor, margin: int = 0) -> Tensor:
         """What a change of some input positions changes before the ReLU, without the bias.

@@ -28,8 +28,8 @@ from seal_store.scoring.reading import Chunk
 from seal_store.store.shards import ShardFiles
 from seal_store.store.store import Store, grid_slice
 
-SWEEP_BATCH = 16
-"""Stretches of ten windows swept at once: activations of 5 MB a layer and kilobase."""
+SWEEP_BATCH = 8
+"""Stretches of ten windows swept at once, both strands: 20 MB a layer and kilobase."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from seal_store.store.store import Store
 PROCESS_BYTES = 280_000_000
 """Python with PyTorch, before a store is opened."""
 
-ACTIVATIONS_CPU, ACTIVATIONS_CUDA = 3, 13
-"""Of the first layers, in use at one time; see BYTES_PER_BASE of :mod:`seal_store.model.delta`."""
+ACTIVATIONS = {"cpu": 3, "cuda": 5}
+"""Of the first layers, in use at one time; on a GPU with the sums of ``model.fewer``, seven
+quarters of them."""
 
 COLUMN_BYTES = 100
 """A row of results without its effects."""
@@ -44,6 +45,10 @@ def describe_needs(store: Store, batch: int = ScoreOptions.batch) -> dict[str, A
     bases = 2 * batch * CONE
     windows = math.ceil(config.window / grid.step) + 1
     layer = 4 * config.channels[0]
+    activations = {
+        device: count * min(BASES_AT_ONCE[device], bases) * layer
+        for device, count in ACTIVATIONS.items()
+    }
     evaluated = 2 * 4 * batch * windows * 2 * (config.hidden + config.features)
     genes = min(ALLELES_PER_CHUNK, len(store)) * (store.array("sequence").shape[1] + 4 * inputs)
     effects = 4 * contexts * (2 * ALLELES_PER_CHUNK + 2 * VARIANTS_PER_CHUNK)
@@ -55,11 +60,6 @@ def describe_needs(store: Store, batch: int = ScoreOptions.batch) -> dict[str, A
     return {
         "batch": batch,
         "disk": disk,
-        "memory": PROCESS_BYTES
-        + weights
-        + ACTIVATIONS_CPU * min(BASES_AT_ONCE, bases) * layer
-        + evaluated
-        + 2 * genes
-        + effects,
-        "gpu_memory": weights + ACTIVATIONS_CUDA * bases * layer + evaluated + genes,
+        "memory": PROCESS_BYTES + weights + activations["cpu"] + evaluated + 2 * genes + effects,
+        "gpu_memory": weights + activations["cuda"] + evaluated + genes,
     }

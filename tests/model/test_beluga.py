@@ -15,9 +15,10 @@ from seal_store.errors import WeightsError
 from seal_store.model.beluga import Beluga, load_cnn
 from seal_store.model.config import LAYERS, CnnConfig
 from seal_store.model.sweep import sweep
-from seal_store.model.trunk import Trunk
 from seal_store.reference.fasta import one_hot
 from seal_store.synthetic import TINY, random_weights
+
+pytestmark = pytest.mark.usefixtures("convolutions")
 
 
 def random_sequence(rng: np.random.Generator, length: int, n_runs: int = 3) -> str:
@@ -60,17 +61,6 @@ def test_reverse_complement_gives_the_same_features(tiny: Beluga, rng: np.random
     with torch.inference_mode():
         both = tiny(encode(window, reverse))
     torch.testing.assert_close(both[0], both[1], rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("layer", range(1, 7))
-def test_a_convolution_is_the_same_as_one_product(
-    tiny: Beluga, rng: np.random.Generator, layer: int
-) -> None:
-    """What CUDA uses and what the CPU uses."""
-    trunk = Trunk(tiny)
-    channels = (4, *tiny.config.channels)[layer - 1]
-    x = torch.from_numpy(rng.normal(size=(3, 21, channels)).astype(np.float32))
-    torch.testing.assert_close(trunk.product(layer, x), trunk.convolution(layer, x))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 10, 40])

@@ -17,6 +17,8 @@ from seal_store.model.sweep import sweep
 from seal_store.reference.fasta import reverse_complement
 from seal_store.scoring.evaluate import feature_change
 
+pytestmark = pytest.mark.usefixtures("convolutions")
+
 BASES = np.frombuffer(b"ACGT", np.uint8)
 
 

@@ -8,11 +8,12 @@ import torch
 from test_beluga import random_sequence
 from test_delta import check
 
-from seal_store.model import fewer, moved
+from seal_store.model import moved
 from seal_store.model.beluga import Beluga
 from seal_store.model.delta import LONG, Delta
 from seal_store.model.edits import Edit, jobs_of
-from seal_store.model.fewer import FewerProducts
+
+pytestmark = pytest.mark.usefixtures("convolutions")
 
 BEFORE = 2500
 """Bases before and behind the frame that are known."""
@@ -56,32 +57,6 @@ def in_the_row(frames: list[bytes], edit: Edit) -> tuple[int, int]:
         sum(len(piece) for layout in layouts for piece in layout.bases),
         sum(len(layout.positions) // 2 for layout in layouts),
     )
-
-
-@pytest.mark.parametrize("length", [8, 9, 15, 100, 517])
-@pytest.mark.parametrize("at_once", [8, 64, 4096])
-def test_fewer_products_are_the_convolution(
-    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, length: int, at_once: int
-) -> None:
-    monkeypatch.setattr(fewer, "ROWS_AT_ONCE", at_once)
-    x, taps, bias = (
-        torch.from_numpy(rng.normal(size=shape)) for shape in ((length, 5), (8, 5, 3), (3,))
-    )
-    expected = torch.nn.functional.conv1d(x.T[None], taps.permute(2, 1, 0), bias)[0].T
-    found = FewerProducts(taps, bias)(x)
-    assert found.shape == (length - 7, 3)
-    assert (found - expected).abs().max() <= 1e-12  # float64
-
-
-def test_fewer_products_round_no_worse_than_the_convolution(rng: np.random.Generator) -> None:
-    x = torch.from_numpy(rng.random((300, 320), np.float32))
-    taps = torch.from_numpy(rng.normal(0, 0.02, (8, 320, 40)).astype(np.float32))
-    bias = torch.zeros(40)
-    expected = FewerProducts(taps.double(), bias.double())(x.double())
-    found = FewerProducts(taps, bias)(x)
-    plain = torch.nn.functional.conv1d(x.T[None], taps.permute(2, 1, 0))[0].T
-    errors = [(y - expected).square().mean().sqrt() for y in (found, plain)]
-    assert errors[0] <= 5 * errors[1]
 
 
 @pytest.mark.parametrize("right", [True, False])
