@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import shutil
 import sys
+import time
 from dataclasses import replace
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.common import arguments, matmul_peak, report, seconds, world
 from benchmarks.score import sparse
 from seal_store.building.build import build
+from seal_store.building.compute import GENES_AT_ONCE
 from seal_store.common.device import inference
 from seal_store.model.sweep import sweep
-from seal_store.reference.fasta import one_hot
+from seal_store.model.trunk import Trunk
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.saturate import saturation
 from seal_store.scoring.scorer import Scorer
@@ -23,6 +30,7 @@ from seal_store.store.store import Store
 from seal_store.variants.alleles import Allele
 
 HG19_GENES = 24_339
+SWEPT = GENES_AT_ONCE["cuda"]
 
 
 def main() -> None:
@@ -31,35 +39,72 @@ def main() -> None:
         ("--genes", {"type": int, "default": 200}),
         ("--variants", {"type": int, "default": 32_768}),
         ("--batches", {"type": int, "nargs": "+", "default": [256, 1024]}),
+        ("--processes", {"type": int, "nargs": "*", "default": [2, 3]}),
     )
     if not torch.cuda.is_available():
         sys.exit("no CUDA device: nothing measured")
     args.device = "cuda"
+    rows: list[dict[str, Any]] = []
+
+    def row(work: str, figure: float) -> None:
+        print(f"{work}: {figure:.4g}", flush=True)
+        rows.append({"work": work, "figure": figure})
+
+    row("float32 matrix products, GFLOP/s", matmul_peak(args.device))
     store = world(args, args.genes).store
+    row(f"sweep of {SWEPT} genes at once, each gene, ms", _sweep(store) / SWEPT * 1e3)
     few, many = _build(args, args.genes // 4), _build(args, args.genes)
     per_gene = (many - few) / (args.genes - args.genes // 4)
+    row(f"build, {args.genes} genes, writing included, s", many)
+    row("the same, each further gene, ms", per_gene * 1e3)
     all_genes = (many + per_gene * (HG19_GENES - args.genes)) / 60
-    rows = [
-        {"work": "float32 matrix products, GFLOP/s", "figure": matmul_peak(args.device)},
-        {"work": "sweep of one gene, ms", "figure": _sweep(store) * 1e3},
-        {"work": f"build, {args.genes} genes, writing included, s", "figure": many},
-        {"work": "the same, each further gene, ms", "figure": per_gene * 1e3},
-        {"work": f"extrapolated to {HG19_GENES} genes, minutes", "figure": all_genes},
-    ]
+    row(f"extrapolated to {HG19_GENES} genes, minutes", all_genes)
+    alleles = sparse(store, args.variants)
+    contexts = len(store.contexts()[0])
     for batch in args.batches:
-        alleles = sparse(store, args.variants)
-        name = f"SNVs a second, grid, {len(store.contexts()[0])} contexts, --batch {batch}"
-        rows.append({"work": f"sparse {name}", "figure": _rate(store, alleles, batch)})
+        name = f"SNVs a second, grid, {contexts} contexts, --batch {batch}"
+        row(f"sparse {name}", _rate(store, alleles, batch))
+    row("the same, --products tf32", _rate(store, alleles, batch, tf32=True))
+    for count in args.processes:
+        rate = _rate_together(store, args.variants, batch, count)
+        row(f"sparse {name}, {count} processes on the GPU, together", rate)
     alleles = list(saturation(store, str(store.gene_id[0]), args.variants // 6))
-    rows.append({"work": f"saturation, {name}", "figure": _rate(store, alleles, batch)})
+    row(f"saturation, {name}", _rate(store, alleles, batch))
     alleles = sparse(store, args.variants // 4)
     figure = _rate(store, alleles, 64, scheme="centered")
-    rows.append({"work": "sparse SNVs a second, centered, --batch 64", "figure": figure})
+    row("sparse SNVs a second, centered, --batch 64", figure)
     report("gpu", "GPU", rows, args)
 
 
-def _rate(store: Store, alleles: list[Allele], batch: int, **options: str) -> float:
-    scorer = Scorer(store, ScoreOptions(device="cuda", batch=batch, **options))  # type: ignore[arg-type]
+def _rate_together(store: Store, variants: int, batch: int, count: int) -> float:
+    """SNVs a second of several processes, their start-up left out."""
+    context = multiprocessing.get_context("spawn")
+    barrier, times = context.Barrier(count), context.SimpleQueue()
+    given = (store.path, variants, batch, barrier, times)
+    processes = [context.Process(target=_one_of_them, args=given) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    began, ended = zip(*(times.get() for _ in processes), strict=True)
+    return count * variants / (max(ended) - min(began))
+
+
+def _one_of_them(
+    path: Path, variants: int, batch: int, barrier: Barrier, times: SimpleQueue[Any]
+) -> None:
+    store = Store(path)
+    alleles = sparse(store, variants)
+    scorer = Scorer(store, ScoreOptions(device="cuda", batch=batch))
+    list(scorer.score(alleles[: 4 * batch]))
+    barrier.wait()
+    began = time.perf_counter()
+    list(scorer.score(alleles))
+    times.put((began, time.perf_counter()))
+
+
+def _rate(store: Store, alleles: list[Allele], batch: int, **options: Any) -> float:
+    scorer = Scorer(store, ScoreOptions(device="cuda", batch=batch, **options))
     list(scorer.score(alleles[: 4 * batch]))
     return len(alleles) / seconds(lambda: list(scorer.score(alleles)), device="cuda")
 
@@ -75,13 +120,18 @@ def _build(args: argparse.Namespace, genes: int) -> float:
 
 
 def _sweep(store: Store) -> float:
-    """Seconds of the CNN over one gene's 40 kb, nothing moved to or from the host."""
+    """Seconds of the CNN over the 40 kb of several genes, nothing moved to or from the host."""
     model = store.cnn().to("cuda")
-    bases = store.sequence(0)[2500 : 2500 + 200 * 199 + 2000]
-    x = torch.from_numpy(one_hot(np.asarray(bases)))[None].to("cuda")
+    trunk = Trunk(model)
+    genes = [store.sequence(gene)[2500 : 2500 + 200 * 199 + 2000] for gene in range(SWEPT)]
+    x = trunk.encode([bases.tobytes() for bases in genes]).transpose(1, 2)
+
+    def work() -> Tensor:
+        return model.output(sweep(model, x, trunk=trunk)).mean(2)
+
     with inference():
-        sweep(model, x)
-        return seconds(lambda: model.output(sweep(model, x)).mean(2), repeat=10, device="cuda")
+        work()
+        return seconds(work, repeat=10, device="cuda")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from seal_store.common.device import OutOfMemory, enough_memory, inference
 from seal_store.common.prefetch import ahead
 from seal_store.errors import InputError, ProfileError, StoreError
 from seal_store.model.beluga import Beluga
-from seal_store.model.grid import aggregate
 from seal_store.model.sweep import sweep
 from seal_store.model.trunk import Trunk
 from seal_store.store.attributes import StoreAttributes
@@ -42,6 +41,7 @@ class Shards:
         self.keep_bits, self.hidden = attributes.keep_bits, attributes.hidden
         self._sizes = attributes.sizes()
         self.device, self.tf32 = device, tf32
+        self._weights = torch.from_numpy(self.grid.decay_weights).double().to(device)
         self.sequence = get(group, "sequence")
         self.gene_id, self.strand, self.tss = (
             np.asarray(get(group, name)[:]) for name in ("gene_id", "strand", "tss")
@@ -71,43 +71,43 @@ class Shards:
         """
         parts, row = self.parts(genes), 0
         for part, found in zip(parts, ahead(map(self._computed, parts)), strict=True):
-            features, hidden = (None if x is None else x.cpu().numpy() for x in found)
-            assert features is not None
+            arrays = {name: found[name].cpu().numpy() for name in block}
             for i, gene in enumerate(part):
-                out = {name: values[row] for name, values in block.items()}
-                if "hidden" in out:
-                    assert hidden is not None
-                    out["hidden"][...] = hidden[i]
-                self._place(gene, features[i], out)
+                if not np.isfinite(arrays["features"][i]).all():
+                    name = self.gene_id[gene]
+                    raise StoreError(f"gene {name}: features are not finite", "check the weights")
+                for name, values in block.items():
+                    values[row] = self._kept(name, arrays[name][i]).reshape(values[row].shape)
                 done()
                 row += 1
+
+    def _kept(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Values as they are stored: features rounded where bits are to be kept."""
+        if name != "features" or self.keep_bits is None:
+            return values
+        return np.asarray(numcodecs.BitRound(self.keep_bits).encode(values)).view(np.float32)
 
     def parts(self, genes: Sequence[int]) -> list[Sequence[int]]:
         """``genes`` of a shard, divided into those that are computed at once."""
         size = GENES_AT_ONCE[self.device.type]
         return [genes[first : first + size] for first in range(0, len(genes), size)]
 
-    def _computed(self, genes: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Features of windows and, where they are wanted or come with them, hidden, by gene.
+    def _computed(self, genes: Sequence[int]) -> dict[str, Tensor]:
+        """The arrays of genes: features of windows, their sums and, where it is wanted, hidden.
 
         A GPU may still be at work.
         """
-        if self.profiles is None:
-            return self.sweep(genes)
-        shape = self.grid.bins, self.config.features
-        ids = [str(self.gene_id[gene]) for gene in genes]
-        values = np.stack([read_profile(self.profiles, gene_id, shape) for gene_id in ids])
-        return torch.from_numpy(values), self.sweep(genes)[1] if self.hidden else None
-
-    def _place(self, gene: int, features: np.ndarray, out: dict[str, np.ndarray]) -> None:
-        """Fill what follows from a gene's ``features``."""
-        if not np.isfinite(features).all():
-            name = self.gene_id[gene]
-            raise StoreError(f"gene {name}: features are not finite", "check the weights")
-        out["aggregated"][...] = aggregate(self.grid.decay_weights, features)
-        if self.keep_bits is not None:
-            features = numcodecs.BitRound(self.keep_bits).encode(features)
-        out["features"][...] = np.asarray(features).view(np.float32).reshape(out["features"].shape)
+        found: dict[str, Tensor] = {}
+        if self.profiles is None or self.hidden:
+            found["features"], found["hidden"] = self.sweep(genes)
+        if self.profiles is not None:
+            shape = self.grid.bins, self.config.features
+            ids = [str(self.gene_id[gene]) for gene in genes]
+            profiles = [read_profile(self.profiles, gene_id, shape) for gene_id in ids]
+            found["features"] = torch.from_numpy(np.stack(profiles)).to(self.device)
+        # summed in float64, as :func:`seal_store.model.grid.aggregate` does
+        found["aggregated"] = (self._weights @ found["features"].double()).float()
+        return found
 
     def sweep(self, genes: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Features float32 and hidden float16, ``(gene, window, ...)``, by window index."""

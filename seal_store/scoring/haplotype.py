@@ -69,13 +69,15 @@ def grid_stretch(task: Task, sequence: bytes, grid: Grid) -> Stretch | None:
     start, end = change.start - origin, change.end - origin
     if start < 0 or end > len(sequence):
         return None
-    haplotype = sequence[:start] + change.alt.encode("ascii") + sequence[end:]
     first = run.start - origin
     alt_first = first if right else first + change.net
     length = grid.run_length(run.count)
-    if alt_first < 0 or alt_first + length > len(haplotype):
+    if alt_first < 0 or alt_first + length > len(sequence) + change.net:
         return None
-    ref, alt = sequence[first : first + length], haplotype[alt_first : alt_first + length]
+    ref, low = sequence[first : first + length], min(alt_first, start)
+    stop = end + length + alt_first - low
+    haplotype = sequence[low:start] + change.alt.encode("ascii") + sequence[end:stop]
+    alt = haplotype[alt_first - low :][:length]
     moved = (0, change.net) if right else (-change.net, 0)
     return Stretch(task, ref, alt, run.index, *moved)
 
