@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from seal_store.common.threads import spin_less
 from seal_store.errors import SealStoreError, printable
 
 from ._interrupt import CODE, Interrupts
@@ -92,6 +93,7 @@ class Root(click.Group):
 
     def __call__(self, *args: Any, **extra: Any) -> Any:
         """Run as a program, which Ctrl-C ends, and which waits for no thread once it has failed."""
+        spin_less(os.environ)
         begun: list[click.Context] = []  # by invoke: the context, which knows the command
 
         def last_words() -> str:

@@ -70,8 +70,8 @@ def run_dask(
             for task in tasks
         }
         try:
-            for future in as_completed(futures):
-                task = futures[future]
+            for future in as_completed(list(futures)):
+                task = futures.pop(future)
                 if future.status == "finished":
                     try:
                         outcome.values[task] = future.result()
@@ -82,6 +82,7 @@ def run_dask(
                     outcome.failures[task] = reason_of(future.exception())
                 else:
                     raise lost
+                future.release()  # or it would be done again if its worker died
         except BaseException:
             if client.status == "running":
                 client.cancel(list(futures), force=True)

@@ -136,7 +136,8 @@ class HaplotypesWork:
 
     def begin(self, device: str) -> Callable[[int], None]:
         """Load the engine on ``device``; what is returned does a shard."""
-        return _begun(Prepared(self.job.on(device)), self.partial)
+        run = _begun(Prepared(self.job.on(device)), self.partial)
+        return shard_journal.unless_done(self.partial, run)
 
 
 def _begun(

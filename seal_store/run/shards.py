@@ -11,6 +11,7 @@ from seal_store.building.options import BuildOptions
 from seal_store.building.plan import Planned
 from seal_store.common.progress import Progress, silent
 from seal_store.run.crew import Crew
+from seal_store.store import shard_journal
 from seal_store.store.store import Store
 
 
@@ -28,7 +29,7 @@ class ShardWork:
         compute = ShardComputer(
             self.partial, device, tf32=self.tf32, from_profiles=self.from_profiles
         )
-        return lambda shard: compute([shard])
+        return shard_journal.unless_done(self.partial, lambda shard: compute([shard]))
 
 
 def build_with(

@@ -12,9 +12,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -28,8 +30,9 @@ from seal_store.common.progress import Progress, silent
 from seal_store.common.tasks import noted
 from seal_store.errors import FormatError, InputError, OutputError, UnfinishedError
 from seal_store.exporting.render import Exported, RenderedWriter
+from seal_store.exporting.tsv import TsvWriter
 from seal_store.results import journal
-from seal_store.results.group import Results
+from seal_store.results.group import Results, ZarrWriter
 from seal_store.results.heading import heading_of
 from seal_store.run.crew import Crew
 from seal_store.run.job import Prepared, ScoreJob
@@ -326,6 +329,20 @@ def finalize_scores(
             f"run it with `slice={missing[0]}`, or go on with `resume=True`",
         )
     _check(prepared, held.partial, plan)
+    tally, writer = _joined(prepared, plan, held, progress)
+    if isinstance(writer, RenderedWriter):
+        tell(writer.done)
+    return tally, plan
+
+
+def _joined(
+    prepared: Prepared,
+    plan: Plan,
+    held: Output,
+    progress: Progress = silent,
+    wait: Callable[[int], object] = bool,
+) -> tuple[Tally, ZarrWriter | TsvWriter]:
+    """Publish the output of all slices; ``wait`` returns once a slice is done."""
     for left in held.partial.iterdir():  # of a finalize that was killed
         if left.name != JOURNAL:
             remove(left)
@@ -334,14 +351,14 @@ def finalize_scores(
     writer = open_writer(held, heading, prepared.form, scorer.reader.reason)
     tally = Tally()
     for index in range(len(plan.slices)):
+        wait(index)
         for rows in _slice_rows(plan, held.partial, index, tally):
             writer.write(rows)
         progress("slices joined", index + 1, len(plan.slices))
+    _check(prepared, held.partial, plan)
     facts = {**prepared.facts, "command": plan.command}
     writer.publish(finished_attributes(facts, prepared.whole, tally.counts))
-    if isinstance(writer, RenderedWriter):
-        tell(writer.done)
-    return tally, plan
+    return tally, writer
 
 
 def score_in_slices(
@@ -356,12 +373,19 @@ def score_in_slices(
 ) -> tuple[Tally, Plan]:
     """Plan, have ``crew`` do the slices, and finalize: the bytes of one process.
 
-    With ``resume`` a plan that is there is gone on with. Raises as its steps do.
+    The first slices are joined while the crew is at the next ones. With ``resume`` a plan that is
+    there is gone on with. Raises as its steps do.
     """
-    with planned_at(prepared.job.out) as held:
+    with planned_at(prepared.job.out) as held, ThreadPoolExecutor(1) as pool:
         how: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "held": held}
         plan = plan_scores(prepared, slices, least=crew.slices, resume=resume, **how)
+        manifest.complete(held)
+        held.check(overwrite=overwrite, resume=True)
         tasks = plan.missing(held.partial)
+        is_done = [Event() for _ in plan.slices]
+        for index in set(range(len(plan.slices))) - set(tasks):
+            is_done[index].set()
+        stopped = Event()
         total = sum(piece.alleles for piece in plan.slices)
         scored = total - sum(plan.slices[i].alleles for i in tasks)
 
@@ -369,10 +393,26 @@ def score_in_slices(
             nonlocal scored
             scored += plan.slices[index].alleles
             progress("alleles", scored, total)
+            is_done[index].set()
+
+        def wait(index: int) -> None:
+            is_done[index].wait()
+            if stopped.is_set():
+                raise UnfinishedError(f"{held.place}: slice {index} is not done")
 
         progress("alleles", scored, total)
-        crew.do(SliceWork(prepared.job, held.partial), tasks, done)
-        return finalize_scores(prepared, tell=tell, **how)
+        joined = pool.submit(_joined, prepared, plan, held, wait=wait)
+        try:
+            crew.do(SliceWork(prepared.job, held.partial), tasks, done)
+        except BaseException:
+            stopped.set()
+            for event in is_done:
+                event.set()
+            raise
+        tally, writer = joined.result()
+        if isinstance(writer, RenderedWriter):
+            tell(writer.done)
+        return tally, plan
 
 
 def score_job(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,25 @@ def missing(partial: Path, shards: int) -> list[int]:
     """
     if earlier(partial) is not None:
         return []
-    entries = {shard: _read(partial, shard) for shard in range(shards)}
-    return [s for s, entry in entries.items() if not entry or manifest.changed(partial, entry[0])]
+    return [shard for shard in range(shards) if not _is_done(partial, shard)]
+
+
+def _is_done(partial: Path, shard: int) -> bool:
+    entry = _read(partial, shard)
+    return entry is not None and manifest.changed(partial, entry[0]) is None
+
+
+def unless_done(partial: Path, do: Callable[[int], None]) -> Callable[[int], None]:
+    """``do`` for shards that are not done yet: Dask does a task again whose result it lost.
+
+    Done again, a shard would be out of the journal for that time, and the store not whole.
+    """
+
+    def once(shard: int) -> None:
+        if not _is_done(partial, shard):
+            do(shard)
+
+    return once
 
 
 def finished(

@@ -23,6 +23,7 @@ from marks import Marks
 import seal_store
 from seal_store.building.build import build
 from seal_store.building.options import BuildOptions
+from seal_store.building.plan import plan
 from seal_store.common.beside import partial_path
 from seal_store.common.tasks import notes
 from seal_store.errors import InputError, OutputError
@@ -31,7 +32,7 @@ from seal_store.run import engine_dask
 from seal_store.run.crew import Crew
 from seal_store.run.job import Prepared, ScoreJob
 from seal_store.run.scores import write_scores
-from seal_store.run.shards import build_with
+from seal_store.run.shards import ShardWork, build_with
 from seal_store.run.slices import score_in_slices
 from seal_store.run.workers import run_workers
 from seal_store.scoring.options import ScoreOptions
@@ -83,6 +84,25 @@ def test_a_build_by_processes_has_the_same_bytes(options: BuildOptions, tmp_path
     assert whole.attributes.shards >= 8
     shared = build_with(replace(options, out=tmp_path / "shared.zarr"), TWO)
     assert files(shared.path) == files(whole.path)
+
+
+def test_a_shard_is_done_once_however_often_it_is_given(
+    options: BuildOptions, tmp_path: Path
+) -> None:
+    """As by Dask, which does a task again if the worker that has its result is lost."""
+    partial = plan(replace(options, out=tmp_path / "x.zarr", genes_per_shard=4)).path
+    run = ShardWork(partial).begin("cpu")
+    entry = shard_journal.entry_path(partial, 0)
+
+    def written() -> int:
+        run(0)
+        return entry.stat().st_mtime_ns
+
+    first = written()
+    assert written() == first
+    (partial / "features/c/0/0/0").write_bytes(b"damaged")
+    assert written() > first
+    assert shard_journal.missing(partial, 1) == []
 
 
 @pytest.mark.slow
