@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from atlas.conftest import CPU, GENES, SPAN
+from click.testing import Result
 
 from seal_store.atlas.atlas import Atlas
 from seal_store.atlas.entries import Entries
@@ -24,6 +26,7 @@ from seal_store.scoring.rows import Rows
 from seal_store.scoring.saturate import saturation
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
+from seal_store.synthetic import World
 from seal_store.variants.regions import Region
 
 
@@ -213,25 +216,35 @@ def test_an_estimate_is_of_the_size_of_what_comes(job: AtlasJob, atlas: Atlas) -
     assert takes.seconds > 0
 
 
-def test_a_calibrated_store_gives_quantiles(
-    options: BuildOptions, store: Store, tmp_path: Path, world: Any
+@pytest.mark.parametrize("name", ["", "few"])
+def test_quantiles_are_those_of_the_calibration_that_is_named(
+    name: str, cli: Callable[..., Result], store: Store, tmp_path: Path, world: World
 ) -> None:
     import shutil
 
     from seal_store.run.calibrate import calibrate
 
     own = Path(shutil.copytree(store.path, tmp_path / "calibrated.zarr"))
+    few = tmp_path / "few.vcf"
+    few.write_text("".join(world.variants.read_text().splitlines(keepends=True)[:-20]))
     calibrate(Store(own), world.variants, CPU)
-    job = AtlasJob(own, tmp_path / "q.zarr", CPU, ("GENE02",), span=4)
-    atlas = build_atlas(Prepared(job))
+    calibrate(Store(own), few, CPU, name="few")
+    out = tmp_path / "q.zarr"
+    given = ["atlas", "build", own, "--out", out, "--gene", "GENE02", "--span", 4]
+    made = cli(*given, "--device", "cpu", *(["--calibration", name] if name else []))
+    assert made.exit_code == 0, made.output
+    atlas = Atlas(out)
     assert atlas.attributes.calibration is not None
     assert atlas.attributes.floor > 0
-    how = replace(CPU, calibrated=True)
-    (rows,) = Scorer(Store(own), how, "GENE02").score(saturation(Store(own), "GENE02", 4))
+    expected = {}
+    for other in ("", "few"):
+        how = replace(CPU, calibrated=True, calibration=other)
+        (rows,) = Scorer(Store(own), how, "GENE02").score(saturation(Store(own), "GENE02", 4))
+        place = np.abs(rows.effect).argmax(1)
+        expected[other] = rows.calibrated["quantile"][np.arange(len(place)), place]
+    assert (expected[""] != expected["few"]).any()
     found, effect = looked_up(atlas, rows)
-    place = np.abs(rows.effect).argmax(1)
-    expected = rows.calibrated["quantile"][np.arange(len(place)), place]
-    np.testing.assert_array_equal(atlas.summaries(found)["quantile"], expected)
+    np.testing.assert_array_equal(atlas.summaries(found)["quantile"], expected[name])
     allowed = np.maximum(0.01 * np.abs(rows.effect).max(1), atlas.attributes.floor)
     assert (np.abs(effect - rows.effect).max(1) <= allowed * (1 + 1e-5)).all()
 
