@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
+from interrupted import files
 from phased import Row, bases_of, random_rows, snv, written
 from seldom import slow
 
@@ -210,6 +211,21 @@ def test_the_command(cli: Cli, store: Store, people: Path, tmp_path: Path) -> No
     assert "exists already" in again.stderr
     unknown = cli(*args, "--overwrite", "--samples", "nobody", "--device", "cpu", "-q")
     assert "no sample 'nobody'" in unknown.stderr
+
+
+@pytest.mark.parametrize("step", [(), ("--plan",), ("--finalize",), ("--shard", "0")])
+def test_an_output_in_the_store_is_refused(
+    step: tuple[str, ...], cli: Cli, store: Store, people: Path
+) -> None:
+    before = files(store.path)  # type: ignore[arg-type]
+    args = ["score", "haplotypes", people, "--store", store.path, "--device", "cpu", *step]
+    inside = cli(*args, "--out", store.path / "h.zarr")
+    own = cli(*args, "--out", store.path)
+    said = f"{store.path / 'h.zarr'} lies in the store {store.path}; choose another --out"
+    assert inside.stderr == f"seal-store: error: {said}\n"
+    assert "is the store itself" in own.stderr
+    assert (inside.exit_code, own.exit_code) == (1, 1)
+    assert files(store.path) == before  # type: ignore[arg-type]
 
 
 def test_samples_that_carry_nothing(store: Store, tmp_path: Path) -> None:
