@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     help="Port to listen at; 0: a free one.",
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
+@_options.calibration
 @_options.device
 @click.option("--threads", type=click.IntRange(1, 1024), help="Threads to compute with.")
 @_options.quiet
@@ -36,6 +37,7 @@ def explore(
     host: str,
     port: int,
     opens: bool,
+    calibration: str,
     device: str,
     threads: int | None,
 ) -> None:
@@ -58,4 +60,13 @@ def explore(
 
     if exposed(host):
         tell(f"warning: {exposed(host)}", err=True)
-    serve(store, results, host=host, port=port, device=device, threads=threads, ready=ready)
+    serve(
+        store,
+        results,
+        host=host,
+        port=port,
+        device=device,
+        threads=threads,
+        calibration=calibration,
+        ready=ready,
+    )

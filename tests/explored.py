@@ -40,10 +40,10 @@ class Served:
 
 
 @contextmanager
-def served(store: Store, results: Results | None = None) -> Iterator[Served]:
+def served(store: Store, results: Results | None = None, calibration: str = "") -> Iterator[Served]:
     with listening("127.0.0.1", 0) as bound:
         door = Door(bound.getsockname()[1])
-        engine = Engine(store, "cpu")
+        engine = Engine(store, "cpu", calibration)
         server = server_of(make_app(engine, results, door))
         thread = threading.Thread(target=lambda: server.run(sockets=[bound]))
         thread.start()

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from seal_store.api.outputs import effects
 from seal_store.common.progress import silent
 from seal_store.errors import InputError
-from seal_store.scoring.calibration import fits
+from seal_store.scoring.calibration import fits, source_of
 from seal_store.scoring.options import SCHEMES, ScoreOptions
 from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
@@ -46,10 +46,17 @@ class Scored:
 
 
 class Engine:
-    """Scores variants against ``store`` on ``device``, one request after another."""
+    """Scores variants against ``store`` on ``device``, one request after another.
 
-    def __init__(self, store: Store, device: str = "auto") -> None:
-        self.store, self.device = store, device
+    Quantiles are from the ``calibration`` of this name, by default from the one without.
+    """
+
+    def __init__(self, store: Store, device: str = "auto", calibration: str = "") -> None:
+        """Raises :class:`InputError` if no scheme has a calibration of that name."""
+        if calibration and not any(source_of(store, scheme, calibration) for scheme in SCHEMES):
+            known = ", ".join(store.attributes.calibration) or "none"
+            raise InputError(f"the store has no calibration `{calibration}`", f"it has {known}")
+        self.store, self.device, self.calibration = store, device, calibration
         self._waiting: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
         self._recent: OrderedDict[tuple[str, str, str], Scored] = OrderedDict()
         # a daemon: the end of the process does not wait for it
@@ -81,11 +88,10 @@ class Engine:
     def scorer(
         self, scheme: str = "grid", genes: str = "nearest", gene: str | None = None
     ) -> Scorer:
-        """A scorer of all contexts, calibrated where the store has a calibration that fits."""
+        """A scorer of all contexts, calibrated if the chosen calibration fits."""
         options = ScoreOptions(scheme, genes, device=self.device)
-        calibrated = fits(self.store, options)
-        options = ScoreOptions(scheme, genes, device=self.device, calibrated=calibrated)
-        return Scorer(self.store, options, gene)
+        chosen = replace(options, calibrated=True, calibration=self.calibration)
+        return Scorer(self.store, chosen if fits(self.store, chosen) else options, gene)
 
     @cached_property
     def example(self) -> str:

@@ -87,13 +87,16 @@ def serve(
     port: int = 0,
     device: str = "auto",
     threads: int | None = None,
+    calibration: str = "",
     ready: Callable[[str], object] = print,
 ) -> None:
     """Serve pages of ``store``, and of ``results``, until Ctrl-C or SIGTERM.
 
     ``ready`` is called with the address once the weights are loaded and a variant was scored.
-    Nothing is written anywhere. Raises :class:`MissingExtraError` without the extra ``explore``,
-    :class:`StoreError` if a path cannot be opened, :class:`OutputError` if the port is taken.
+    Quantiles are from the store's ``calibration`` of that name. Nothing is written anywhere.
+    Raises :class:`MissingExtraError` without the extra ``explore``, :class:`InputError` for a
+    ``calibration`` that is not there, :class:`StoreError` if a path cannot be opened,
+    :class:`OutputError` if the port is taken.
     """
     require("explore", "the explorer")
     from seal_store.explore.app import make_app
@@ -112,7 +115,7 @@ def serve(
         if exposed(host):
             names[socket.gethostname().lower()] = None
         door = Door(bound.getsockname()[1], tuple(names), everywhere=host in EVERYWHERE)
-        engine = Engine(opened, device)
+        engine = Engine(opened, device, calibration)
         app = make_app(engine, group, door)
         shown = NAMES[0] if host in EVERYWHERE else own
         ready(f"http://{shown}:{door.port}/?token={door.token}")

@@ -140,16 +140,18 @@ def write_haplotypes(
 
 def _fill(array: zarr.Array[Any], parts: Iterable[np.ndarray]) -> None:
     """Write ``parts`` one after another, whole chunks at once."""
-    step, start = array.chunks[0], 0
-    held: list[np.ndarray] = []
+    chunk = np.empty((array.chunks[0], *array.shape[1:]), array.dtype)
+    start = filled = 0
     for part in parts:
-        held.append(part)
-        if (length := sum(map(len, held))) >= step:
-            rows, whole = np.concatenate(held), length // step * step
-            array[start : start + whole] = rows[:whole]
-            held, start = [rows[whole:]], start + whole
-    if start < array.shape[0]:
-        array[start:] = np.concatenate(held)
+        while len(part):
+            own, part = np.split(part, [len(chunk) - filled])
+            chunk[filled : filled + len(own)] = own
+            filled += len(own)
+            if filled == len(chunk):
+                array[start : start + filled] = chunk
+                start, filled = start + filled, 0
+    if filled:
+        array[start:] = chunk[:filled]
 
 
 class Haplotypes(manifest.Finished):

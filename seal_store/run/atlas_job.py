@@ -14,6 +14,7 @@ from seal_store.errors import GeneTableError, InputError, StoreError
 from seal_store.exporting.tracks import track_lengths
 from seal_store.model.grid import MAX_DISTANCE
 from seal_store.results.attributes import AttributionAttributes, BackgroundAttributes, MadeFrom
+from seal_store.run.outside import check_outside
 from seal_store.scoring.calibration import fits
 from seal_store.scoring.options import DEFAULTS, AttributionOptions, ScoreOptions
 from seal_store.scoring.scorer import Scorer
@@ -90,11 +91,15 @@ class Positions:
 
 
 class Prepared:
-    """A job whose store is opened."""
+    """A job whose store is opened.
+
+    Raises :class:`~seal_store.errors.OutputError` if ``out`` is in the store.
+    """
 
     def __init__(self, job: AtlasJob, store: Store | None = None) -> None:
         self.job = job
         self.store = store or Store(job.store)
+        check_outside(job.out, self.store)
         self.genes = self._genes()
         options = replace(job.options, max_distance=MAX_DISTANCE, ref_mismatch="flag")
         calibrated = fits(self.store, options)

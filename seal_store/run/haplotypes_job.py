@@ -15,6 +15,7 @@ from seal_store.common.records import from_json
 from seal_store.errors import InputError
 from seal_store.results.attributes import MadeFrom
 from seal_store.results.haplotypes import VERSION, HaplotypesAttributes
+from seal_store.run.outside import check_outside
 from seal_store.scoring.carried import RULES, Rules
 from seal_store.scoring.options import DEFAULTS, ScoreOptions
 from seal_store.scoring.scorer import Scorer
@@ -56,12 +57,14 @@ class HaplotypesJob:
 class Prepared:
     """A job whose store and genotypes are opened; ``genes`` are positions in the store, sorted.
 
-    Raises :class:`~seal_store.errors.VariantError` for a file without index, or without a sample.
+    Raises :class:`~seal_store.errors.VariantError` for a file without index, or without a sample,
+    :class:`~seal_store.errors.OutputError` if ``out`` is in the store.
     """
 
     def __init__(self, job: HaplotypesJob, store: Store | None = None) -> None:
         self.job = job
         self.store = store or Store(job.store)
+        check_outside(job.out, self.store, job.vcf)
         self.genotypes = Genotypes(job.vcf, job.samples)
         found = {self.store.gene(gene) for gene in job.genes}
         self.genes = sorted(found) or list(range(len(self.store)))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from seal_store.common.beside import Named, remove
@@ -33,6 +31,7 @@ from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter, result_attr
 from seal_store.results.heading import Heading, heading_of
 from seal_store.results.journal import Checkpoint
 from seal_store.results.view import EVERYTHING
+from seal_store.run.outside import check_outside
 from seal_store.run.watch import UNWATCHED, Watch
 from seal_store.scoring.assign import Counts
 from seal_store.scoring.rows import Rows
@@ -40,7 +39,6 @@ from seal_store.scoring.scorer import Tally
 from seal_store.scoring.source import RowSource
 from seal_store.store import manifest
 from seal_store.store.layout import PLACES, ArraySpec
-from seal_store.store.manifest import Finished
 from seal_store.store.place import Place, output_at
 from seal_store.variants.alleles import Allele
 from seal_store.variants.source import Alleles
@@ -77,7 +75,7 @@ def write_scores(
     """
     held = scores_at(out)
     stream = Alleles.of(alleles, "input")
-    check_place(out, scorer.store, stream)
+    check_outside(out, scorer.store, stream.source.path if stream.source else None)
     with held:
         run = _Run(scorer, stream, held, form, command)
         run.begin(overwrite=overwrite, resume=resume)
@@ -100,17 +98,6 @@ def scores_at(out: Place, checkpoint: str = journal.CHECKPOINT) -> Output:
     if out.suffix == ".zarr":
         return output_at(out, kind=ATTRIBUTE, checkpoint=checkpoint)
     return file_at(out, checkpoint=checkpoint)
-
-
-def check_place(out: Named, store: Finished, alleles: Alleles) -> None:
-    """Raise :class:`OutputError` if ``out`` is what is read, or lies in it."""
-    place, own = (Path(os.path.realpath(path)) for path in (out, store.path))
-    if place == own:
-        raise OutputError(f"{out} is the store itself", "choose another `out`")
-    if own in place.parents:
-        raise OutputError(f"{out} lies in the store {store.path}", "choose another `out`")
-    if alleles.source is not None and place == Path(os.path.realpath(alleles.source.path)):
-        raise OutputError(f"{out} is the input itself", "choose another `out`")
 
 
 def is_finished(out: Place) -> bool:

@@ -36,9 +36,9 @@ from seal_store.results.group import Results, ZarrWriter
 from seal_store.results.heading import heading_of
 from seal_store.run.crew import Crew
 from seal_store.run.job import Prepared, ScoreJob
+from seal_store.run.outside import check_outside
 from seal_store.run.scores import (
     check_kind,
-    check_place,
     columns_of,
     finished_attributes,
     open_writer,
@@ -141,7 +141,7 @@ def plan_scores(
         how: dict[str, Any] = {"least": least, "overwrite": overwrite, "resume": resume}
         with planned_at(out) as held:
             return plan_scores(prepared, slices, progress=progress, held=held, **how)
-    check_place(held.place, prepared.store, prepared.whole)
+    check_outside(held.place, prepared.store, source.path if source else None)
     if held.begun and resume:
         plan = read_plan(held.partial)
         _check(prepared, held.partial, plan)

@@ -121,6 +121,8 @@ def test_the_command(cli: Cli, store: Store, atlas: Atlas, tmp_path: Path) -> No
     unused = cli(*args, "--out", tmp_path / "c.zarr", "--full", "--max-error", 0.1)
     assert unused.exit_code == 2
     assert "--max-error has no effect with --full" in unused.stderr
+    inside = cli(*args, "--out", store.path / "a.zarr", "-q")
+    assert "lies in the store" in inside.stderr
     shown = cli("inspect", tmp_path / "a.zarr")
     assert "kind: atlas" in shown.stdout
     refused = cli("export", tmp_path / "a.zarr", tmp_path / "x.tsv")

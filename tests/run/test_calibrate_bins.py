@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -39,6 +42,7 @@ from seal_store.store.attributes import CalibrationAttributes, CalibrationBin
 from seal_store.store.opening import consolidate
 from seal_store.store.store import Store
 from seal_store.synthetic import World, write_head_set
+from seal_store.variants.bases import StoreBases
 from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
@@ -409,3 +413,41 @@ def test_a_chart_is_of_the_bin_asked_for(calibrated: Store) -> None:
         said(kind="snv")
     with pytest.raises(InputError, match="in no bin"):
         said(kind="star", distance=4)
+
+
+@pytest.mark.parametrize("name", ["", "both"])
+def test_the_explorer_looks_a_typed_variant_up_in_its_bin(name: str, calibrated: Store) -> None:
+    pytest.importorskip("uvicorn")
+    from explored import served
+
+    tss = int(calibrated.column("tss")[1])
+    contig, bases = str(calibrated.column("contig")[1]), StoreBases(calibrated)
+    ref = bases(contig, tss + 200, tss + 200)
+    with served(calibrated, calibration=name) as explorer:
+        page = unescape(explorer.get(f"/variant?v={contig}:{tss + 200}:{ref}:{ref}GATTA").text)
+        links = re.findall(r'href="(/calibration\?[^"]*)" aria-label="quantile (\S+) of', page)
+        chart = explorer.get(f"/chart{links[0][0]}").text
+        assert explorer.get(links[0][0]).status_code == 200
+    assert len(links) == CONTEXTS
+    arrays = arrays_of(calibrated, "grid.both" if name else "grid")
+    knots, rows = arrays["effect_quantile"], ""
+    if name:
+        bins = calibrated.attributes.calibration["grid.both"].bins
+        assert bins is not None
+        (at,) = (i for i, b in enumerate(bins) if "insertion" in b.kinds and b.start == 0)
+        assert bins[at].stop == EDGES[0]
+        knots, rows = arrays["bin_effect_quantile"][at], label(bins[at])
+    for link, shown in links:
+        asked = dict(parse_qsl(urlsplit(link).query, keep_blank_values=True))
+        assert asked.get("name", "") == name
+        i = arrays["context_name"].tolist().index(asked["context"].split(":")[-1])
+        share = np.interp(float(asked["effect"]), knots[i], arrays["quantile"])
+        assert float(shown) == pytest.approx(2 * share - 1, abs=1e-4)
+    assert rows in chart
+
+
+def test_the_explorer_refuses_a_calibration_that_is_not_there(cli: Cli, calibrated: Store) -> None:
+    pytest.importorskip("uvicorn")
+    done = cli("explore", calibrated.path, "--calibration", "none", "--device", "cpu")
+    assert done.exit_code == 1
+    assert "no calibration `none`; it has grid" in done.stderr

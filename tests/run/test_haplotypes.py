@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from click.testing import Result
+from interrupted import files
 from phased import Row, bases_of, random_rows, snv, written
 from seldom import slow
 
 from seal_store.check.verify import verify
 from seal_store.errors import InputError, VariantError
 from seal_store.reference.fasta import Genome
-from seal_store.results.haplotypes import Haplotypes
+from seal_store.results.haplotypes import Haplotypes, _fill
 from seal_store.run.haplotypes import score_haplotypes
 from seal_store.run.haplotypes_job import HaplotypesJob, Prepared
 from seal_store.run.haplotypes_values import frame_of
@@ -212,6 +214,21 @@ def test_the_command(cli: Cli, store: Store, people: Path, tmp_path: Path) -> No
     assert "no sample 'nobody'" in unknown.stderr
 
 
+@pytest.mark.parametrize("step", [(), ("--plan",), ("--finalize",), ("--shard", "0")])
+def test_an_output_in_the_store_is_refused(
+    step: tuple[str, ...], cli: Cli, store: Store, people: Path
+) -> None:
+    before = files(store.path)  # type: ignore[arg-type]
+    args = ["score", "haplotypes", people, "--store", store.path, "--device", "cpu", *step]
+    inside = cli(*args, "--out", store.path / "h.zarr")
+    own = cli(*args, "--out", store.path)
+    said = f"{store.path / 'h.zarr'} lies in the store {store.path}; choose another --out"
+    assert inside.stderr == f"seal-store: error: {said}\n"
+    assert "is the store itself" in own.stderr
+    assert (inside.exit_code, own.exit_code) == (1, 1)
+    assert files(store.path) == before  # type: ignore[arg-type]
+
+
 def test_samples_that_carry_nothing(store: Store, tmp_path: Path) -> None:
     tss, at = bases_of(store, 1)
     ref = at(tss)
@@ -250,3 +267,11 @@ def test_a_file_that_does_not_serve(store: Store, people: Path, tmp_path: Path) 
         Genotypes(tmp_path / "none.vcf.gz")
     with pytest.raises(InputError, match="anchored at the TSS"):
         scored(store, people, tmp_path / "o.zarr", options=ScoreOptions(scheme="centered"))
+
+
+@pytest.mark.parametrize("lengths", [(3, 3, 3), (9,), (0, 8, 1), (1,) * 9, (4, 4, 1), (9, 0)])
+def test_parts_of_any_length_fill_an_array(lengths: Sequence[int], tmp_path: Path) -> None:
+    values = np.arange(18).reshape(9, 2)
+    array = zarr.create_array(tmp_path, shape=values.shape, chunks=(4, 2), dtype=values.dtype)
+    _fill(array, np.split(values, np.cumsum(lengths)[:-1]))
+    np.testing.assert_array_equal(np.asarray(array[:]), values)
