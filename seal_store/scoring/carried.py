@@ -26,6 +26,7 @@ WHY = {
     "ref_mismatch": "REF differs from the store's genome",
     "overlapping": "overlaps an allele before it on the same copy",
     "genes_left_out": "genes of samples: several phase sets in its windows, or not phased",
+    "partial_copy": "on a copy that the sample has of a part of the windows only",
     "too_long": "a haplotype that the stored sequence is too short for",
 }
 """Why an allele on a copy, or a gene of a sample, is left out; others are kinds of alleles."""
@@ -101,6 +102,9 @@ def copies_of(frame: Frame, calls: Iterable[Call], samples: int, rules: Rules) -
                 continue
             changes.append(trim(call.pos, ref, alt))
             carriers.append(carried)
+    for carried in carriers:
+        counts["partial_copy"] += int(carried[~has_copy].sum())
+        carried &= has_copy
     order = sorted(range(len(changes)), key=lambda i: (changes[i].start, changes[i].end))
     carried = np.array([carriers[i] for i in order], bool).reshape(len(order), 2 * samples)
     patterns, inverse = np.unique(carried, axis=1, return_inverse=True)

@@ -179,6 +179,22 @@ def test_what_cannot_be_decided_is_counted(store: Store, tmp_path: Path) -> None
     assert np.isnan(strict.dosage("childhood.DFC").loc["b", "GENE02"])
 
 
+def test_a_copy_of_a_part_of_the_windows_is_none(store: Store, tmp_path: Path) -> None:
+    """A man's genotypes around the end of a PAR, and a woman's."""
+    rows = [
+        snv(store, 1, -3_000, "0|1", "0|1"),
+        snv(store, 1, -2_000, "1|0", "1|0"),
+        snv(store, 1, 2_000, "1", "1|1"),
+        snv(store, 1, 3_000, "0", "0|1"),
+    ]
+    vcf = written(tmp_path / "x.vcf", rows, ["man", "woman"])
+    made = scored(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
+    place, alleles = made.column("haplotype_of")[0].tolist(), made.column("alleles").tolist()
+    carried = [[alleles[p].count(">") if p >= 0 else p for p in copies] for copies in place]
+    assert carried == [[2, -3], [2, 3]]
+    assert made.attributes.counts == {"partial_copy": 1}
+
+
 def test_phase_sets_that_break(store: Store, tmp_path: Path) -> None:
     tss, at = bases_of(store, 1)
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -212,6 +213,36 @@ def test_moved_bases_are_looked_for_where_score_looks(
         end = 200 * start + frame.grid.run_length(stop - start)
         found = haplotype.shift(200 * start), haplotype.shift(end)
         assert found == (stretch.left, stretch.right)
+
+
+@pytest.mark.parametrize("apart", [12, 9_000])
+def test_effects_add_up_only_where_nothing_makes_them_meet(
+    apart: int, store: Store, engine: Engine
+) -> None:
+    """In windows of their own, only a ReLU of the heads can; in one window, the CNN does."""
+    frame = carried(store, engine, 1).frame
+    at = [frame.tss + 100, frame.tss + 100 + apart]
+    bases = frame.sequence.decode()
+    origin = sequence_start(frame.tss)
+    one, two = (
+        Change(pos - 1, 1, "ACGT"[("ACGT".find(bases[pos - 1 - origin]) + 1) % 4]) for pos in at
+    )
+    haplotypes = [frame.haplotype(changes) for changes in ([one], [two], [one, two])]
+    touched = [haplotype.touched for haplotype in haplotypes if haplotype is not None]
+    assert (touched[0] & touched[1]).any() == (apart == 12)
+    evaluator, share = copy.copy(engine.evaluator), {}
+    sums = torch.from_numpy(store.aggregated(1))[None]
+    for name, hidden in (("linear", 1.0), ("at the ReLU", 0.0)):  # of every unit, on the genome
+        evaluator.heads = copy.copy(engine.heads)
+        evaluator.heads.b1 = evaluator.heads.b1 + hidden - evaluator.heads.first(sums.flatten(1))[0]
+        effects = Carried(evaluator, 1, frame, sums).effects([h for h in haplotypes if h])
+        interaction = effects[2] - effects[0] - effects[1]
+        share[name] = np.abs(interaction).max() / np.abs(effects[2]).max()
+    assert share["at the ReLU"] > 0.01
+    if apart == 12:
+        assert share["linear"] > 0.01
+    else:
+        assert share["linear"] < 1e-3  # rounding: 1.0 is large beside what an allele changes
 
 
 def test_dense_haplotypes_are_swept(
