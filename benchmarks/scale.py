@@ -22,13 +22,8 @@ from seal_store.common.beside import remove
 from seal_store.common.tasks import notes
 from seal_store.run.crew import PARTS
 from seal_store.run.job import Prepared, ScoreJob
-from seal_store.run.slices import (
-    SLICE_COST,
-    SliceWork,
-    finalize_scores,
-    plan_scores,
-    planned_at,
-)
+from seal_store.run.slices import SliceWork, finalize_scores
+from seal_store.run.slices_plan import SLICE_COST, plan_scores, planned_at
 from seal_store.run.workers import run_workers
 from seal_store.scoring.options import ScoreOptions
 

@@ -311,7 +311,7 @@ def _stream(prepared: Prepared, common: dict[str, Any]) -> None:
 
 
 def _plan(prepared: Prepared, slices: int | None, common: dict[str, Any]) -> None:
-    from seal_store.run.slices import plan_scores
+    from seal_store.run.slices_plan import plan_scores
 
     with Meter() as progress:
         plan = plan_scores(

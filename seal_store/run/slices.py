@@ -8,13 +8,10 @@ whole. Whoever does a slice twice, even at the same time, changes nothing.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -22,229 +19,31 @@ from typing import Any
 import numpy as np
 
 from seal_store.common.beside import partial_path, remove
-from seal_store.common.files import check_fingerprint, json_text, sync, write_json
+from seal_store.common.files import sync
 from seal_store.common.lock import hold
 from seal_store.common.output import JOURNAL, Output
-from seal_store.common.plain import read_plain
 from seal_store.common.progress import Progress, silent
 from seal_store.common.tasks import noted
 from seal_store.errors import FormatError, InputError, OutputError, UnfinishedError
 from seal_store.exporting.render import Exported, RenderedWriter
 from seal_store.exporting.tsv import TsvWriter
-from seal_store.results import journal
 from seal_store.results.group import Results, ZarrWriter
 from seal_store.results.heading import heading_of
 from seal_store.run.crew import Crew
 from seal_store.run.job import Prepared, ScoreJob
-from seal_store.run.outside import check_outside
 from seal_store.run.scores import (
-    check_kind,
     columns_of,
     finished_attributes,
     open_writer,
-    scores_at,
     write_scores,
 )
-from seal_store.scoring.assign import Counts, Task
+from seal_store.run.slices_plan import Plan, check_plan, plan_scores, planned_at, read_plan
+from seal_store.scoring.assign import Counts
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.scorer import Tally
 from seal_store.store import manifest
 from seal_store.store.layout import VARIANTS_PER_CHUNK
-from seal_store.store.place import Place, single_at
-from seal_store.variants.source import Entry
-
-PLAN_BYTES = 64 << 20
-"""Largest plan that is read."""
-
-INDEL_COST = 3.6
-"""Time of an insertion or deletion in that of an SNV: 93.8 and 25.8 ms (benchmarks/RESULTS.md)."""
-
-SLICE_COST = 16_384
-"""A slice has so many SNVs, unless the number of slices is given: minutes on a few cores."""
-
-MOST_SLICES = 1_000
-"""Slices that a plan makes by itself: batch systems limit their arrays."""
-
-
-@dataclass(frozen=True)
-class Slice:
-    """``alleles`` alleles after the ``first``, of an estimated ``cost`` in SNVs."""
-
-    first: int
-    alleles: int
-    cost: float
-    entry: Entry | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a score is divided into; ``fingerprint`` of its input and options.
-
-    ``variants`` has size and time of the input as it was planned. ``records`` and ``malformed``
-    are counts of the input's lines.
-    """
-
-    fingerprint: dict[str, Any]
-    command: str
-    variants: dict[str, int] | None
-    records: int
-    malformed: int
-    slices: tuple[Slice, ...]
-
-    @cached_property
-    def key(self) -> str:
-        """Tells plans apart: the slices of another one are never taken for this one's."""
-        return hashlib.sha256(json_text(asdict(self)).encode()).hexdigest()[:16]
-
-    def folder(self, partial: Path) -> Path:
-        """Where the slices of this plan are."""
-        return partial / JOURNAL / "slices" / self.key
-
-    def path(self, partial: Path, index: int) -> Path:
-        """Where a slice is once it is done."""
-        return self.folder(partial) / f"{index:05d}.zarr"
-
-    def missing(self, partial: Path) -> list[int]:
-        """Slices that are not done."""
-        return [i for i in range(len(self.slices)) if not self.path(partial, i).exists()]
-
-
-def planned_at(out: Place) -> Output:
-    """The results or table ``out`` as an output that is made in slices."""
-    return scores_at(out, journal.PLAN)
-
-
-def plan_scores(
-    prepared: Prepared,
-    slices: int | None = None,
-    *,
-    least: int = 1,
-    overwrite: bool = False,
-    resume: bool = False,
-    progress: Progress = silent,
-    held: Output | None = None,
-) -> Plan:
-    """Read the whole input once and divide it into ``slices`` of like cost, as far as it goes.
-
-    A slice has a chunk of alleles at least; by default it has :data:`SLICE_COST`, and
-    there are ``least`` of them. With ``resume`` a plan that is there is kept, if it
-    was made of the same input and options. Raises as
-    :func:`~seal_store.run.scores.write_scores` does, and :class:`InputError` for a pipe.
-    """
-    source, out = prepared.source, prepared.job.out
-    if source is not None and source.is_pipe:
-        raise InputError(
-            f"{source.name}: is not a file, slices of which could be read apart",
-            "write it to one first",
-        )
-    if held is None:
-        how: dict[str, Any] = {"least": least, "overwrite": overwrite, "resume": resume}
-        with planned_at(out) as held:
-            return plan_scores(prepared, slices, progress=progress, held=held, **how)
-    check_outside(held.place, prepared.store, source.path if source else None)
-    if held.begun and resume:
-        plan = read_plan(held.partial)
-        _check(prepared, held.partial, plan)
-        return plan
-    if resume and (held.partial / journal.CHECKPOINT).exists():
-        raise OutputError(
-            f"{held.partial}: was begun by one process, not in slices",
-            "go on with `resume=True` alone, or start again with `overwrite=True`",
-        )
-    attributed = prepared.job.attribution is not None
-    check_kind(held.place, prepared.form, attributed=attributed)
-    held.claim(overwrite=overwrite)
-    plan = _divided(prepared, slices, least, progress)
-    plan.folder(held.partial).mkdir(parents=True)
-    held.keep()
-    write_json(held.partial / journal.PLAN, asdict(plan))
-    return plan
-
-
-def _divided(prepared: Prepared, slices: int | None, least: int, progress: Progress) -> Plan:
-    """Find where each chunk of alleles begins, and group chunks to slices.
-
-    The assembly is decided here, as in one process: the first chunks are read for it.
-    """
-    scorer, source, watch = prepared.scorer, prepared.source, prepared.watch
-    chunks: list[Slice] = []
-    looked_at, first, entry = Counts(), 0, None
-    for tasks, counts in scorer.reader.assigned(prepared.whole, scorer.chunk_rows):
-        if watch.active:
-            looked_at.add(scorer.reader.read(tasks, counts, prepared.whole).counts)
-            watch(looked_at)
-        chunks.append(Slice(first, len(tasks), _cost(tasks), entry))
-        first += len(tasks)
-        entry = source.last if source is not None else None
-        progress("alleles read", first, None)
-    cost = sum(chunk.cost for chunk in chunks)
-    usual = min(MOST_SLICES, round(cost / SLICE_COST))
-    grouped = _grouped(chunks, slices or max(usual, least))
-    if source is not None:
-        entries = [piece.entry for piece in grouped if piece.entry is not None]
-        found = iter(source.found(entries))
-        grouped = [replace(p, entry=next(found)) if p.entry is not None else p for p in grouped]
-    return Plan(
-        json.loads(json.dumps(prepared.fingerprint)),
-        prepared.job.command,
-        single_at(source.path).standing() if source is not None else None,
-        source.seen.records if source is not None else 0,
-        source.seen.malformed if source is not None else 0,
-        tuple(grouped),
-    )
-
-
-def _cost(tasks: Sequence[Sequence[Task]]) -> float:
-    """Estimated time of the tasks of alleles, in that of an SNV."""
-    kinds = (task.allele.kind for group in tasks for task in group)
-    return sum(1.0 if kind in ("snv", "mnv") else INDEL_COST for kind in kinds)
-
-
-def _grouped(chunks: Sequence[Slice], count: int) -> list[Slice]:
-    """Neighbouring chunks as ``count`` slices of like cost, or fewer."""
-    total = sum(chunk.cost for chunk in chunks)
-    groups: dict[int, list[Slice]] = {}
-    before = 0.0
-    for chunk in chunks:
-        place = int(count * (before + chunk.cost / 2) / total) if total else 0
-        groups.setdefault(min(place, count - 1), []).append(chunk)
-        before += chunk.cost
-    return [
-        Slice(g[0].first, sum(c.alleles for c in g), sum(c.cost for c in g), g[0].entry)
-        for g in groups.values()
-    ]
-
-
-def read_plan(partial: Path) -> Plan:
-    """The plan in an unfinished output.
-
-    Raises :class:`UnfinishedError` without one, :class:`OutputError` if it is damaged.
-    """
-    try:
-        found = json.loads(read_plain(partial / journal.PLAN, PLAN_BYTES))
-        slices = tuple(
-            Slice(**{**piece, "entry": piece["entry"] and Entry(**piece["entry"])})
-            for piece in found["slices"]
-        )
-        return Plan(**{**found, "slices": slices})
-    except FileNotFoundError:
-        raise UnfinishedError(f"{partial}: no planned scores here", "plan them first") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise OutputError(
-            f"{partial / journal.PLAN}: damaged", "start again with `overwrite=True`"
-        ) from error
-
-
-def _check(prepared: Prepared, partial: Path, plan: Plan) -> None:
-    """Raise :class:`OutputError` if a job is not what was planned.
-
-    The input is not read for its SHA-256 where it has the size and time that it was planned with.
-    """
-    source = prepared.source
-    if source is not None and single_at(source.path).standing() == plan.variants:
-        source.sha256 = plan.fingerprint["variants_sha256"]
-    now = json.loads(json.dumps(prepared.fingerprint))
-    check_fingerprint(partial, plan.fingerprint, now)
+from seal_store.store.place import Place
 
 
 @dataclass(frozen=True)
@@ -262,7 +61,7 @@ class SliceWork:
 
 def _begun(prepared: Prepared, partial: Path) -> Callable[[int], None]:
     plan = read_plan(partial)
-    _check(prepared, partial, plan)
+    check_plan(prepared, partial, plan)
     return lambda index: _run_slice(prepared, plan, partial, index)
 
 
@@ -328,7 +127,7 @@ def finalize_scores(
             f"{held.place}: slice {missing[0]} of {len(plan.slices)} is not done{more}",
             f"run it with `slice={missing[0]}`, or go on with `resume=True`",
         )
-    _check(prepared, held.partial, plan)
+    check_plan(prepared, held.partial, plan)
     tally, writer = _joined(prepared, plan, held, progress)
     if isinstance(writer, RenderedWriter):
         tell(writer.done)
@@ -355,7 +154,7 @@ def _joined(
         for rows in _slice_rows(plan, held.partial, index, tally):
             writer.write(rows)
         progress("slices joined", index + 1, len(plan.slices))
-    _check(prepared, held.partial, plan)
+    check_plan(prepared, held.partial, plan)
     facts = {**prepared.facts, "command": plan.command}
     writer.publish(finished_attributes(facts, prepared.whole, tally.counts))
     return tally, writer

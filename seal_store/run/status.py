@@ -17,7 +17,7 @@ from seal_store.common.tasks import Note, notes
 from seal_store.errors import UnfinishedError
 from seal_store.results import journal
 from seal_store.run import haplotypes
-from seal_store.run.slices import read_plan
+from seal_store.run.slices_plan import read_plan
 from seal_store.store import shard_journal
 from seal_store.store.attributes import ATTRIBUTE, attributes_of
 from seal_store.store.manifest import MANIFEST

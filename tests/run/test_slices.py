@@ -25,13 +25,8 @@ from seal_store.results.group import Results
 from seal_store.run.calibrate import calibrate
 from seal_store.run.job import Prepared, ScoreJob
 from seal_store.run.scores import write_scores
-from seal_store.run.slices import (
-    finalize_scores,
-    plan_scores,
-    planned_at,
-    read_plan,
-    run_slices,
-)
+from seal_store.run.slices import finalize_scores, run_slices
+from seal_store.run.slices_plan import plan_scores, planned_at, read_plan
 from seal_store.scoring import reading
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
 from seal_store.store import layout
