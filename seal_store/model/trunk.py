@@ -40,9 +40,6 @@ class Trunk:
         self._one_hot = torch.from_numpy(ONE_HOT).to(weights[0])
         self._bias = [model.get_buffer(f"conv{i}_bias") for i in range(1, 7)]
         self._taps = [weight.permute(2, 1, 0).contiguous() for weight in weights]
-        self._weight = [
-            weight.unsqueeze(2).contiguous(memory_format=torch.channels_last) for weight in weights
-        ]
         self._fewer: dict[int, FewerProducts] = {}
 
     def encode(self, sequences: Sequence[bytes]) -> Tensor:
@@ -71,7 +68,8 @@ class Trunk:
     def convolution(self, layer: int, x: Tensor) -> Tensor:
         """:meth:`before_relu` as the library's convolution."""
         image = x.contiguous().transpose(1, 2).unsqueeze(2)
-        out = F.conv2d(image, self._weight[layer - 1], self._bias[layer - 1])
+        weight = self._taps[layer - 1].permute(2, 1, 0).unsqueeze(2)
+        out = F.conv2d(image, weight, self._bias[layer - 1])
         return out.squeeze(2).transpose(1, 2)
 
     def conv(self, layer: int, x: Tensor) -> Tensor:
