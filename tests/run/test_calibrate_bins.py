@@ -46,6 +46,8 @@ from seal_store.variants.bases import StoreBases
 from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
+pytestmark = pytest.mark.slow  # each worker of pytest would make its calibrations: minutes
+
 CPU = ScoreOptions(device="cpu")
 EDGES, LEAST, CONTEXTS = (1_000, 9_000), 40, 8
 
