@@ -312,7 +312,6 @@ def test_a_store_has_several_and_one_is_chosen_by_name(
     assert (refused.exit_code, "--calibration has no effect" in refused.stderr) == (2, True)
 
 
-@pytest.mark.slow
 def test_workers_and_python_make_the_same(
     plain: Store, calibrated: Store, background: Path, tmp_path: Path
 ) -> None:
