@@ -111,7 +111,7 @@ def _client(scheduler: str, count: int, threads: int) -> Iterator[Client]:
             n_workers=count,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # None would be port 8787, which may be taken
             env={"OMP_NUM_THREADS": str(threads)},
         ) as cluster,
         Client(cluster, set_as_default=False) as client,

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -181,32 +180,29 @@ def score_in_slices(
         manifest.complete(held)
         held.check(overwrite=overwrite, resume=True)
         tasks = plan.missing(held.partial)
-        is_done = [Event() for _ in plan.slices]
+        is_done: list[Future[None]] = [Future() for _ in plan.slices]
         for index in set(range(len(plan.slices))) - set(tasks):
-            is_done[index].set()
-        stopped = Event()
+            is_done[index].set_result(None)
         total = sum(piece.alleles for piece in plan.slices)
         scored = total - sum(plan.slices[i].alleles for i in tasks)
+        progress("alleles", scored, total)
 
         def done(index: int) -> None:
             nonlocal scored
+            if joined.done():  # it failed: a full disk, say
+                joined.result()
             scored += plan.slices[index].alleles
             progress("alleles", scored, total)
-            is_done[index].set()
+            is_done[index].set_result(None)
 
-        def wait(index: int) -> None:
-            is_done[index].wait()
-            if stopped.is_set():
-                raise UnfinishedError(f"{held.place}: slice {index} is not done")
-
-        progress("alleles", scored, total)
-        joined = pool.submit(_joined, prepared, plan, held, wait=wait)
+        joined = pool.submit(
+            _joined, prepared, plan, held, wait=lambda index: is_done[index].result()
+        )
         try:
             crew.do(SliceWork(prepared.job, held.partial), tasks, done)
         except BaseException:
-            stopped.set()
-            for event in is_done:
-                event.set()
+            for slice_ in is_done:
+                slice_.cancel()
             raise
         tally, writer = joined.result()
         if isinstance(writer, RenderedWriter):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,9 +31,16 @@ def run_workers(
     no process is left.
     """
     outcome, waiting, tries = Outcome({}, {}), deque(tasks), Counter[int]()
-    crew = [_Worker(work, device, threads) for device in devices]
+    crew: list[_Worker] = []
+
+    def begin(device: str) -> None:
+        with unheard():
+            crew.append(_Worker(work, device, threads))
+
     deaths = 0
     try:
+        for device in devices:
+            begin(device)
         while waiting or any(worker.task is not None for worker in crew):
             for worker in crew:
                 if worker.is_begun and worker.task is None and waiting:
@@ -60,7 +68,7 @@ def run_workers(
                 if not worker.is_alive:
                     crew.remove(worker)
                     if len(crew) < len(waiting) + sum(w.task is not None for w in crew):
-                        crew.append(_Worker(work, worker.device, threads))
+                        begin(worker.device)
     except BaseException:
         for worker in crew:
             worker.kill()
@@ -82,7 +90,7 @@ class _Worker:
         self._process = context.Process(
             target=_serve, args=(work, device, threads, theirs), daemon=True
         )
-        with _environment(threads), _unheard():
+        with _environment(threads):
             self._process.start()
         theirs.close()
 
@@ -146,16 +154,27 @@ def _serve(work: Work, device: str, threads: int, pipe: Connection) -> None:
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """Ctrl-C waits until a process is started whole; the process never hears it.
+def unheard() -> Iterator[None]:
+    """Ctrl-C waits until a process is started whole and known; the process never hears it.
 
-    It goes to all processes of a terminal: one that imports would print a traceback.
+    It goes to all processes of a terminal: one that imports would print a traceback, as would one
+    whose parent ends before it has said what to do. The process inherits the mask. Here the mask
+    is not enough: any thread may take the signal, and Python then interrupts the main one.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    heard: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    waits = callable(handler) and threading.current_thread() is threading.main_thread()
+    if waits:
+        signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if waits:
+            signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

@@ -9,8 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,17 @@ from seal_store.building.options import BuildOptions
 from seal_store.building.plan import plan
 from seal_store.common.beside import partial_path
 from seal_store.common.tasks import notes
-from seal_store.errors import InputError, OutputError
+from seal_store.errors import InputError, OutputError, UnfinishedError
 from seal_store.results import journal
 from seal_store.run import engine_dask
 from seal_store.run.crew import Crew
 from seal_store.run.job import Prepared, ScoreJob
 from seal_store.run.scores import write_scores
 from seal_store.run.shards import ShardWork, build_with
-from seal_store.run.slices import score_in_slices
-from seal_store.run.workers import run_workers
+from seal_store.run.slices import run_slices, score_in_slices
+from seal_store.run.slices_plan import plan_scores
+from seal_store.run.work import Done
+from seal_store.run.workers import run_workers, unheard
 from seal_store.scoring.options import ScoreOptions
 from seal_store.store import shard_journal
 from seal_store.store.store import Store
@@ -75,6 +78,27 @@ def test_processes_and_one_process_end_with_the_same_bytes(job: ScoreJob, tmp_pa
     counts = write_scores(one.scorer, one.whole, one.job.out, command="c")
     assert files(job.out) == files(one.job.out)
     assert tally.counts.to_dict() == counts.to_dict()
+
+
+def test_what_cannot_be_joined_ends_the_work_early(job: ScoreJob) -> None:
+    class Here(Crew):
+        def do(self, work: Any, tasks: Sequence[int], done: Done = bool) -> dict[int, Any]:
+            run = work.begin("cpu")
+            while damaged.exists():
+                time.sleep(0.01)
+            for task in tasks:
+                run(task)
+                done(task)
+            return {}
+
+    prepared = Prepared(job)
+    planned = plan_scores(prepared, least=12)
+    run_slices(prepared, [0])
+    damaged = planned.path(partial_path(job.out), 0)
+    (damaged / "effect/c/0/0").write_bytes(b"cut")
+    with pytest.raises(UnfinishedError, match="slice 0 was damaged and is removed"):
+        score_in_slices(prepared, Here(), resume=True)
+    assert planned.missing(partial_path(job.out)) == [0, 2]
 
 
 @pytest.mark.slow
@@ -251,6 +275,23 @@ def test_what_is_queued_is_cancelled(cluster: Cluster, tmp_path: Path) -> None:
     time.sleep(1.0)
     assert tries(tmp_path) == begun
     assert len(begun) < 100
+
+
+def test_an_interrupt_waits_until_a_process_is_started_whole() -> None:
+    """Also where another thread takes the signal, which Python passes on to this one."""
+    ended, reached = threading.Event(), False
+    threading.Thread(target=ended.wait).start()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), unheard():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            reached = True
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+        ended.set()
+    assert reached
 
 
 @pytest.mark.slow
