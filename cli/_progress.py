@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from . import _options
 from ._text import tell
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 LINE_EVERY = 10.0
 """Seconds between lines in a log."""
@@ -53,6 +54,8 @@ class Meter:
         self._unit, self._began = unit, time.monotonic()
         self._printed = self._began
         if self.terminal:
+            from tqdm import tqdm
+
             self._bar = tqdm(desc=unit, total=total, unit=f" {unit}", file=sys.stderr)
 
     def _line(self, done: int, total: int | None, seconds: float) -> str:

@@ -1,8 +1,9 @@
-"""Exports of an atlas in the hands of bcftools, tabix, DuckDB and pyBigWig; names are only text."""
+"""Exports of an atlas in the hands of bcftools, vcfanno, DuckDB and others; names are only text."""
 
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -157,6 +158,27 @@ def test_bcftools_annotate_copies_the_summary(atlas: Atlas, folder: Path, tmp_pa
             assert value == pytest.approx(float(row[column]), rel=1e-5)  # bcftools' own digits
         seen += 1
     assert seen == len(expected)
+
+
+def test_vcfanno_copies_the_summary(atlas: Atlas, folder: Path, tmp_path: Path) -> None:
+    """By the file of the documentation, of split records: to four digits."""
+    vcfanno, given = needs("vcfanno"), some_vcf(tmp_path, atlas)
+    page = Path(__file__).parents[2] / "docs" / "atlas.md"
+    (conf,) = re.findall(r"^```toml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "conf.toml").write_text(conf.replace("atlas.vcf.gz", str(folder / "x.vcf.gz")))
+    found = {}
+    for line in output(vcfanno, tmp_path / "conf.toml", given).splitlines():
+        if not line.startswith("#") and len(own := info(line)) > 1:
+            assert set(own) == {"OWN", "seal_largest", "seal_largest_context", "seal_gene"}
+            found[line.split("\t")[2]] = own
+    expected = atlas.summary(str(given)).set_index("id")
+    assert 10 < len(expected) < len(records(given))
+    assert set(found) == set(expected.index)
+    for name, row in expected.iterrows():
+        own = found[str(name)]
+        assert float(own["seal_largest"]) == pytest.approx(float(row["largest"]), rel=1e-3)
+        assert own["seal_largest_context"] == f"{row.largest_set}:{row.largest_context}"
+        assert own["seal_gene"] == row.gene_id
 
 
 def test_bcftools_takes_all_genes_of_an_snv_from_the_table(hostile: Atlas, tmp_path: Path) -> None:
