@@ -17,10 +17,14 @@ from seal_store.study.tables import Line, Table
 
 ABSENT_CONTIG = "no row on this contig"
 ABSENT = "no row at this position"
+ABSENT_INDEL = "no row of this insertion or deletion, as it is aligned"
 OTHER_ALLELES = "other alleles at this position"
 OTHER_GENE = "no row of this gene"
 
-_COLUMNS = ("contig", "ref", "alt", "gene_id", "dist_to_tss")
+_COLUMNS = ("gene_id", "dist_to_tss")
+
+Edit = tuple[int, str, str]
+"""POS (1-based), REF and ALT of an allele without the bases they share; either may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +56,55 @@ class Match:
 def match(results: Results, table: Table, progress: Progress = silent) -> list[Match]:
     """The rows of each variant of ``table``, by contig under any name, position and alleles.
 
-    Alleles are compared as they are written, in upper case; unordered ones both ways, the order
-    of the table first. A cell ``gene`` (id, id without version, or symbol) leaves the rows of
-    that gene. Of rows of one variant and gene the first counts. Lines without a row are counted
-    in ``table.unmatched``.
+    Alleles are compared in upper case, without the bases that REF and ALT share, however many of
+    them are written; an indel that is aligned otherwise within a repeat is another one, since
+    results have no genome. Unordered alleles are compared both ways, the order of the table first.
+    A cell ``gene`` (id, id without version, or symbol) leaves the rows of that gene. Of rows of one
+    variant and gene the first counts. Lines without a row are counted in ``table.unmatched``.
     """
-    known, at = _places(results, {line.pos for line in table.lines}, progress)
+    edits = [
+        [_edit(line.pos, *both) for both in ((line.ref, line.alt), (line.alt, line.ref))]
+        for line in table.lines
+    ]
+    wanted = {edit for pair in edits for edit in pair}
+    known, at, taken = _places(results, wanted, {line.pos for line in table.lines}, progress)
     contig_of = {
         name: resolve_contig(name, known) for name in {line.contig for line in table.lines}
     }
     found = []
-    for line in table.lines:
-        contig = contig_of[line.contig]
-        here = at.get((contig, line.pos), []) if contig is not None else []
-        own, swapped = _of_alleles(line, here)
+    for line, (edit, turned) in zip(table.lines, edits, strict=True):
+        contig = contig_of[line.contig] or ""
+        own = at.get((contig, edit), [])
+        swapped = not own and not line.ordered and (contig, turned) in at
+        if swapped:
+            own = at[contig, turned]
         gene = line.cells.get("gene", "")
         chosen = _one_a_gene([place for place in own if not gene or _is_gene(place, gene)])
         if chosen:
             found.append(Match(line, chosen, swapped))
             continue
-        reason = OTHER_GENE if own else OTHER_ALLELES if here else ABSENT
-        table.unmatched.note(ABSENT_CONTIG if contig is None else reason, str(line))
+        if own:
+            reason = OTHER_GENE
+        elif not contig:
+            reason = ABSENT_CONTIG
+        elif len(edit[1]) != len(edit[2]):
+            reason = ABSENT_INDEL
+        else:
+            reason = OTHER_ALLELES if (contig, line.pos) in taken else ABSENT
+        table.unmatched.note(reason, str(line))
     return found
 
 
-def _of_alleles(line: Line, here: Sequence[Place]) -> tuple[list[Place], bool]:
-    own = [p for p in here if (p.ref, p.alt) == (line.ref, line.alt)]
-    if own or line.ordered:
-        return own, False
-    turned = [p for p in here if (p.ref, p.alt) == (line.alt, line.ref)]
-    return turned, bool(turned)
+def _edit(pos: int, ref: str, alt: str) -> Edit:
+    """POS, REF and ALT without the bases that both end with, then those that both begin with."""
+    if len(ref) == len(alt) == 1:
+        return pos, ref, alt
+    most, end, start = min(len(ref), len(alt)), 0, 0
+    while end < most and ref[-1 - end] == alt[-1 - end]:
+        end += 1
+    while start < most - end and ref[start] == alt[start]:
+        start += 1
+    return pos + start, ref[start : len(ref) - end], alt[start : len(alt) - end]
 
 
 def _is_gene(place: Place, gene: str) -> bool:
@@ -97,12 +120,13 @@ def _one_a_gene(places: Sequence[Place]) -> tuple[Place, ...]:
 
 
 def _places(
-    results: Results, positions: set[int], progress: Progress
-) -> tuple[set[str], dict[tuple[str, int], list[Place]]]:
-    """The contigs of all rows, and the rows at ``positions`` by contig and position."""
-    wanted = np.array(sorted(positions), np.int64)
+    results: Results, edits: set[Edit], positions: set[int], progress: Progress
+) -> tuple[set[str], dict[tuple[str, Edit], list[Place]], set[tuple[str, int]]]:
+    """The contigs of all rows, the rows of ``edits``, and at which ``positions`` there are rows."""
+    near = np.array(sorted(positions | {pos for pos, _, _ in edits}), np.int64)
     known: set[str] = set()
-    found: dict[tuple[str, int], list[Place]] = defaultdict(list)
+    found: dict[tuple[str, Edit], list[Place]] = defaultdict(list)
+    taken: set[tuple[str, int]] = set()
     names = [*_COLUMNS, *(n for n in ("gene_symbol",) if n in results.more_columns)]
     with results.standing():
         for start in range(0, len(results), VARIANTS_PER_CHUNK):
@@ -110,23 +134,31 @@ def _places(
             pos = read(get(results.group, "pos"), part)
             contigs = results.labels("contig", part)
             known.update(map(str, np.unique(contigs).tolist()))
-            own = np.flatnonzero(np.isin(pos, wanted))
-            if len(own):
-                values = {name: _column(results, name, part)[own].tolist() for name in names}
-                values.setdefault("gene_symbol", [""] * len(own))
-                for i, (row, place) in enumerate(zip(own.tolist(), pos[own].tolist(), strict=True)):
-                    found[str(values["contig"][i]), place].append(
-                        Place(
-                            start + row,
-                            str(values["ref"][i]),
-                            str(values["alt"][i]),
-                            str(values["gene_id"][i]),
-                            str(values["gene_symbol"][i]),
-                            int(values["dist_to_tss"][i]),
-                        )
+            ref, alt = (read(get(results.group, n), part).tolist() for n in ("ref", "alt"))
+            beside = np.isin(pos, near)
+            alleles = enumerate(zip(pos.tolist(), ref, alt, beside.tolist(), strict=True))
+            rows = [
+                (row, edit)
+                for row, (own, r, a, is_near) in alleles
+                if (is_near or len(r) > 1 or len(a) > 1) and (edit := _edit(own, r, a)) in edits
+            ]
+            taken.update(zip(contigs[beside].tolist(), pos[beside].tolist(), strict=True))
+            if rows:
+                values = {name: _column(results, name, part) for name in names}
+                symbols = values.get("gene_symbol")
+            for row, edit in rows:
+                found[str(contigs[row]), edit].append(
+                    Place(
+                        start + row,
+                        ref[row],
+                        alt[row],
+                        str(values["gene_id"][row]),
+                        "" if symbols is None else str(symbols[row]),
+                        int(values["dist_to_tss"][row]),
                     )
+                )
             progress("rows looked at", min(part.stop, len(results)), len(results))
-    return known, found
+    return known, found, taken
 
 
 def _column(results: Results, name: str, part: slice) -> np.ndarray:

@@ -21,6 +21,7 @@ from seal_store.results.group import Results
 from seal_store.study.evaluate import EvaluateOptions
 from seal_store.study.metrics import auprc, auroc, drawn, measured, rank_correlation, sign_agreement
 from seal_store.study.tables import read_table
+from seal_store.study.truth import read_truth
 
 Make = Callable[..., Results]
 Write = Callable[..., Path]
@@ -295,6 +296,36 @@ def test_what_has_no_row_and_odd_lines_are_counted_with_their_first(
         )
     }
     assert found.attrs["lines"] == 16
+
+
+def test_alleles_are_matched_however_many_shared_bases_are_written(
+    make: Make, tmp_path: Path
+) -> None:
+    results = make(
+        np.arange(18).reshape(6, 3) + 1,
+        pos=[1_000, 1_010, 1_020, 1_030, 1_040, 1_050],
+        ref=["CA", "A", "AC", "ACGT", "A", "GA"],
+        alt=["C", "ATT", "AT", "A", "C", "G"],
+    )
+    lines = [
+        ("chr1:999:GCA:GC", 1),  # a deletion with a base more before it
+        ("chr1:1010:AC:ATTC", 2),  # an insertion with one behind it
+        ("chr1:1021:C:T", 3),  # an SNV that the results have within two bases
+        ("chr1:1030:ACGTT:AT", 4),
+        ("chr1:1038:TTAG:TTCG", 5),
+        ("chr1:1052:AA:A", 0),  # the same one in a run of A, which only the genome tells
+    ]
+    path = tmp_path / "truth.tsv"
+    path.write_text("variant\teffect\n" + "".join(f"{v}\t{e}\n" for v, e in lines))
+    truth = read_truth(path, results, np.arange(3))
+    assert truth.rows.tolist() == [0, 1, 2, 3, 4]
+    assert truth.effect.tolist() == [1, 2, 3, 4, 5]
+    assert {reason: e["lines"] for reason, e in truth.table.unmatched.to_dict().items()} == {
+        "no row of this insertion or deletion, as it is aligned": 1
+    }
+    path.write_text("chrom\tpos\ta1\ta2\teffect\n1\t999\tGC\tGCA\t1\n")  # turned
+    truth = read_truth(path, results, np.arange(3))
+    assert (truth.rows.tolist(), truth.sign.tolist()) == ([0], [-1])
 
 
 def test_lines_that_contradict_each_other_are_refused(make: Make, tmp_path: Path) -> None:
