@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 from interrupted import files
-from phased import random_rows, written
+from phased import Row, random_rows, written
 from seldom import slow, soak
 
 from seal_store.building.build import build
@@ -177,6 +177,43 @@ def test_the_steps_as_commands(
 
 
 COMMAND = "import sys; from seal_store.cli import run; run(sys.argv[1:])"
+
+
+PEAK = f"""
+from pathlib import Path
+try:
+    {COMMAND}
+except SystemExit as end:
+    assert not end.code
+print(next(line.split()[1] for line in Path("/proc/self/status").open() if "VmHWM" in line))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by Linux")
+def test_memory_does_not_grow_with_genes_and_samples(store: Store, tmp_path: Path) -> None:
+    """Carried by 20 samples of 20, near one gene, or by 20 of 10,000, near all genes."""
+    rng = np.random.default_rng(2)
+    genes = [g for g in range(len(store)) if store.column("contig")[g] == "chr1"]
+    rows: dict[int, Row] = {}
+    for gene in genes:
+        for i, row in enumerate(random_rows(store, gene, rng, 2_000, 20)):
+            rows.setdefault(row[0], row if i % 40 == 0 else (*row[:3], ["0|0"] * 20))
+
+    def peak(samples: int, *some: str) -> int:
+        more = ["0|0"] * (samples - 20)
+        own = [(*row[:3], [*row[3], *more]) for row in rows.values()]
+        vcf = written(tmp_path / f"{samples}.vcf", own, [f"s{i}" for i in range(samples)])
+        args = ["score", "haplotypes", vcf, "--store", store.path, "--out", tmp_path / f"{samples}"]
+        command = [sys.executable, "-c", PEAK, *map(str, args), *some, "--device", "cpu", "-q"]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+        return int(done.stdout.split()[-1]) << 10
+
+    few = peak(20, "--gene", str(store.gene_id[genes[0]]))
+    many = peak(10_000)
+    genotypes = len(rows) * 10_000 * 2 * 2
+    assert genotypes > 20 << 20
+    assert many - few < genotypes / 2
 
 
 @pytest.mark.parametrize(("genes", "workers", "kills"), [slow(6, 2, 1), soak(24, 3, 3)])
