@@ -88,6 +88,11 @@ def burden(
     case = np.array([GROUPS[m.line.cells["group"].lower()] for m in matches], bool)
     _check_groups(case, table)
     family = _families(matches)
+    if not set(family[case].tolist()) & set(family[~case].tolist()):
+        raise InputError(
+            f"`groups` {table.name}: no family has variants of both groups: nothing to permute",
+            "leave out the column family to compare variants across families",
+        )
     rows = np.array([place.row for place in places], np.int64)
     sign = np.array([m.sign for m in matches], np.int8)
     effects = effects_of(results, rows, contexts, progress) * sign[:, None]

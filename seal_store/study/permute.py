@@ -55,33 +55,32 @@ def difference_of_means(
 ) -> Tested:
     """Test mean of case minus mean of control for each column of ``values`` (variants, values).
 
-    ``case`` is bool and ``family`` int64, both ``(variants,)``. If there are no more ways to deal
-    the labels than ``permutations``, all are tried and p is the share of those with a difference
-    at least as large in size, the real one among them. Else so many are drawn, and p is
-    (b + 1) / (n + 1). Memory is bounded by :data:`ENTRIES`. Both labels must be there.
+    ``case`` is bool and ``family`` int64, both ``(variants,)``. The difference is the mean over
+    families of their own differences, weighted by ``cases * controls / (cases + controls)`` of
+    each, which is that of a linear model with families: one of one label only decides nothing, of
+    pairs it is the mean of theirs. If there are no more ways to deal the labels than
+    ``permutations``, all are tried and p is the share of those with a difference at least as large
+    in size, the real one among them. Else so many are drawn, and p is (b + 1) / (n + 1). Memory is
+    bounded by :data:`ENTRIES`. Some family must have both labels.
     """
-    centred = values.astype(np.float64) - values.mean(0, dtype=np.float64)
-    cases = int(case.sum())
-    real = _differences(case[None].astype(np.float64), centred, cases)[0]
+    code = np.unique(family, return_inverse=True)[1]
+    sizes, cases = np.bincount(code), np.bincount(code, case)
+    # deviations from the family's mean: the sum over its cases is its weight times its difference
+    centred = values.astype(np.float64)
+    sums = np.add.reduceat(centred[np.argsort(code, kind="stable")], np.cumsum(sizes) - sizes)
+    centred -= (sums / sizes[:, None])[code]
+    centred /= (cases * (sizes - cases) / sizes).sum()
+    real = case.astype(np.float64) @ centred
     least = np.abs(real) - EQUAL * np.abs(centred).max(0, initial=0)
     exact = ways(case, family, permutations) <= permutations
     size = max(1, ENTRIES // len(case))
     blocks = _every(case, family, size) if exact else _drawn(case, family, permutations, size, seed)
     larger, count = np.zeros(values.shape[1], np.int64), 0
     for labels in blocks:
-        larger += (np.abs(_differences(labels, centred, cases)) >= least).sum(0)
+        larger += (np.abs(labels @ centred) >= least).sum(0)
         count += len(labels)
     p = larger / count if exact else (larger + 1) / (count + 1)
     return Tested(real, p, count, exact)
-
-
-def _differences(labels: np.ndarray, centred: np.ndarray, cases: int) -> np.ndarray:
-    """Of each row of ``labels`` (permutations, variants): mean of case minus mean of control.
-
-    The columns of ``centred`` sum to 0, so the sum of the controls is minus that of the cases.
-    """
-    found: np.ndarray = labels @ centred * (1 / cases + 1 / (len(centred) - cases))
-    return found
 
 
 def _drawn(

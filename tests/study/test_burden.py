@@ -124,6 +124,40 @@ def test_pairs_are_turned(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(found.p, expected)
 
 
+def test_families_of_one_label_decide_nothing(rng: np.random.Generator) -> None:
+    pairs = rng.normal(size=(20, 5))
+    case, family = np.arange(20) % 2 == 0, np.arange(20) // 2
+    alone = difference_of_means(pairs, case, family, 1_024, 0)
+    more = np.concatenate([pairs, rng.normal(10, 1, (15, 5))])
+    labels = np.concatenate([case, np.arange(15) < 9])
+    families = np.concatenate([family, 100 + np.arange(15)])
+    both = difference_of_means(more, labels, families, 1_024, 0)
+    assert (both.exact, both.count) == (True, 1_024)
+    np.testing.assert_allclose(both.difference, alone.difference)
+    np.testing.assert_array_equal(both.p, alone.p)
+
+
+def test_differences_are_within_families(rng: np.random.Generator) -> None:
+    """Families of 3:1 and 1:3, the cases 2 below their controls, whatever families share."""
+    case = np.tile([True, True, True, False, True, False, False, False], 6)
+    family = np.arange(48) // 4
+    level = rng.normal(size=12)[family] * 30 + 20 * np.array([0, 1] * 6)[family]
+    found = difference_of_means((level - 2 * case)[:, None], case, family, 5_000, 0)
+    assert found.difference == pytest.approx(-2)
+    assert found.p == pytest.approx(1 / 5_001)
+    turned = difference_of_means((level + 2 * case)[:, None], case, family, 5_000, 0)
+    assert turned.difference == pytest.approx(2)
+    assert turned.p == pytest.approx(1 / 5_001)
+
+
+def test_without_a_family_of_both_groups_there_is_nothing_to_permute(
+    make: Make, table: Write
+) -> None:
+    given = table(group=groups(3, 3), family=list("abcdef"))
+    with pytest.raises(InputError, match="no family has variants of both groups"):
+        seal_store.burden(make(np.ones((6, 3))), given)
+
+
 def test_families_keep_their_numbers() -> None:
     case = np.array([1, 0, 0, 1, 1, 0, 1, 0], bool)
     family = np.array([5, 5, 5, 2, 2, 2, 9, 9])
