@@ -14,6 +14,7 @@ from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import conform
 from seal_store.errors import InputError, TrainingError
 from seal_store.model.contexts import select_contexts
+from seal_store.reference.contigs import chromosome
 from seal_store.reference.gtf import without_version
 from seal_store.results.group import Results
 from seal_store.study.matching import Match, effects_of, match, strongest_places
@@ -184,7 +185,9 @@ def _keep_known(table: Table) -> int:
     kept: list[Line] = []
     for line in table.lines:
         group = GROUPS.get(line.cells["group"].lower())
-        variant = (line.contig, line.pos, line.ref, line.alt, line.cells.get("gene", ""))
+        contig = chromosome(line.contig) or line.contig
+        alleles = (line.ref, line.alt) if line.ordered else tuple(sorted((line.ref, line.alt)))
+        variant = (contig, line.pos, *alleles, line.cells.get("gene", ""))
         key = (*variant, group, line.cells.get("family", ""))
         if group is None:
             table.odd.skip("group is neither case nor control", str(line))

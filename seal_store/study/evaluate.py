@@ -163,6 +163,9 @@ def summary(study: Study) -> list[str]:
             f"{c['metric'][i]}: {c['score'][i]}{context} {c['value'][i]:.3f} {span}, "
             f"{c['variants'][i]} variants in {c['loci'][i]} loci"
         )
+    ours = (c["stratum"] == "all") & (c["score"] == MODEL) & np.isnan(c["value"])
+    for metric in dict.fromkeys(c["metric"][ours].tolist()):
+        found.append(f"{metric}: none: one label only, or nothing differs")
     return found
 
 
@@ -222,6 +225,12 @@ def _nested(truth: Truth, effects: np.ndarray) -> tuple[Score, dict[str, int]]:
             value = float(measure(target[rest], score, truth.weight[rest][None])[0])
             if value > most:
                 best, most = i, value
+        if most == -np.inf:
+            raise InputError(
+                f"`truth` {truth.table.name}: outside fold {fold} nothing tells contexts apart: "
+                + ("one label only" if is_labelled else "effects do not differ"),
+                "give folds that leave more, or `choose='largest'`",
+            )
         scale = np.sqrt(np.square(effects[~held, best], dtype=np.float64).mean())
         signed[held] = effects[held, best] / (scale or 1)
         chosen[str(fold)] = best
@@ -255,8 +264,7 @@ def _others(truth: Truth, scores: Sequence[Score]) -> list[Score]:
 
 def _distance(truth: Truth) -> Score:
     """The nearer, the larger; of signs the one that most variants have."""
-    known = truth.effect[~np.isnan(truth.effect)]
-    majority = 1.0 if (known > 0).sum() >= (known < 0).sum() else -1.0
+    majority = 1.0 if np.nansum(np.sign(truth.effect) * truth.weight) >= 0 else -1.0
     return Score(
         DISTANCE,
         np.full(len(truth), majority),

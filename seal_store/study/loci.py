@@ -7,9 +7,11 @@ oriented alike, as by the allele that raises the risk; ``size`` does without.
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,11 @@ from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import conform
 from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
+from seal_store.reference.contigs import chromosome
 from seal_store.results.group import Results
 from seal_store.study.matching import Match, Place, effects_of, match
-from seal_store.study.tables import Line, Table, number, read_table, same_number
+from seal_store.study.tables import Line, Table, number, plain, read_table, same_number
 from seal_store.study.writing import Study, as_columns, facts_of
-from seal_store.training.expression import MISSING
 
 MEANINGS = {
     "gene": ("gene", "gene_id", "gene_symbol"),
@@ -30,7 +32,7 @@ MEANINGS = {
     "locus": ("locus", "region", "locus_id"),
     "cs": ("cs", "cs_id", "credible_set"),
 }
-NO_SET = MISSING | {"-1", "0"}
+NO_SET = {"", "-1", "0"}
 """What SuSiE and others write in ``cs`` for a variant that is in no credible set."""
 SHOWN = 5
 """Variants of a locus, gene and context that are named: those of the largest share."""
@@ -82,10 +84,12 @@ def loci(
         "credible_sets",
         MEANINGS,
         results.attributes.store.assembly,
-        needed=[("pip",), ("locus", "cs")],
+        needed=[("pip",), *([] if _is_one_region(credible_sets) else [("locus", "cs")])],
     )
+    if not table.columns & {"locus", "cs"}:
+        _name_region(table)
     total = _keep_known(table)
-    matches = match(results, table, progress)
+    matches = _once(match(results, table, progress), table, total)
     if not matches:
         first = next(iter(table.unmatched), "no line is left")
         raise InputError(
@@ -165,19 +169,50 @@ def _keep_known(table: Table) -> dict[str, float]:
             continue
         pip, locus = number(line.cells["pip"]), _locus(line)
         alleles = (line.ref, line.alt) if line.ordered else tuple(sorted((line.ref, line.alt)))
-        key = (locus, line.contig, line.pos, *alleles, line.cells.get("gene", ""))
+        contig = chromosome(line.contig) or line.contig
+        key = (locus, contig, line.pos, *alleles, line.cells.get("gene", ""))
         other = first.setdefault(key, line)
         if other is line:
             total[locus] = total.get(locus, 0.0) + pip
-        elif same_number(pip, number(other.cells["pip"])):
-            table.odd.skip("the same variant in the same locus again", str(line))
         else:
-            raise InputError(
-                f"`credible_sets` {line}: another PIP in {locus} than on {other.where}",
-                "leave one line for each variant and locus",
-            )
+            _count_again(line, other, locus, table)
     table.lines[:] = first.values()
     return total
+
+
+def _count_again(line: Line, other: Line, locus: str, table: Table) -> None:
+    if not same_number(*(number(one.cells["pip"]) for one in (line, other))):
+        raise InputError(
+            f"`credible_sets` {line}: another PIP in {locus} than on {other.where}",
+            "leave one line for each variant and locus",
+        )
+    table.odd.skip("the same variant in the same locus again", str(line))
+
+
+def _once(matches: Sequence[Match], table: Table, total: dict[str, float]) -> list[Match]:
+    """Matches with each row once in a locus: lines may say the same with and without a gene."""
+    first: dict[tuple[str, int], Line] = {}
+    found = []
+    for own in matches:
+        locus, line = _locus(own.line), own.line
+        others = [first.setdefault((locus, place.row), line) for place in own.places]
+        places = [p for p, other in zip(own.places, others, strict=True) if other is line]
+        if places:
+            found.append(replace(own, places=tuple(places)))
+        else:
+            _count_again(line, others[0], locus, table)
+            total[locus] -= number(line.cells["pip"])
+    return found
+
+
+def _is_one_region(table: object) -> bool:
+    """Whether this is a file of FINEMAP's, which is of one region and does not name it."""
+    return isinstance(table, str | os.PathLike) and os.fspath(table).endswith(".snp")
+
+
+def _name_region(table: Table) -> None:
+    for line in table.lines:
+        line.cells["locus"] = Path(table.name).stem
 
 
 def _problem(line: Line) -> str:
@@ -189,7 +224,7 @@ def _problem(line: Line) -> str:
         return "no PIP"
     if not 0 <= pip <= SEVERAL:
         return "PIP is not from 0 to 1"
-    if "cs" in line.cells and line.cells["cs"] in NO_SET:
+    if plain(line.cells.get("cs", "1")) in NO_SET:
         return "in no credible set"
     return "" if _locus(line) else "no locus"
 

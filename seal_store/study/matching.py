@@ -41,7 +41,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A variant of a table and its rows, one a gene; ``swapped``: their alleles are turned."""
+    """A variant of a table and its rows, one a gene; ``swapped``: its numbers are of their REF."""
 
     line: Line
     places: tuple[Place, ...]
@@ -81,7 +81,7 @@ def match(results: Results, table: Table, progress: Progress = silent) -> list[M
         gene = line.cells.get("gene", "")
         chosen = _one_a_gene([place for place in own if not gene or _is_gene(place, gene)])
         if chosen:
-            found.append(Match(line, chosen, swapped))
+            found.append(Match(line, chosen, swapped != line.of_ref))
             continue
         if own:
             reason = OTHER_GENE

@@ -129,9 +129,14 @@ def measured(
     draws: int,
     seed: int,
 ) -> Measured:
-    """``measure`` of all variants and of each draw of loci; arrays are ``(variants,)``."""
+    """``measure`` of all variants and of each draw of loci; arrays are ``(variants,)``.
+
+    Draws of one locus are all the same, and have no value.
+    """
     if not len(truth):
         return Measured(math.nan, np.full(draws, np.nan))
+    if (locus == locus[0]).all():
+        return Measured(value(measure, truth, score, weight), np.full(draws, np.nan))
     parts = [measure(truth, score, times * weight) for times in drawn(locus, draws, seed)]
     return Measured(value(measure, truth, score, weight), np.concatenate(parts))
 

@@ -1,7 +1,8 @@
 """Tables of variants that people give, as fine-mapping, eQTL and reporter studies write them.
 
-TSV, or CSV where the first line has commas and no tab; plain or gzipped; or a data frame. The first
-line names the columns, in any case. An odd line is skipped and counted.
+TSV; CSV where the first line has commas and no tab, or fields apart by spaces where it has neither;
+plain or gzipped; or a data frame. The first line names the columns, in any case. An odd line is
+skipped and counted; a missing value, ``.`` among them, is an empty cell.
 """
 
 from __future__ import annotations
@@ -28,15 +29,25 @@ VARIANT = {
     "pos": ("pos", "position", "bp", "base_pair_location"),
     "ref": ("ref",),
     "alt": ("alt",),
-    "first allele": ("allele1", "a1", "other_allele"),
-    "second allele": ("allele2", "a2", "effect_allele"),
+    "other allele": ("other_allele", "noneffect_allele"),
+    "effect allele": ("effect_allele",),
+    "first allele": ("allele1", "a1"),
+    "second allele": ("allele2", "a2"),
     "variant": ("variant", "variant_id"),
 }
 """What names a variant, and the names that the column may have, in any case, `#` or not."""
 
+FORMS = (
+    ("contig", "pos", "ref", "alt"),
+    ("variant",),
+    ("contig", "pos", "other allele", "effect allele"),
+    ("contig", "pos", "first allele", "second allele"),
+)
+"""The columns by which a variant is told; of those that are there the first that tells it."""
+
 HINT = (
-    "give contig (or chrom, chr), pos and ref, alt (or allele1, allele2), or one column variant "
-    "as chr1:867550:C:G"
+    "give contig (or chrom, chr), pos and ref, alt (or other_allele, effect_allele), or one column "
+    "variant as chr1:867550:C:G"
 )
 
 _WRITTEN = re.compile(
@@ -46,6 +57,12 @@ _WRITTEN = re.compile(
 )
 _BUILDS = {"b37": "GRCh37", "b38": "GRCh38"}
 _BASES = re.compile("[ACGTN]+", re.ASCII)
+_WHOLE = re.compile(r"-?[0-9]+\.0+", re.ASCII)
+_NOT_A_VARIANT = "not a variant"
+_BY_NUMBER = {"first allele", "second allele"}
+
+_Told = tuple[str, int, str, str]
+"""Contig, position and alleles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +70,9 @@ class Line:
     """A variant of a table.
 
     ``where`` is its place for messages, ``pos`` 1-based. ``ordered`` says whether ``ref`` and
-    ``alt`` are known to be that, else the alleles may be the other way round. ``cells`` are the
-    fields by what they mean, stripped; those of other columns by the columns' own names.
+    ``alt`` are known to be that, else the alleles may be the other way round. ``of_ref`` says that
+    numbers are of ``ref`` in the place of ``alt``. ``cells`` are the fields by what they mean,
+    stripped, empty where a value is missing; those of other columns by the columns' own names.
     """
 
     where: str
@@ -63,6 +81,7 @@ class Line:
     ref: str
     alt: str
     ordered: bool
+    of_ref: bool
     cells: dict[str, str]
 
     def __str__(self) -> str:
@@ -74,6 +93,8 @@ class Table:
     """A table that was read: ``others`` are columns without a meaning, ``odd`` lines not used."""
 
     name: str
+    columns: frozenset[str]
+    """What its columns mean, their own names where that is nothing."""
     fields: tuple[str, ...]
     others: tuple[str, ...]
     lines: list[Line]
@@ -108,6 +129,7 @@ def read_table(
     columns = _columns(source, parameter, {**VARIANT, **meanings}, needed)
     found = Table(
         source.name,
+        frozenset(columns.values()),
         tuple(name for name in meanings if name in columns.values()),
         tuple(
             own
@@ -124,6 +146,19 @@ def read_table(
     return found
 
 
+def check_allele_of_effects(table: Table, parameter: str) -> None:
+    """Raise :class:`InputError` where columns do not say which allele signed effects are of.
+
+    PLINK and METAL mean their first allele, others the second.
+    """
+    if table.columns & _BY_NUMBER and "effect allele" not in table.columns:
+        raise InputError(
+            f"`{parameter}` {table.name}: allele1 and allele2 (A1, A2) do not say which of them "
+            "the effect is of",
+            "name the columns effect_allele and other_allele",
+        )
+
+
 def number(text: str) -> float:
     """A finite number as written; NaN for a missing value. Raises :class:`ValueError`."""
     if text in MISSING:
@@ -132,6 +167,11 @@ def number(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(text)
     return value
+
+
+def plain(text: str) -> str:
+    """A whole number as it is usually written: ``1`` for ``1.0``; other text as it is."""
+    return text.partition(".")[0] if _WHOLE.fullmatch(text) else text
 
 
 def same_number(one: float, other: float) -> bool:
@@ -157,9 +197,12 @@ class _File:
         separator = ""
         try:
             for number_, line in self._lines:
-                separator = separator or ("," if "," in line and "\t" not in line else "\t")
+                separator = separator or next((c for c in "\t, " if c in line), "\t")
                 try:
-                    row = next(csv.reader([line], delimiter=separator))
+                    if separator == " ":
+                        row = line.split()
+                    else:
+                        row = next(csv.reader([line], delimiter=separator))
                 except csv.Error:
                     yield f"{self.name}:{number_}", None
                 else:
@@ -232,37 +275,26 @@ def _columns(
     there = set(columns.values())
     for group in needed:
         if not there & set(group):
-            raise _lacking(source, parameter, " or ".join(group), header)
-    if _form(there) is None:
+            names = ", ".join(name for what in group for name in meanings[what])
+            raise _lacking(source, parameter, " or ".join(group), header, f"name it {names}")
+    if not any(there.issuperset(form) for form in FORMS):
         absent = next((n for n in ("contig", "pos") if n not in there), "ref and alt")
-        raise _lacking(source, parameter, absent, header)
+        raise _lacking(source, parameter, absent, header, HINT)
     return columns
 
 
 def _lacking(
-    source: _File | _Frame, parameter: str, what: str, header: Sequence[str]
+    source: _File | _Frame, parameter: str, what: str, header: Sequence[str], hint: str
 ) -> InputError:
     there = ", ".join(map(shown, header[:8])) + ", ..." * (len(header) > 8)
-    return InputError(f"`{parameter}` {source.name}: no column {what} among {there}", HINT)
-
-
-def _form(there: set[str]) -> tuple[str, ...] | None:
-    """The columns by which a variant is told, of those there are."""
-    for form in (
-        ("contig", "pos", "ref", "alt"),
-        ("variant",),
-        ("contig", "pos", "first allele", "second allele"),
-    ):
-        if there.issuperset(form):
-            return form
-    return None
+    return InputError(f"`{parameter}` {source.name}: no column {what} among {there}", hint)
 
 
 def _lines(
     source: _File | _Frame, columns: Mapping[str, str], assembly: str, odd: OddLines
 ) -> Iterator[Line]:
     names = list(columns.values())
-    form = _form(set(names)) or ()
+    forms = [form for form in FORMS if set(form) <= set(names)]
     rows = iter(source)
     next(rows)
     for where, row in rows:
@@ -271,22 +303,31 @@ def _lines(
             odd.skip("another number of fields than the header", f"{where}: {count}")
             continue
         cells = dict(zip(names, row, strict=True))
-        told = _told(cells, form, assembly)
+        form = forms[0]
+        for form in forms:
+            told = _told(cells, form, assembly)
+            if told != _NOT_A_VARIANT:
+                break
         if isinstance(told, str):
             own = ":".join(cells[name] for name in form)
             odd.skip(told, f"{where}: {shown(own)}")
-        else:
-            yield Line(where, *told, form[-1] != "second allele", cells)
+            continue
+        cells = {name: "" if text in MISSING | {"."} else text for name, text in cells.items()}
+        ref, alt = told[2:]
+        ordered = form[-1] in ("alt", "variant")
+        effect = cells.get("effect allele", alt).upper()
+        if effect not in (ref, alt):
+            odd.skip("effect allele is none of the alleles", f"{where}: {shown(effect)}")
+            continue
+        yield Line(where, *told, ordered, effect != alt, cells)
 
 
-def _told(
-    cells: Mapping[str, str], form: Sequence[str], assembly: str
-) -> tuple[str, int, str, str] | str:
+def _told(cells: Mapping[str, str], form: Sequence[str], assembly: str) -> _Told | str:
     """Contig, position and alleles, or why there are none."""
     if form == ("variant",):
         written = _WRITTEN.fullmatch(cells["variant"])
         if written is None:
-            return "not a variant"
+            return _NOT_A_VARIANT
         build = _BUILDS.get((written["build"] or "").lower(), "")
         if differ(assembly_of_text(build), assembly):
             return "of another assembly"
@@ -295,7 +336,7 @@ def _told(
         contig, place, *alleles = (cells[name] for name in form)
     pos = position(place)
     ref, alt = (allele.upper() for allele in alleles)
-    if not contig:
+    if contig in MISSING:
         return "no contig"
     if not pos:
         return "no position"

@@ -11,10 +11,18 @@ import numpy as np
 
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError
+from seal_store.reference.contigs import chromosome
 from seal_store.results.group import Results
-from seal_store.study.matching import Place, match, strongest_places
-from seal_store.study.tables import Line, Table, number, read_table, same_number
-from seal_store.training.expression import MISSING
+from seal_store.study.matching import Match, Place, match, strongest_places
+from seal_store.study.tables import (
+    Line,
+    Table,
+    check_allele_of_effects,
+    number,
+    plain,
+    read_table,
+    same_number,
+)
 
 COLUMNS = {
     "gene": ("gene", "gene_id", "gene_symbol", "gene_name"),
@@ -32,7 +40,7 @@ LABELS = {
 LOCUS_BP = 100_000
 """Length of the blocks that are loci where neither a locus nor a gene is given."""
 FOLDS = 5
-"""Folds where the table has none: loci are dealt to them by a hash of their names."""
+"""Folds where the table has none."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,10 @@ class Truth:
     """What is known of ``n`` variants that have a row in results; arrays are ``(n,)``.
 
     ``rows`` int64 in the results; ``sign`` -1 where alleles were turned; ``distance`` |pos - TSS|
-    in bp. ``effect``, ``label`` (0 or 1) and ``weight`` are float64, the first two NaN where not
-    known. ``group``, ``fold`` and ``locus`` are text. ``scores`` are those of other models by
-    name, NaN where missing; ``unused`` names columns that hold no numbers.
+    in bp, of the line's gene, else of the nearest among its rows: that of the row which the model
+    chose would make a worse baseline. ``effect``, ``label`` (0 or 1) and ``weight`` are float64,
+    the first two NaN where not known. ``group``, ``fold`` and ``locus`` are text. ``scores`` are
+    those of other models by name, NaN where missing; ``unused`` names columns that hold no numbers.
     """
 
     table: Table
@@ -78,6 +87,8 @@ def read_truth(
         results.attributes.store.assembly,
         needed=[("effect", "label")],
     )
+    if "effect" in found.fields:
+        check_allele_of_effects(found, "truth")
     _keep_known(found)
     matches = match(results, found, progress)
     places = strongest_places(results, matches, contexts, progress)
@@ -87,22 +98,27 @@ def read_truth(
             f"`truth` {found.name}: no variant has a row in {results.path}: {first}",
             "score these variants, in the assembly of the store",
         )
-    kept = _once([m.line for m in matches], places, found)
+    kept = _once(matches, places, found)
     lines = [matches[i].line for i in kept]
     places = [places[i] for i in kept]
     scores, unused = _scores(found.others, lines)
     fold = _cells(lines, "fold")
+    if "fold" in found.fields and (fold == "").any():
+        without = lines[int((fold == "").argmax())]
+        raise InputError(
+            f"`truth` {without}: has no fold", "give each line one, or leave out the column"
+        )
     locus = _loci(lines, places)
     return Truth(
         found,
         np.array([p.row for p in places], np.int64),
         np.array([matches[i].sign for i in kept], np.int8),
-        np.abs(np.array([p.distance for p in places], np.int64)),
+        np.array([min(abs(p.distance) for p in matches[i].places) for i in kept], np.int64),
         _numbers(lines, "effect"),
-        np.array([LABELS.get(line.cells.get("label", "").lower(), math.nan) for line in lines]),
+        np.array([_label(line) for line in lines], float),
         np.nan_to_num(_numbers(lines, "weight"), nan=1.0),
         _cells(lines, "group"),
-        fold if (fold != "").all() else _folds(locus),
+        fold if "fold" in found.fields else _folds(locus),
         locus,
         scores,
         unused,
@@ -123,7 +139,7 @@ def _keep_known(table: Table) -> None:
 def _problem(line: Line) -> str:
     cells = line.cells
     label = cells.get("label", "")
-    if label not in MISSING and label.lower() not in LABELS:
+    if label and _label(line) is None:
         return "label is neither 1 nor 0"
     for name in ("effect", "weight"):
         try:
@@ -132,33 +148,37 @@ def _problem(line: Line) -> str:
             return f"{name} is not a number"
         if name == "weight" and value < 0:
             return "weight is negative"
-        if name == "effect" and math.isnan(value) and label in MISSING:
+        if name == "effect" and math.isnan(value) and not label:
             return "neither effect nor label"
     return ""
 
 
-def _once(lines: Sequence[Line], places: Sequence[Place], table: Table) -> list[int]:
-    """Positions of the first line of each row. Raises :class:`InputError` for one that differs."""
-    first: dict[int, int] = {}
-    for i, (line, place) in enumerate(zip(lines, places, strict=True)):
-        other = lines[first.setdefault(place.row, i)]
-        if other is line:
+def _once(matches: Sequence[Match], places: Sequence[Place], table: Table) -> list[int]:
+    """Positions of the first line of each row and group; :class:`InputError` if others differ."""
+    first: dict[tuple[int, str], int] = {}
+    for i, (own, place) in enumerate(zip(matches, places, strict=True)):
+        other = matches[first.setdefault((place.row, own.line.cells.get("group", "")), i)]
+        if other is own:
             continue
-        if not _says_the_same(line, other):
+        if not _says_the_same(own, other):
             raise InputError(
-                f"`truth` {line}: says otherwise than {other.where} about the same variant and "
-                "gene",
-                "leave one line for each variant and gene, or score more genes (--genes all)",
+                f"`truth` {own.line}: says otherwise than {other.line.where} about the same "
+                "variant and gene",
+                "leave one line for each variant, gene and group, or score more genes "
+                "(--genes all)",
             )
-        table.odd.skip("the same variant and gene again", str(line))
+        table.odd.skip("the same variant and gene again", str(own.line))
     return list(first.values())
 
 
-def _says_the_same(line: Line, other: Line) -> bool:
-    labels = (LABELS.get(one.cells.get("label", "").lower()) for one in (line, other))
-    turned = -1 if (line.ref, line.alt) == (other.alt, other.ref) else 1
-    effects = [number(one.cells.get("effect", "")) for one in (line, other)]
-    return len(set(labels)) == 1 and same_number(effects[0] * turned, effects[1])
+def _says_the_same(own: Match, other: Match) -> bool:
+    labels = {_label(m.line) for m in (own, other)}
+    effects = [number(m.line.cells.get("effect", "")) * m.sign for m in (own, other)]
+    return len(labels) == 1 and same_number(*effects)
+
+
+def _label(line: Line) -> float | None:
+    return LABELS.get(plain(line.cells.get("label", "").lower()))
 
 
 def _numbers(lines: Sequence[Line], name: str) -> np.ndarray:
@@ -170,21 +190,35 @@ def _cells(lines: Sequence[Line], name: str) -> np.ndarray:
 
 
 def _loci(lines: Sequence[Line], places: Sequence[Place]) -> np.ndarray:
-    """The locus of each line, else its gene, else a block of the contig."""
-    found = []
+    """The locus of each line, else its gene, else a block of the contig.
+
+    Genes and blocks that share a variant are one locus: what is known of it would be known in
+    both, and the folds of a choice would not be apart.
+    """
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while above.setdefault(name, name) != name:
+            name = above[name]
+        return name
+
+    found: list[str] = []
+    first: dict[tuple[object, ...], str] = {}
     for line, place in zip(lines, places, strict=True):
         own, gene = line.cells.get("locus", ""), line.cells.get("gene", "")
-        block = f"{line.contig}:{line.pos // LOCUS_BP * LOCUS_BP}"
+        contig = chromosome(line.contig) or line.contig
+        block = f"{contig}:{line.pos // LOCUS_BP * LOCUS_BP}"
         found.append(f"locus {own}" if own else f"gene {place.gene}" if gene else block)
-    return np.array(found, object)
+        if not own:
+            variant = (contig, line.pos, *sorted((line.ref, line.alt)))
+            above[top(found[-1])] = top(first.setdefault(variant, found[-1]))
+    return np.array([top(name) for name in found], object)
 
 
 def _folds(locus: np.ndarray) -> np.ndarray:
-    """A fold for each locus, by a hash of its name: the same in every table."""
-    fold_of = {
-        name: str(int(hashlib.sha256(str(name).encode()).hexdigest()[:8], 16) % FOLDS)
-        for name in set(locus.tolist())
-    }
+    """A fold for each locus, dealt in the order of a hash of their names."""
+    names = sorted(set(locus.tolist()), key=lambda name: hashlib.sha256(name.encode()).digest())
+    fold_of = {name: str(i % FOLDS) for i, name in enumerate(names)}
     return np.array([fold_of[name] for name in locus.tolist()], object)
 
 

@@ -211,6 +211,22 @@ def test_genes_of_a_set_only(make: Make, table: Write, tmp_path: Path) -> None:
             seal_store.burden(results, cases, gene_set=path)
 
 
+def test_a_variant_is_the_same_under_any_name(make: Make, table: Write) -> None:
+    given = table(
+        chrom=["1", "chr1", "1", "1"],
+        pos=[1000, 1000, 1010, 1010],
+        other_allele=["A", "C", "A", "A"],
+        effect_allele=["C", "A", "C", "C"],
+        group=groups(2, 2),
+    )
+    lines = [line.split("\t") for line in given.read_text().splitlines()]
+    given.write_text("".join("\t".join([*row[:2], *row[4:]]) + "\n" for row in lines))
+    found = seal_store.burden(make(np.ones((2, 3))), given)
+    assert (found.attrs["cases"], found.attrs["controls"]) == (1, 1)
+    again = found.attrs["odd_lines"]["skipped: the same variant, group and family again"]
+    assert again["lines"] == 2
+
+
 def test_lines_are_counted_and_both_groups_needed(make: Make, table: Write) -> None:
     results = make(np.ones((6, 3)))
     cases = table(

@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import seal_store
 from seal_store.errors import HeadsError, InputError, OutputError
 from seal_store.results.group import Results
-from seal_store.study.evaluate import EvaluateOptions
+from seal_store.study.evaluate import EvaluateOptions, evaluate_variants, summary
 from seal_store.study.metrics import auprc, auroc, drawn, measured, rank_correlation, sign_agreement
 from seal_store.study.tables import read_table
 from seal_store.study.truth import read_truth
@@ -49,7 +49,7 @@ def test_measures_are_those_of_scikit_learn_and_scipy(
     label, effect = labelled(rng)
     slope = effect[:, 1] + rng.normal(size=len(label))
     results = make(effect, dist_to_tss=rng.integers(-20_000, 20_001, len(label)))
-    truth = table(label=label, effect=slope)
+    truth = table(label=label, effect=slope, locus=np.arange(len(label)) // 5)
     name = f"{results.contexts()[1][1]}:{results.contexts()[0][1]}"
     found = seal_store.evaluate_variants(results, truth, contexts=name, **FEW)
     own = effect.astype(np.float32)[:, 1]
@@ -83,7 +83,8 @@ def test_a_planted_truth_is_found_and_a_shuffled_one_is_chance(
     effect = (size * sign)[:, None] * np.ones(3)
     label = (size == 1).astype(int)
     results = make(effect)
-    perfect = seal_store.evaluate_variants(results, table(label=label, effect=sign), **FEW)
+    truth = table(label=label, effect=sign, locus=np.arange(2 * n) % 40 // 2 * 10 + label)
+    perfect = seal_store.evaluate_variants(results, truth, **FEW)
     assert cell(perfect, "auroc")["value"] == 1
     assert cell(perfect, "auroc")["low"] == 1
     assert cell(perfect, "sign_agreement")["value"] == 1
@@ -114,6 +115,117 @@ def test_neighbours_do_not_narrow_the_interval(rng: np.random.Generator) -> None
     alone = measured(rank_correlation, *many[:3], np.arange(800), draws=300, seed=1).interval
     assert by_locus == pytest.approx(one)
     assert alone[1] - alone[0] < (one[1] - one[0]) / 2
+
+
+def test_one_locus_has_no_interval(make: Make, table: Write, rng: np.random.Generator) -> None:
+    label, effect = labelled(rng, 40)
+    found = seal_store.evaluate_variants(make(effect), table(label=label), **FEW)
+    own = cell(found, "auroc")
+    assert 0 <= own["value"] <= 1
+    assert own["loci"] == 1
+    assert np.isnan([own["low"], own["high"], own["over_distance_low"]]).all()
+
+
+def test_distance_is_to_the_nearest_tss_whatever_the_model_chose(
+    make: Make, table: Write, rng: np.random.Generator
+) -> None:
+    """Each variant near a gene and far from another, which has the larger effect at random."""
+    n = 60
+    label = np.arange(n) % 2
+    near = np.where(label, 100, 5_000)
+    results = make(
+        rng.normal(size=(2 * n, 3)),
+        pos=np.repeat(np.arange(n) * 10 + 1_000, 2),
+        gene_id=np.tile(["G1", "G2"], n),
+        dist_to_tss=np.stack([near, np.full(n, -15_000)], 1).ravel(),
+    )
+    found = seal_store.evaluate_variants(results, table(label=label), **FEW)
+    assert cell(found, "auroc", "distance to TSS")["value"] == 1
+    assert set(found["stratum"]) == {"all", "0-500 bp", "5000-20000 bp"}
+    far = table(label=label, gene=["G2"] * n)
+    found = seal_store.evaluate_variants(results, far, **FEW)
+    assert cell(found, "auroc", "distance to TSS")["value"] == 0.5
+
+
+def test_an_effect_is_of_its_effect_allele(make: Make, tmp_path: Path) -> None:
+    """As GWAS-SSF has it, PLINK 2, and both with rsIDs in place of a name that tells."""
+    results = make(np.ones((4, 3)))
+    path = tmp_path / "gwas.tsv"
+    one = ["1_1000_A_C", "1_1010_A_C", "1_1020_A_C", "1_1030_A_C"]
+    effect, other = "CACG", "ACAA"
+    lines = [f"{n}\t{e}\t{o}\t1" for n, e, o in zip(one, effect, other, strict=True)]
+    path.write_text("variant_id\teffect_allele\tother_allele\tbeta\n" + "\n".join(lines) + "\n")
+    truth = read_truth(path, results, np.arange(3))
+    assert truth.sign.tolist() == [1, -1, 1]
+    (odd,) = truth.table.odd
+    assert "1 line skipped: effect allele is none of the alleles" in odd
+    lines = [
+        f"rs{i}\t1\t{1_000 + 10 * i}\t{e}\t{o}\t1"
+        for i, (e, o) in enumerate(zip(effect[:3], other[:3], strict=True))
+    ]
+    head = "variant_id\tchromosome\tbase_pair_location\teffect_allele\tother_allele\tbeta\n"
+    path.write_text(head + "\n".join(lines) + "\n")
+    assert read_truth(path, results, np.arange(3)).sign.tolist() == [1, -1, 1]
+    path.write_text("#CHROM\tPOS\tREF\tALT\tA1\tBETA\n1\t1000\tA\tC\tA\t1\n")
+    with pytest.raises(InputError, match="do not say which of them the effect is of"):
+        read_truth(path, results, np.arange(3))
+    path.write_text("CHROM\tPOS\tREF\tALT\teffect_allele\tBETA\n1\t1000\tA\tC\tA\t1\n")
+    assert read_truth(path, results, np.arange(3)).sign.tolist() == [-1]
+
+
+def test_missing_values_are_no_names_and_floats_are_numbers(make: Make, tmp_path: Path) -> None:
+    """As R and pandas write them."""
+    results = make(np.ones((4, 3)))
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "chrom,pos,ref,alt,label,gene,locus,group\n"
+        "1,1000,A,C,1.0,NA,NA,NA\n1,1010,A,C,0.0,.,.,nan\n1,1020,A,C,1.0,,l,g\n"
+    )
+    truth = read_truth(path, results, np.arange(3))
+    assert truth.label.tolist() == [1, 0, 1]
+    assert truth.locus.tolist() == ["1:0", "1:0", "locus l"]
+    assert truth.group.tolist() == ["", "", "g"]
+    assert not truth.table.odd.skipped
+    path.write_text("chrom,pos,ref,alt,label,fold\n1,1000,A,C,1,a\n1,1010,A,C,0,NA\n")
+    with pytest.raises(InputError, match=r"t.csv:3, 1:1010:A:C: has no fold"):
+        read_truth(path, results, np.arange(3))
+
+
+def test_genes_that_share_a_variant_are_one_locus(make: Make, tmp_path: Path) -> None:
+    results = make(
+        np.ones((5, 3)), pos=[1000, 1000, 1010, 1010, 1020], gene_id=["a", "b", "b", "c", "d"]
+    )
+    path = tmp_path / "t.tsv"
+    lines = ["1:1000:A:C\ta", "chr1:1000:A:C\tb", "1:1010:A:C\tb", "1:1010:A:C\tc", "1:1020:A:C\td"]
+    path.write_text("variant\tgene\teffect\n" + "".join(f"{x}\t1\n" for x in lines))
+    truth = read_truth(path, results, np.arange(3))
+    assert len(set(truth.locus[:4].tolist())) == 1
+    assert truth.locus[4] == "gene d"
+    assert len(set(truth.fold.tolist())) == 2
+
+
+def test_tissues_are_groups_with_effects_of_their_own(make: Make, table: Write) -> None:
+    truth = table(pos=[1000] * 4, effect=[1, -1, 1, 1], group=["liver", "brain", "liver", "skin"])
+    found = read_truth(truth, make(np.ones((1, 3))), np.arange(3))
+    assert found.effect.tolist() == [1, -1, 1]
+    assert [e["lines"] for e in found.table.odd.to_dict().values()] == [1]
+
+
+def test_what_cannot_be_told_is_said(make: Make, table: Write, rng: np.random.Generator) -> None:
+    label, effect = labelled(rng, 40)
+    results = make(effect)
+    study = evaluate_variants(results, table(label=[1] * 40), EvaluateOptions(bootstrap=9))
+    assert "auroc: none: one label only, or nothing differs" in summary(study)
+    fold = ["a" if one else "b" for one in label]
+    with pytest.raises(InputError, match="outside fold a nothing tells contexts apart: one label"):
+        seal_store.evaluate_variants(results, table(label=label, fold=fold), choose="nested", **FEW)
+
+
+def test_the_frequent_sign_is_by_weight(make: Make, table: Write) -> None:
+    truth = table(effect=[1, 1, 1, -1, -1], weight=[1, 1, 1, 10, 10])
+    found = seal_store.evaluate_variants(make(np.ones((5, 3))), truth, **FEW)
+    value = cell(found, "sign_agreement", "distance to TSS")["value"]
+    assert value == pytest.approx(20 / 23)
 
 
 def test_draws_are_of_whole_loci() -> None:
@@ -323,7 +435,9 @@ def test_alleles_are_matched_however_many_shared_bases_are_written(
     assert {reason: e["lines"] for reason, e in truth.table.unmatched.to_dict().items()} == {
         "no row of this insertion or deletion, as it is aligned": 1
     }
-    path.write_text("chrom\tpos\ta1\ta2\teffect\n1\t999\tGC\tGCA\t1\n")  # turned
+    path.write_text(
+        "chrom\tpos\tother_allele\teffect_allele\teffect\n1\t999\tGC\tGCA\t1\n"
+    )  # turned
     truth = read_truth(path, results, np.arange(3))
     assert (truth.rows.tolist(), truth.sign.tolist()) == ([0], [-1])
 

@@ -131,6 +131,42 @@ def test_odd_lines_are_counted_and_contradictions_refused(make: Make, table: Wri
         seal_store.loci(results, table(pip=[1]))
 
 
+def test_a_variant_counts_once_in_a_locus_however_it_is_named(make: Make, table: Write) -> None:
+    results = make(np.ones((2, 3)))
+    sets = table(
+        chrom=["chr1", "1", "NC_000001.10"],
+        pos=[1000] * 3,
+        gene=[str(results.labels("gene_id")[0]), "", "NA"],
+        pip=[0.6, 0.6, 0.6],
+        locus=["x"] * 3,
+    )
+    found = seal_store.loci(results, sets)
+    assert found["effect"].tolist() == pytest.approx([0.6] * 3)
+    assert found["pip_unmatched"].tolist() == [0] * 3
+    assert found["matched"].tolist() == [1] * 3
+    assert found.attrs["pip"] == pytest.approx(0.6)
+    odd = found.attrs["odd_lines"]["skipped: the same variant in the same locus again"]
+    assert odd["lines"] == 2
+    sets.write_text(sets.read_text().replace("\t0.6\tx", "\t0.7\tx", 1))
+    with pytest.raises(InputError, match="another PIP in x than on"):
+        seal_store.loci(results, sets)
+
+
+def test_a_file_of_finemap_is_one_region(make: Make, tmp_path: Path) -> None:
+    """Apart by spaces, without a locus."""
+    path = tmp_path / "region7.snp"
+    path.write_text(
+        "index rsid chromosome position allele1 allele2 maf beta se z prob log10bf\n"
+        "1 rs1 1 1000 A C 0.3 0.1 0.02 5 0.75 2.1\n2 rs2 1 1010 A C 0.3 0.1 0.02 4 0.25 NA\n"
+    )
+    found = seal_store.loci(make(np.array([[1.0] * 3, [2] * 3])), path)
+    assert set(found["locus"]) == {"region7"}
+    assert found["effect"].tolist() == pytest.approx([1.25] * 3)
+    path = path.rename(tmp_path / "region7.tsv")
+    with pytest.raises(InputError, match="no column locus or cs among"):
+        seal_store.loci(make(np.ones((1, 3))), path)
+
+
 def test_a_gene_column_leaves_its_rows(make: Make, table: Write) -> None:
     results = make(np.array([[1.0] * 3, [2] * 3]), pos=[1_000, 1_000], gene_id=["G1", "G2"])
     found = seal_store.loci(results, table(locus=["a"], pip=[1]))
