@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "allele2), locus (or region, cs), PIP (or prob).",
 )
 @_options.contexts
-@_options.number("--top", 5, "Name so many variants of each line: those of the largest share.")
+@_options.number("--top", 5, "Name so many variants and features a line, the largest first.")
 @click.option("--out", type=_options.PLACE, required=True, help=f"Table to write: {_study.OUT}")
 @_options.cache
 @_options.work

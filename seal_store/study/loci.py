@@ -24,6 +24,7 @@ from seal_store.reference.contigs import chromosome
 from seal_store.results.group import Results
 from seal_store.study.matching import Match, Place, effects_of, match
 from seal_store.study.tables import Line, Table, number, plain, read_table, same_number
+from seal_store.study.why import Features
 from seal_store.study.writing import Study, as_columns, facts_of
 
 MEANINGS = {
@@ -41,7 +42,7 @@ SEVERAL = 1.0 + 1e-6
 
 @dataclass(frozen=True)
 class LociOptions:
-    """Which ``contexts`` (all by default), and how many variants are named as ``top``."""
+    """Which ``contexts`` (all by default), and how many variants and features are named."""
 
     contexts: Sequence[str] = ()
     top: int = SHOWN
@@ -71,7 +72,8 @@ def loci(
     ``credible_sets`` is the path of a table, or a data frame, of variants with a PIP and a locus.
     The study's table has, for each locus, gene and context, ``effect`` = sum of PIP times effect,
     in ln(expression + pseudocount), ``size`` = sum of PIP times ``|effect|``, the sums of PIP of
-    variants with a row of that gene and of the locus' others, and the ``variants`` that carry it.
+    variants with a row of that gene and of the locus' others, the ``variants`` that carry it and,
+    where the results have attributions, the ``features`` with the largest PIP-weighted ones.
     Effects are held for all variants: 4 bytes for each of ``contexts``. Raises
     :class:`InputError` for a table that cannot be used and :class:`HeadsError` for a
     context that is not there.
@@ -105,9 +107,10 @@ def loci(
     labels = [(sets[i], names[i]) for i in contexts.tolist()]
     rows = np.unique(np.array([p.row for m in matches for p in m.places], np.int64))
     every = effects_of(results, rows, contexts, progress)
+    features = Features(results)
     for done, ((locus, gene), own) in enumerate(by_gene.items(), 1):
         effects = every[np.searchsorted(rows, [place.row for _, place in own])]
-        parts += _lines(locus, gene, own, effects, labels, total[locus], options.top)
+        parts += _lines(locus, gene, own, effects, labels, total[locus], options.top, features)
         progress("loci and genes", done, len(by_gene))
     columns = as_columns(parts, COLUMNS)
     with_rows = {locus for locus, _ in by_gene}
@@ -131,7 +134,7 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(("locus", "gene_id", "gene_symbol", "context_set", "context"), str),
     **dict.fromkeys(("effect", "size", "pip_matched", "pip_unmatched"), float),
     **dict.fromkeys(("matched", "swapped"), int),
-    "variants": str,
+    **dict.fromkeys(("variants", "features"), str),
 }
 """Columns of the study's table."""
 
@@ -237,6 +240,7 @@ def _lines(
     labels: Sequence[tuple[str, str]],
     total: float,
     top: int,
+    features: Features,
 ) -> Iterator[dict[str, Any]]:
     """A line for each context; ``effects`` float32 ``(variants, contexts)``."""
     pip = np.array([variant.pip for variant, _ in own])
@@ -247,6 +251,8 @@ def _lines(
     share = np.divide(size, sums, out=np.zeros_like(size), where=sums > 0)
     order = np.argsort(-size, axis=0, kind="stable")[:top]
     names = [_name(variant.match) for variant, _ in own]
+    places = [place.row for _, place in own]
+    why = features.strongest(places, pip * sign, top) if features.exist else {}
     known = float(pip.sum())
     shared = {
         **{"locus": locus, "gene_id": gene, "gene_symbol": own[0][1].symbol},
@@ -260,6 +266,7 @@ def _lines(
             **dict(zip(("context_set", "context"), labels[i], strict=True)),
             **{"effect": effect, "size": float(sums[i])},
             "variants": "; ".join(f"{name} {part_of:.2f}" for name, part_of in carry),
+            "features": "; ".join(f"{name} {own:.3g}" for name, own in why.get(labels[i], ())),
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from click.testing import Result
 import seal_store
 from seal_store.errors import InputError
 from seal_store.results.group import Results
+from seal_store.scoring.options import AttributionOptions
+from seal_store.store.store import Store
+from seal_store.synthetic import World
 
 Make = Callable[..., Results]
 Write = Callable[..., Path]
@@ -173,6 +177,45 @@ def test_a_gene_column_leaves_its_rows(make: Make, table: Write) -> None:
     assert found["gene_id"].tolist() == ["G1"] * 3 + ["G2"] * 3
     found = seal_store.loci(results, table(locus=["a"], pip=[1], gene=["G2"]))
     assert found["effect"].tolist() == [2] * 3
+
+
+@pytest.mark.parametrize("method", ["deeplift", "saliency"])
+def test_features_are_the_weighted_attributions(
+    store: Store, world: World, scored: Results, tmp_path: Path, method: str
+) -> None:
+    """By hand, of three variants of a gene, one of them turned; with all features or each row's."""
+    names, sets = scored.contexts()
+    target = f"{sets[1]}:{names[1]}"
+    how: dict[str, Any] = {"device": "cpu", "contexts": [f"{sets[0]}:{names[0]}", target]}
+    found = {}
+    for top in (None, store.config.features):
+        out = tmp_path / f"{top}.zarr"
+        why = AttributionOptions(method, targets=(target,), top_features=top)
+        seal_store.score(store, world.variants, attributions=why, out=out, **how)
+        found[top] = Results(out)
+    columns = found[None].rows().columns
+    snv = np.flatnonzero(np.strings.str_len(columns["ref"]) == 1)
+    gene = columns["gene_id"][snv]
+    several = next(g for g in dict.fromkeys(gene.tolist()) if (gene == g).sum() >= 3)
+    rows = snv[gene == several][:3]
+    pip, sign = np.array([0.5, 0.3, 0.2]), np.array([1, -1, 1])
+    head = "chrom\tpos\tother_allele\teffect_allele\tgene\tpip\tlocus\n"
+    lines = []
+    for row, p, s in zip(rows.tolist(), pip.tolist(), sign.tolist(), strict=True):
+        contig, pos, *alleles = (columns[n][row] for n in ("contig", "pos", "ref", "alt"))
+        lines.append("\t".join(map(str, (contig, pos, *alleles[::s], several, p, "x"))))
+    sets_ = tmp_path / "sets.tsv"
+    sets_.write_text(head + "\n".join(lines) + "\n")
+    values = found[None].attribution()["attribution"][rows, 0].astype(float)
+    weight = pip * (sign if method == "deeplift" else 1)
+    expected = (values * weight[:, None]).sum(0)
+    order = np.argsort(-np.abs(expected), kind="stable")[:4]
+    labels = found[None].labels("feature_name")
+    text = "; ".join(f"{labels[i]} {expected[i]:.3g}" for i in order)
+    for results in found.values():
+        table = seal_store.loci(results, sets_, top=4)
+        by_context = dict(zip(table["context"], table["features"], strict=True))
+        assert by_context == {names[0]: "", names[1]: text}
 
 
 def test_the_command(cli: Cli, make: Make, table: Write, tmp_path: Path) -> None:
