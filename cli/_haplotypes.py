@@ -44,6 +44,17 @@ UNUSED = {
     "Several phase sets in a gene's windows: leave the gene of that sample out, or take them "
     "for one.",
 )
+@_options.choice(
+    "--missing",
+    ["leave-out", "strict"],
+    "Alleles that are not called: score the copy without them, or leave out the gene of that "
+    "sample.",
+)
+@click.option(
+    "--check-assembly/--no-check-assembly",
+    default=True,
+    help="Refuse a file whose header is of another assembly than the store.",
+)
 @_options.contexts
 @_options.crew_engine
 @click.option("--plan", is_flag=True, help="Only divide the genes into shards, for a cluster.")
@@ -63,6 +74,8 @@ def haplotypes(
     gene: tuple[str, ...],
     unphased: str,
     phase_sets: str,
+    missing: str,
+    check_assembly: bool,
     plan: bool,
     shard: tuple[int, ...],
     finalize: bool,
@@ -96,7 +109,8 @@ def haplotypes(
             samples=_options.names(samples),
             genes=_options.names(gene),
             options=ScoreOptions(**{**common, "device": crew.kind}),
-            rules=Rules(unphased, phase_sets),
+            rules=Rules(unphased, phase_sets, missing),
+            check_assembly=check_assembly,
             command=command_line(),
         )
     )

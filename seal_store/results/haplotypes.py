@@ -96,6 +96,7 @@ class HaplotypesAttributes(Record):
     store: MadeFrom
     software: dict[str, str]
     command: str
+    missing: str = "leave-out"
 
     def sizes(self) -> dict[str, int]:
         """Lengths of the dimensions."""

@@ -13,6 +13,8 @@ import numpy as np
 
 from seal_store.common.records import from_json
 from seal_store.errors import InputError
+from seal_store.reference.assembly import check_variants
+from seal_store.reference.contigs import resolve_contig
 from seal_store.results.attributes import MadeFrom
 from seal_store.results.haplotypes import VERSION, HaplotypesAttributes
 from seal_store.run.outside import check_outside
@@ -22,6 +24,7 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store.place import Place
 from seal_store.store.store import Store
 from seal_store.variants.genotypes import Genotypes, whole_sha256
+from seal_store.variants.source import VariantSource
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class HaplotypesJob:
     """What haplotypes are scored of. It can be sent to a process.
 
     ``vcf`` is in BGZF, or BCF, with an index; ``samples`` of it are by default all. ``genes`` of
-    the store are ids or symbols, by default all. Raises :class:`InputError` for another scheme
+    the store are ids or symbols, by default all. With ``check_assembly`` a file is refused whose
+    header is of another assembly than the store. Raises :class:`InputError` for another scheme
     than ``grid``.
     """
 
@@ -40,6 +44,7 @@ class HaplotypesJob:
     genes: tuple[str, ...] = ()
     options: ScoreOptions = DEFAULTS
     rules: Rules = RULES
+    check_assembly: bool = True
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -57,8 +62,9 @@ class HaplotypesJob:
 class Prepared:
     """A job whose store and genotypes are opened; ``genes`` are positions in the store, sorted.
 
-    Raises :class:`~seal_store.errors.VariantError` for a file without index, or without a sample,
-    :class:`~seal_store.errors.OutputError` if ``out`` is in the store.
+    ``other_lengths`` are contigs of the store that have another length in the file's header.
+    Raises :class:`~seal_store.errors.VariantError` for a file without index, without a sample, or
+    of another assembly, :class:`~seal_store.errors.OutputError` if ``out`` is in the store.
     """
 
     def __init__(self, job: HaplotypesJob, store: Store | None = None) -> None:
@@ -66,9 +72,21 @@ class Prepared:
         self.store = store or Store(job.store)
         check_outside(job.out, self.store, job.vcf)
         self.genotypes = Genotypes(job.vcf, job.samples)
+        self.other_lengths = self._other_lengths() if job.check_assembly else frozenset()
         found = {self.store.gene(gene) for gene in job.genes}
         self.genes = sorted(found) or list(range(len(self.store)))
         self.scorer = Scorer(self.store, job.options)
+
+    def _other_lengths(self) -> frozenset[str]:
+        source, facts = VariantSource(self.job.vcf), self.store.attributes
+        others = check_variants(
+            *(self.job.vcf, source.contig_lengths, facts.assembly, facts.genome.contigs),
+            f"the store {self.store.path}",
+            "lift them over first; or go on with `check_assembly=False`",
+            source.named_assembly,
+        )
+        known = set(map(str, self.store.column("contig")))
+        return frozenset(filter(None, (resolve_contig(name, known) for name in others)))
 
     @cached_property
     def sha256(self) -> str:
@@ -84,6 +102,7 @@ class Prepared:
             variants_sha256=self.sha256,
             unphased=job.rules.unphased,
             phase_sets=job.rules.phase_sets,
+            missing=job.rules.missing,
             genes=len(self.genes),
             samples=len(self.genotypes.samples),
             haplotypes=haplotypes,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from seal_store.common.device import inference
 from seal_store.run.haplotypes_job import Prepared
-from seal_store.scoring.carried import copies_of
+from seal_store.scoring.carried import Copies, copies_of, none_of
 from seal_store.scoring.joint import Carried, Frame
 from seal_store.store.store import Store, sequence_start
 from seal_store.variants.alleles import Change
@@ -40,9 +41,7 @@ class GeneValues:
 def gene_values(prepared: Prepared, gene: int) -> GeneValues:
     """Those of a gene, by its position in the store."""
     store, frame = prepared.store, frame_of(prepared.store, gene)
-    contig = str(store.column("contig")[gene])
-    calls = prepared.genotypes.within(contig, frame.first + 1, frame.first + frame.length)
-    copies = copies_of(frame, calls, len(prepared.genotypes.samples), prepared.job.rules)
+    copies = _copies(prepared, str(store.column("contig")[gene]), frame)
     evaluator = prepared.scorer.engine.evaluator
     with inference(tf32=prepared.job.options.tf32):
         sums = torch.from_numpy(store.aggregated(gene))[None].to(evaluator.device)
@@ -61,6 +60,16 @@ def gene_values(prepared: Prepared, gene: int) -> GeneValues:
         np.where(place >= 0, new[np.maximum(place, 0)], place).astype(np.int32),
         counts,
     )
+
+
+def _copies(prepared: Prepared, contig: str, frame: Frame) -> Copies:
+    genotypes = prepared.genotypes
+    samples = len(genotypes.samples)
+    if contig in prepared.other_lengths:
+        return none_of(samples, "contig_length")
+    if not genotypes.has_records(contig):
+        return none_of(samples, "no_records")
+    return copies_of(frame, partial(genotypes.within, contig), samples, prepared.job.rules)
 
 
 def frame_of(store: Store, gene: int) -> Frame:

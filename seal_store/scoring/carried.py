@@ -7,7 +7,7 @@ Nothing is guessed: an allele whose copy is not known is left out, or the gene o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,14 +18,17 @@ from seal_store.store.store import sequence_start
 from seal_store.variants.alleles import SCORABLE, Change, classify, trim
 from seal_store.variants.genotypes import ABSENT, LEFT_OUT, MISSING, NO_COPY, REFERENCE, Call
 
-UNPHASED, PHASE_SETS = ("leave-out", "strict"), ("strict", "ignore")
+UNPHASED = MISSING_RULES = ("leave-out", "strict")
+PHASE_SETS = ("strict", "ignore")
 
 WHY = {
     "unphased": "heterozygous and not phased: its copy is not known",
-    "missing_genotype": "not called on a copy",
+    "missing_genotype": "not called on a copy, which is scored without it",
     "ref_mismatch": "REF differs from the store's genome",
     "overlapping": "overlaps an allele before it on the same copy",
-    "genes_left_out": "genes of samples: several phase sets in its windows, or not phased",
+    "genes_left_out": "genes of samples: several phase sets in its windows, or on request",
+    "no_records": "genes of samples: on a contig of which the file has no record",
+    "contig_length": "genes of samples: the file's header gives the contig another length",
     "partial_copy": "on a copy that the sample has of a part of the windows only",
     "too_long": "a haplotype that the stored sequence is too short for",
 }
@@ -38,14 +41,20 @@ class Rules:
 
     Of a heterozygous allele that is not phased: ``unphased`` ``leave-out`` leaves that allele out,
     ``strict`` the gene of that sample. ``phase_sets`` ``strict`` leaves a gene of a sample out
-    where heterozygous alleles of several sets are in its windows, ``ignore`` takes them for one.
+    where heterozygous alleles of several sets are in its windows, ``ignore`` takes them for one;
+    those without a set are one too. ``missing`` is as ``unphased``, of what is not called.
     """
 
     unphased: str = "leave-out"
     phase_sets: str = "strict"
+    missing: str = "leave-out"
 
     def __post_init__(self) -> None:
-        for name, values in (("unphased", UNPHASED), ("phase_sets", PHASE_SETS)):
+        for name, values in (
+            ("unphased", UNPHASED),
+            ("phase_sets", PHASE_SETS),
+            ("missing", MISSING_RULES),
+        ):
             if getattr(self, name) not in values:
                 raise InputError(
                     f"`{name}` {getattr(self, name)!r}: not one of {', '.join(values)}"
@@ -53,6 +62,12 @@ class Rules:
 
 
 RULES = Rules()
+
+Within = Callable[[int, int], Iterable[Call]]
+"""The records that touch 1-based positions, from the first to the last, in order."""
+
+UNKNOWN_SET = -1
+"""Of a sample of which no heterozygous allele was seen yet; phase sets are not negative."""
 
 
 @dataclass
@@ -68,58 +83,126 @@ class Copies:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def copies_of(frame: Frame, calls: Iterable[Call], samples: int, rules: Rules) -> Copies:
-    """The distinct haplotypes that samples carry."""
-    counts: Counter[str] = Counter()
-    changes: list[Change] = []
-    carriers: list[np.ndarray] = []
-    excluded = np.zeros(samples, bool)
-    first_set = np.zeros(samples, np.int64)
-    has_copy = np.ones((samples, 2), bool)
-    for call in calls:
-        allele, ref = call.allele, call.ref
-        has_copy &= allele != NO_COPY
+def none_of(samples: int, reason: str) -> Copies:
+    """No haplotype: the gene of every sample is left out."""
+    return Copies([], np.full((samples, 2), LEFT_OUT, np.int32), Counter({reason: samples}))
+
+
+def copies_of(frame: Frame, within: Within, samples: int, rules: Rules) -> Copies:
+    """The distinct haplotypes that samples carry in the windows of a gene.
+
+    Beyond them is read as far as the deletions that somebody carries can bring bases in.
+    """
+    found = _Carriers(frame, samples, rules)
+    first, last = low, high = frame.first, frame.first + frame.length
+    for call in within(low + 1, high):
+        found.add(call)
+    origin = sequence_start(frame.tss)
+    while True:
+        wanted = (
+            max(origin, first - found.lost(is_left=True)),
+            min(origin + len(frame.sequence), last + found.lost(is_left=False)),
+        )
+        if wanted[0] < low:
+            for call in within(wanted[0] + 1, low):
+                if call.pos - 1 + len(call.ref) <= low:  # else it was read
+                    found.add(call)
+        if wanted[1] > high:
+            for call in within(high + 1, wanted[1]):
+                if call.pos - 1 >= high:
+                    found.add(call)
+        if wanted[0] >= low and wanted[1] <= high:
+            return found.copies()
+        low, high = min(low, wanted[0]), max(high, wanted[1])
+
+
+class _Carriers:
+    """Which samples carry which changes of a gene, as records are read."""
+
+    def __init__(self, frame: Frame, samples: int, rules: Rules) -> None:
+        self._frame, self._rules = frame, rules
+        self._counts: Counter[str] = Counter()
+        self._changes: list[Change] = []
+        self._carriers: list[np.ndarray] = []
+        self._excluded = np.zeros(samples, bool)
+        self._first_set = np.full(samples, UNKNOWN_SET)
+        self._has_copy = np.ones((samples, 2), bool)
+
+    def add(self, call: Call) -> None:
+        """Take in a record."""
+        allele, counts, rules = call.allele, self._counts, self._rules
+        self._has_copy &= allele != NO_COPY
         counts["missing_genotype"] += int((allele == MISSING).sum())
+        if rules.missing == "strict":
+            self._excluded |= (allele == MISSING).any(1)
         # an ALT beside what is not called is on an unknown copy too
         carries = (allele > 0).any(1) & (allele != NO_COPY).all(1)
         het = carries & (allele[:, 0] != allele[:, 1])
         unknown = het & ~call.phased
         counts["unphased"] += int(unknown.sum())
         if rules.unphased == "strict":
-            excluded |= unknown
+            self._excluded |= unknown
         if rules.phase_sets == "strict":
-            known = het & call.phased & (call.phase_set != 0)
-            excluded |= known & (first_set != 0) & (first_set != call.phase_set)
-            first_set = np.where(known & (first_set == 0), call.phase_set, first_set)
+            known, first = het & call.phased, self._first_set
+            self._excluded |= known & (first != UNKNOWN_SET) & (first != call.phase_set)
+            self._first_set = np.where(known & (first == UNKNOWN_SET), call.phase_set, first)
         for k, alt in enumerate(call.alts, 1):
             carried = (allele == k) & ~unknown[:, None]
             if not carried.any():
                 continue
-            kind = classify(ref, alt)
-            reason = kind if kind not in SCORABLE else _misfit(frame, call.pos, ref)
+            kind = classify(call.ref, alt)
+            reason = kind if kind not in SCORABLE else _misfit(self._frame, call.pos, call.ref)
             if reason:
                 counts[reason] += int(carried.sum())
                 continue
-            changes.append(trim(call.pos, ref, alt))
-            carriers.append(carried)
-    for carried in carriers:
-        counts["partial_copy"] += int(carried[~has_copy].sum())
-        carried &= has_copy
-    order = sorted(range(len(changes)), key=lambda i: (changes[i].start, changes[i].end))
-    carried = np.array([carriers[i] for i in order], bool).reshape(len(order), 2 * samples)
-    patterns, inverse = np.unique(carried, axis=1, return_inverse=True)
-    places: dict[tuple[Change, ...], int] = {}
-    of_pattern = []
-    often = np.bincount(inverse.ravel(), minlength=patterns.shape[1])
-    for pattern, copies in zip(patterns.T, often.tolist(), strict=True):
-        own, dropped = _apart([changes[order[i]] for i in np.flatnonzero(pattern).tolist()])
-        counts["overlapping"] += dropped * copies
-        of_pattern.append(places.setdefault(own, len(places)) if own else REFERENCE)
-    place = np.array(of_pattern, np.int32)[inverse.ravel()].reshape(samples, 2)
-    place[~has_copy] = ABSENT
-    counts["genes_left_out"] += int(excluded.sum())
-    place[excluded] = LEFT_OUT
-    return Copies(list(places), place, Counter({k: n for k, n in counts.items() if n}))
+            self._changes.append(trim(call.pos, call.ref, alt))
+            self._carriers.append(carried)
+
+    def lost(self, *, is_left: bool) -> int:
+        """Bases that all deletions on a side of the TSS bring in, at most."""
+        sides = (c for c in self._changes if (c.start <= self._frame.tss - 1) == is_left)
+        return sum(max(0, -change.net) for change in sides)
+
+    def copies(self) -> Copies:
+        """The haplotypes, and who has them."""
+        counts, changes, samples = self._counts, self._changes, len(self._excluded)
+        for carried in self._carriers:
+            counts["partial_copy"] += int(carried[~self._has_copy].sum())
+            carried &= self._has_copy & ~self._excluded[:, None]
+        order = sorted(range(len(changes)), key=lambda i: (changes[i].start, changes[i].end))
+        table = np.array([self._carriers[i] for i in order], bool)
+        table = table.reshape(len(order), 2 * samples)
+        patterns, inverse = np.unique(table, axis=1, return_inverse=True)
+        places: dict[tuple[Change, ...], int] = {}
+        of_pattern = []
+        often = np.bincount(inverse.ravel(), minlength=patterns.shape[1])
+        for pattern, copies in zip(patterns.T, often.tolist(), strict=True):
+            own, dropped = _apart([changes[order[i]] for i in np.flatnonzero(pattern).tolist()])
+            counts["overlapping"] += dropped * copies
+            own = _within_windows(self._frame, own)
+            of_pattern.append(places.setdefault(own, len(places)) if own else REFERENCE)
+        place = np.array(of_pattern, np.int32)[inverse.ravel()].reshape(samples, 2)
+        place[~self._has_copy] = ABSENT
+        counts["genes_left_out"] += int(self._excluded.sum())
+        place[self._excluded] = LEFT_OUT
+        return Copies(list(places), place, Counter({k: n for k, n in counts.items() if n}))
+
+
+def _within_windows(frame: Frame, changes: Sequence[Change]) -> tuple[Change, ...]:
+    """Changes that touch a window where those nearer to the TSS have moved them to."""
+    kept = []
+    shift = 0
+    for change in reversed([c for c in changes if c.start <= frame.tss - 1]):
+        if change.end - shift > frame.first:
+            kept.append(change)
+        shift += change.net
+    kept.reverse()
+    shift = 0
+    for change in (c for c in changes if c.start > frame.tss - 1):
+        if change.start + shift < frame.first + frame.length:
+            kept.append(change)
+        shift += change.net
+    return tuple(kept)
 
 
 def _misfit(frame: Frame, pos: int, ref: str) -> str:

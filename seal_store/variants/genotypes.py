@@ -36,7 +36,9 @@ class Call:
     """A record: ``pos`` is 1-based, ``ref`` and ``alts`` are upper case.
 
     ``allele`` int16 ``(samples, 2)`` has 0 for REF, ``k`` for the ``k``-th ALT, :data:`MISSING` or
-    :data:`NO_COPY`; ``phased`` bool ``(samples,)``; ``phase_set`` int64 ``(samples,)``, 0 for none.
+    :data:`NO_COPY`; ``phased`` bool ``(samples,)``; ``phase_set`` int64 ``(samples,)``, a number
+    for each set of the file, 0 for none. A record without genotypes, a sample with more than two
+    copies and an allele that is none of the record's are not called.
     """
 
     pos: int
@@ -75,6 +77,12 @@ class Genotypes:
         self.samples = [name for name in known if name in wanted]
         self._file.set_samples(self.samples)
         self._contigs = dict.fromkeys(self._file.seqnames)
+        self._sets: dict[str, int] = {}
+
+    def has_records(self, contig: str) -> bool:
+        """Whether there is any record on a contig, under any of its names."""
+        name = resolve_contig(contig, self._contigs)
+        return name is not None and self._next(self._file(name)) is not None
 
     def within(self, contig: str, first: int, last: int) -> Iterator[Call]:
         """Records that touch 1-based ``[first, last]``, in the order of the file."""
@@ -82,28 +90,46 @@ class Genotypes:
         if name is None:
             return
         records = self._file(f"{name}:{max(1, first)}-{last}")
-        while True:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of a region without records
-                record = next(records, None)
-            if record is None:
-                return
-            if record.genotype is not None:
-                yield _call(record)
+        while (record := self._next(records)) is not None:
+            yield self._call(record)
 
+    @staticmethod
+    def _next(records: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a region without records
+            return next(records, None)
 
-def _call(record: Any) -> Call:
-    called = record.genotype.array()
-    sets = record.format("PS") if "PS" in record.FORMAT else None  # cyvcf2 fails on what is not
-    allele = np.full((len(called), 2), NO_COPY, np.int16)
-    copies = min(2, called.shape[1] - 1)
-    allele[:, :copies] = called[:, :copies]
-    own = np.zeros(len(called), np.int64)
-    if sets is not None and sets.dtype.kind == "i":
-        own = np.where(sets[:, 0] == _NO_SET, 0, sets[:, 0]).astype(np.int64)
-    alts = tuple(alt.upper() for alt in record.ALT)
-    ref = (record.REF or "").upper()
-    return Call(record.POS, ref, alts, allele, called[:, -1].astype(bool), own)
+    def _call(self, record: Any) -> Call:
+        alts = tuple(alt.upper() for alt in record.ALT)
+        ref = (record.REF or "").upper()
+        count = len(self.samples)
+        allele, own = np.full((count, 2), NO_COPY, np.int16), np.zeros(count, np.int64)
+        if "GT" not in record.FORMAT:  # cyvcf2 fails on what is not there
+            return Call(record.POS, ref, alts, np.full_like(allele, MISSING), own > 0, own)
+        called = record.genotype.array()
+        copies = min(2, called.shape[1] - 1)
+        allele[:, :copies] = called[:, :copies]
+        # a bare "." says nothing of how many copies there are
+        allele[(allele[:, 0] == MISSING) & (allele[:, 1] == NO_COPY), 1] = MISSING
+        allele[(called[:, 2:-1] != NO_COPY).any(1)] = MISSING
+        allele[allele > len(alts)] = MISSING
+        if "PS" in record.FORMAT:
+            own = self._phase_sets(record.format("PS"))
+        return Call(record.POS, ref, alts, allele, called[:, -1].astype(bool), own)
+
+    def _phase_sets(self, values: Any) -> np.ndarray:
+        """A number for each sample's set, which is a number or, as its header may have it, text."""
+        if values is None:
+            return np.zeros(len(self.samples), np.int64)
+        names = values[:, 0] if values.dtype.kind == "i" else values
+        none = {str(_NO_SET), "", "."}
+        return np.array(
+            [
+                0 if name in none else self._sets.setdefault(name, len(self._sets) + 1)
+                for name in map(str, names.tolist())
+            ],
+            np.int64,
+        )
 
 
 def whole_sha256(path: Path) -> str:

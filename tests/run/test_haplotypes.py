@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pysam
 import pytest
 import zarr
 from click.testing import Result
@@ -54,8 +57,7 @@ def test_sequences_are_those_of_bcftools(
         rows = random_rows(store, gene, rng, int(rng.integers(1, 60)), 1)
         vcf = written(tmp_path / f"{i}.vcf", rows, ["s"])
         frame = frame_of(store, gene)
-        calls = Genotypes(vcf).within("chr1", frame.first + 1, frame.first + frame.length)
-        copies = copies_of(frame, calls, 1, Rules())
+        copies = copies_of(frame, partial(Genotypes(vcf).within, "chr1"), 1, Rules())
         assert not copies.counts
         for copy in (0, 1):
             out = subprocess.run(
@@ -215,6 +217,120 @@ def test_phase_sets_that_break(store: Store, tmp_path: Path) -> None:
         )
         found[rule] = made.column("haplotype_of")[0].tolist()
     assert found == {"strict": [[-1, 0], [-2, -2]], "ignore": [[-1, 0], [-1, 0]]}
+
+
+def test_what_is_not_called_is_never_guessed(store: Store, tmp_path: Path) -> None:
+    """A bare dot, three copies, an allele that the record has not, a record without genotypes."""
+    rows = [
+        snv(store, 1, 10, "1|1", "1|1", "0|1", "0|1"),
+        snv(store, 1, 300, ".", "0|0|1", "0|5", "0|1"),
+    ]
+    vcf = written(tmp_path / "x.vcf", rows, list("abcd"))
+    bare = [line for line in gzip.decompress(vcf.read_bytes()).decode().splitlines() if line]
+    ref = bases_of(store, 1)[1](int(store.column("tss")[1]) + 500)
+    fields = ["chr1", str(store.column("tss")[1] + 500), ".", ref, "CGTA"["ACGT".index(ref)]]
+    bare.append("\t".join([*fields, ".", ".", ".", "DP", *"7777"]))
+    bare.insert(1, '##FORMAT=<ID=DP,Number=1,Type=Integer,Description="depth">')
+    path = tmp_path / "y.vcf"
+    path.write_text("\n".join(bare) + "\n")
+    vcf = Path(pysam.tabix_index(str(path), preset="vcf"))
+    how: dict[str, Any] = {"genes": ("GENE02",), "options": CPU}
+    made = scored(store, vcf, tmp_path / "h.zarr", **how)
+    assert made.column("haplotype_of")[0].tolist() == [[0, 0], [0, 0], [-1, 0], [-1, 1]]
+    assert made.attributes.counts == {"missing_genotype": 2 + 2 + 1 + 8}
+    strict = scored(store, vcf, tmp_path / "s.zarr", rules=Rules(missing="strict"), **how)
+    assert strict.column("haplotype_of")[0].tolist() == [[-2, -2]] * 4
+    assert len(strict) == 0  # what nobody has is not scored
+    assert strict.attributes.counts["genes_left_out"] == 4
+
+
+@pytest.mark.parametrize("kind", ["Integer", "String", ""])
+def test_phase_sets_are_text_or_missing_too(store: Store, tmp_path: Path, kind: str) -> None:
+    """As their header has it, or has it not; alleles without a set are one."""
+    rows = [
+        snv(store, 1, 10, "0|1:7", "0|1:7", "0|1:.", "0|1:."),
+        snv(store, 1, 900, "0|1:7", "0|1:8", "0|1:8", "0|1:."),
+    ]
+    vcf = written(tmp_path / "x.vcf", rows, list("abcd"), "GT:PS")
+    text = gzip.decompress(vcf.read_bytes()).decode()
+    lines = text.replace(
+        'Number=1,Type=Integer,Description="Phase', f'Number=1,Type={kind},Description="Phase'
+    )
+    kept = [line for line in lines.splitlines() if kind or "ID=PS" not in line]
+    path = tmp_path / "y.vcf"
+    path.write_text("\n".join(kept) + "\n")
+    vcf = Path(pysam.tabix_index(str(path), preset="vcf"))
+    made = scored(store, vcf, tmp_path / "h.zarr", genes=("GENE02",), options=CPU)
+    assert made.column("haplotype_of")[0].tolist() == [[-1, 0], [-2, -2], [-2, -2], [-1, 0]]
+
+
+def test_a_file_of_another_assembly_is_refused(cli: Cli, store: Store, tmp_path: Path) -> None:
+    vcf = written(tmp_path / "x.vcf", [snv(store, 1, 10, "0|1")], ["s"])
+    text = gzip.decompress(vcf.read_bytes()).decode()
+    path = tmp_path / "y.vcf"
+    path.write_text(text.replace("length=320000", "length=249250621"))
+    other = pysam.tabix_index(str(path), preset="vcf")
+    args = ["score", "haplotypes", other, "--store", store.path, "--out", tmp_path / "h.zarr"]
+    refused = cli(*args, "--device", "cpu", "-q")
+    assert refused.exit_code == 1
+    assert "##contig lines are those of" in refused.stderr
+    assert "--no-check-assembly" in refused.stderr
+    done = cli(*args, "--device", "cpu", "-q", "--no-check-assembly", "--gene", "GENE02")
+    assert done.exit_code == 0, done.output
+
+
+def test_contigs_that_the_file_has_not_are_left_out(store: Store, tmp_path: Path) -> None:
+    """Without a record, or of another length beside one that has the same."""
+    contigs = store.column("contig")
+    other = next(g for g in range(len(store)) if contigs[g] != "chr1")
+    genes = ("GENE02", str(store.gene_id[other]))
+    vcf = written(tmp_path / "x.vcf", [snv(store, 1, 10, "0|1", "0|0")], list("ab"))
+    made = scored(store, vcf, tmp_path / "h.zarr", genes=genes, options=CPU)
+    assert made.column("haplotype_of").tolist() == [[[-1, 0], [-1, -1]], [[-2, -2], [-2, -2]]]
+    assert made.attributes.counts == {"no_records": 2}
+    assert np.isnan(made.dosage("childhood.DFC").to_numpy()[:, 1]).all()
+    lines = gzip.decompress(vcf.read_bytes()).decode().splitlines()
+    lines.insert(1, f"##contig=<ID={contigs[other]},length=77>")
+    path = tmp_path / "y.vcf"
+    path.write_text("\n".join(lines) + "\n")
+    vcf = Path(pysam.tabix_index(str(path), preset="vcf"))
+    made = scored(store, vcf, tmp_path / "o.zarr", genes=genes, options=CPU)
+    assert made.attributes.counts == {"contig_length": 2}
+
+
+@pytest.mark.parametrize("gene", [1, 2])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_deletion_brings_in_alleles_from_beyond_the_windows(
+    store: Store, tmp_path: Path, gene: int, side: int
+) -> None:
+    """20 bases near the TSS; an SNV 9 bases beyond the windows, another beyond reach."""
+    tss, at = bases_of(store, gene)
+    frame = frame_of(store, gene)
+    edge = frame.first if side < 0 else frame.first + frame.length - 1  # 0-based
+    deleted = at(tss + side * 500, 21)
+    rows: list[Row] = [(tss + side * 500, deleted, deleted[0], ["1|0", "1|0"])]
+    for beyond in (9, 25):
+        pos = edge + 1 + side * beyond
+        rows.append((pos, at(pos), "CGTA"["ACGT".index(at(pos))], ["1|0", "0|1"]))
+    vcf = written(tmp_path / "x.vcf", rows, list("ab"))
+    copies = copies_of(frame, partial(Genotypes(vcf).within, "chr1"), 2, Rules())
+    assert [len(changes) for changes in copies.changes] == [1, 2] or [
+        len(changes) for changes in copies.changes
+    ] == [2, 1]
+    place = copies.place.tolist()
+    assert (place[0][1], place[1][1]) == (-1, -1)  # beyond the windows of a copy as long as REF
+    longest = max(copies.changes, key=len)
+    assert place[0][0] == copies.changes.index(longest)
+    haplotype = frame.haplotype(longest)
+    assert haplotype is not None
+    start = tss + side * 500  # the base that is kept, 1-based
+    bases = at(frame.first - 30, frame.length + 62)  # from 0-based first - 31 on
+    cut = start + 1 - (frame.first - 30)
+    bases = bases[:cut] + bases[cut + 20 :]
+    found = haplotype.alt.decode()
+    begin = 31 if side > 0 else 11
+    differs = [i for i, (x, y) in enumerate(zip(found, bases[begin:], strict=False)) if x != y]
+    assert differs == [frame.length - 1 - 11 if side > 0 else 11]
 
 
 def test_the_command(cli: Cli, store: Store, people: Path, tmp_path: Path) -> None:
