@@ -12,7 +12,7 @@ from seal_store.store.store import Store
 from seal_store.variants.bases import StoreBases
 
 HEADER = (
-    "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=320000>\n"
+    "##fileformat=VCFv4.2\n##contig=<ID=chr1,length={length}>\n"
     '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
     "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
 )
@@ -23,9 +23,15 @@ Row = tuple[int, str, str, Sequence[str]]
 """POS, REF, ALT and the sample columns."""
 
 
-def written(path: Path, rows: Sequence[Row], samples: Sequence[str], form: str = "GT") -> Path:
+def written(
+    path: Path,
+    rows: Sequence[Row],
+    samples: Sequence[str],
+    form: str = "GT",
+    length: int = 320_000,
+) -> Path:
     """A VCF in BGZF with its index; its header declares PS only where ``form`` has it."""
-    version, rest = HEADER.split("\n", 1)
+    version, rest = HEADER.format(length=length).split("\n", 1)
     declared = [PHASE_SET] if "PS" in form else []
     lines = [version, *declared, rest + "\t" + "\t".join(samples)]
     for pos, ref, alt, calls in sorted(rows):

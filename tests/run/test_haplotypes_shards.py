@@ -233,7 +233,7 @@ def test_workers_that_are_killed_and_go_on(
     rng = np.random.default_rng(genes)
     found = [row for gene in range(genes) for row in random_rows(own, gene, rng, 5, 2)]
     rows = {row[0] // 70: row for row in found}
-    vcf = written(tmp_path / "p.vcf", list(rows.values()), list("ab"))
+    vcf = written(tmp_path / "p.vcf", list(rows.values()), list("ab"), length=1_800_000)
     (tmp_path / "one").mkdir()
     (tmp_path / "many").mkdir()
     args = ["score", "haplotypes", str(vcf), "--store", str(own.path), "--out", "h.zarr"]
