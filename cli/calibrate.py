@@ -133,8 +133,10 @@ def _summary(facts: dict[str, Any]) -> str:
             f"  1 % or more of the background is at one end, and cannot be ranked, in {contexts} "
             f"contexts: most in {where}, {most['share']:.1%}; `seal-store inspect` lists them"
         )
-    if facts["rows"] < FEW:
-        lines.append(f"  few effects: a quantile resolves no less than 1 in {facts['rows']}")
+    fewest = min((own["rows"] for own in facts.get("bins") or ()), default=facts["rows"])
+    if fewest < FEW:
+        where = " in the smallest bin" if facts.get("bins") else ""
+        lines.append(f"  few effects: a quantile resolves no less than 1 in {fewest}{where}")
     return "\n".join(lines)
 
 

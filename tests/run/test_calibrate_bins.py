@@ -246,6 +246,8 @@ def test_too_few_are_pooled_and_told(cli: Cli, plain: Store, tmp_path: Path) -> 
     assert all(own.rows >= 20 for own in made.bins)
     pooled = 10 - len(made.bins)
     assert f"pooled with a neighbour, as they had fewer than 20 effects: {pooled}" in text
+    fewest = min(own.rows for own in made.bins)
+    assert f"resolves no less than 1 in {fewest} in the smallest bin" in text
     assert f"{label(made.bins[0])}: {made.bins[0].rows}" in text
     facts = json.loads(cli(*args, "--overwrite", "--json").stdout)
     assert [own["rows"] for own in facts["bins"]] == [own.rows for own in made.bins]
