@@ -53,14 +53,6 @@ class LociOptions:
             raise InputError(f"`top` {self.top}: not positive")
 
 
-@dataclass(frozen=True)
-class _Variant:
-    """A variant of a locus that has rows."""
-
-    match: Match
-    pip: float
-
-
 def loci(
     results: Results,
     credible_sets: Any,
@@ -98,11 +90,10 @@ def loci(
             f"`credible_sets` {table.name}: no variant has a row in {results.path}: {first}",
             "score these variants, in the assembly of the store",
         )
-    by_gene: dict[tuple[str, str], list[tuple[_Variant, Place]]] = defaultdict(list)
+    by_gene: dict[tuple[str, str], list[tuple[Match, Place]]] = defaultdict(list)
     for found in matches:
-        variant = _Variant(found, number(found.line.cells["pip"]))
         for place in found.places:
-            by_gene[_locus(found.line), place.gene].append((variant, place))
+            by_gene[_locus(found.line), place.gene].append((found, place))
     parts: list[dict[str, Any]] = []
     labels = [(sets[i], names[i]) for i in contexts.tolist()]
     rows = np.unique(np.array([p.row for m in matches for p in m.places], np.int64))
@@ -125,7 +116,7 @@ def loci(
         "swapped": sum(found.swapped for found in matches),
         "loci_of_several_signals": sum(pip > SEVERAL for pip in total.values()),
         "pip": sum(total.values()),
-        "pip_matched": sum(number(m.line.cells["pip"]) for m in matches),
+        "pip_matched": sum(_pip(m.line) for m in matches),
     }
     return Study("Effects of credible sets", columns, facts)
 
@@ -162,6 +153,10 @@ def _locus(line: Line) -> str:
     return " cs ".join(filter(None, names))
 
 
+def _pip(line: Line) -> float:
+    return number(line.cells["pip"])
+
+
 def _keep_known(table: Table) -> dict[str, float]:
     """Leave out lines that say nothing or say it again; the sum of PIP of each locus."""
     first: dict[tuple[object, ...], Line] = {}
@@ -170,7 +165,7 @@ def _keep_known(table: Table) -> dict[str, float]:
         if problem := _problem(line):
             table.odd.skip(problem, str(line))
             continue
-        pip, locus = number(line.cells["pip"]), _locus(line)
+        pip, locus = _pip(line), _locus(line)
         alleles = (line.ref, line.alt) if line.ordered else tuple(sorted((line.ref, line.alt)))
         contig = chromosome(line.contig) or line.contig
         key = (locus, contig, line.pos, *alleles, line.cells.get("gene", ""))
@@ -184,7 +179,7 @@ def _keep_known(table: Table) -> dict[str, float]:
 
 
 def _count_again(line: Line, other: Line, locus: str, table: Table) -> None:
-    if not same_number(*(number(one.cells["pip"]) for one in (line, other))):
+    if not same_number(_pip(line), _pip(other)):
         raise InputError(
             f"`credible_sets` {line}: another PIP in {locus} than on {other.where}",
             "leave one line for each variant and locus",
@@ -204,7 +199,7 @@ def _once(matches: Sequence[Match], table: Table, total: dict[str, float]) -> li
             found.append(replace(own, places=tuple(places)))
         else:
             _count_again(line, others[0], locus, table)
-            total[locus] -= number(line.cells["pip"])
+            total[locus] -= _pip(line)
     return found
 
 
@@ -235,7 +230,7 @@ def _problem(line: Line) -> str:
 def _lines(
     locus: str,
     gene: str,
-    own: Sequence[tuple[_Variant, Place]],
+    own: Sequence[tuple[Match, Place]],
     effects: np.ndarray,
     labels: Sequence[tuple[str, str]],
     total: float,
@@ -243,14 +238,14 @@ def _lines(
     features: Features,
 ) -> Iterator[dict[str, Any]]:
     """A line for each context; ``effects`` float32 ``(variants, contexts)``."""
-    pip = np.array([variant.pip for variant, _ in own])
-    sign = np.array([variant.match.sign for variant, _ in own])
+    pip = np.array([_pip(found.line) for found, _ in own])
+    sign = np.array([found.sign for found, _ in own])
     part = (pip * sign)[:, None] * effects.astype(np.float64)
     size = np.abs(part)
     sums = size.sum(0)
     share = np.divide(size, sums, out=np.zeros_like(size), where=sums > 0)
     order = np.argsort(-size, axis=0, kind="stable")[:top]
-    names = [_name(variant.match) for variant, _ in own]
+    names = [_name(found) for found, _ in own]
     places = [place.row for _, place in own]
     why = features.strongest(places, pip * sign, top) if features.exist else {}
     known = float(pip.sum())
