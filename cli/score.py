@@ -341,10 +341,14 @@ def _finalize(prepared: Prepared, common: dict[str, Any]) -> None:
 
     done: list[Exported] = []
     with Meter() as progress:
-        tally, plan = finalize_scores(
+        made = finalize_scores(
             prepared, overwrite=common["overwrite"], progress=progress, tell=done.append
         )
-    tell_scored(prepared, tally, (plan.records, plan.malformed), done)
+    if made is None:
+        tell_finished(prepared)
+    else:
+        tally, plan = made
+        tell_scored(prepared, tally, (plan.records, plan.malformed), done)
 
 
 def _run(prepared: Prepared, common: dict[str, Any], crew: Crew, slices: int | None = None) -> None:

@@ -112,6 +112,7 @@ class ShardComputer:
         self, partial: Path, device: str, *, tf32: bool, from_profiles: Path | None
     ) -> None:
         self.partial, self.tf32 = partial, tf32
+        self._key = shard_journal.plan_key(partial)
         self.group = _open_planned(partial)
         self.attributes = attributes_of(self.group)
         self._shards = Shards(
@@ -144,16 +145,16 @@ class ShardComputer:
                 pending.result()
 
     def _write(self, shard: int, block: dict[str, np.ndarray], note: ExitStack) -> None:
-        partial, attributes = self.partial, self.attributes
+        partial, key = self.partial, self._key
         with note:
-            shard_journal.check_plan(partial, attributes)
+            shard_journal.check_plan(partial, key)
             shard_journal.drop(partial, shard)
             for name, values in block.items():
                 place = (shard, *(0,) * (values.ndim - 1))
                 ShardFiles(get(self.group, name)).write(place, values)
-            shard_journal.check_plan(partial, attributes)
+            shard_journal.check_plan(partial, key)
             files = [f"{name}/c/{shard}" + "/0" * (v.ndim - 1) for name, v in block.items()]
-            shard_journal.write(partial, shard, files, tf32=self.tf32)
+            shard_journal.write(partial, shard, files, key, tf32=self.tf32)
 
 
 def finalize(out: Place | Output, *, overwrite: bool = False, progress: Progress = silent) -> Store:

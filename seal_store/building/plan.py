@@ -32,7 +32,7 @@ from seal_store.model.labels import feature_labels
 from seal_store.reference.fasta import Genome
 from seal_store.reference.gene_files import read_genes
 from seal_store.reference.gene_table import GeneTable
-from seal_store.store import manifest
+from seal_store.store import manifest, shard_journal
 from seal_store.store.attributes import (
     ATTRIBUTE,
     CnnAttributes,
@@ -126,10 +126,16 @@ def plan(
             genes.odd,
         )
         unfinished = held.begun or (partial / manifest.MANIFEST).exists()
-        if options.resume and (unfinished or is_finished(held)):
-            _check_same_plan(held, attributes, genes.gene_id[selected], unfinished=unfinished)
-            return planned
-        held.claim(overwrite=options.overwrite, resume=options.resume)
+        resume = options.resume
+        if resume and (unfinished or is_finished(held)):
+            try:
+                _check_same_plan(held, attributes, genes.gene_id[selected], unfinished=unfinished)
+                return planned
+            except OutputError:
+                if not options.overwrite:
+                    raise
+                resume = False
+        held.claim(overwrite=options.overwrite, resume=resume)
         group = zarr.create_group(
             str(partial), zarr_format=3, attributes={ATTRIBUTE: attributes.to_dict()}
         )
@@ -138,7 +144,7 @@ def plan(
         for head_set in heads:
             write_head_set(group, attributes, head_set)
         _write_sequences(group, attributes, genes, selected, genome, progress)
-        (partial / JOURNAL).mkdir()
+        shard_journal.begin(partial)
     return planned
 
 

@@ -39,7 +39,7 @@ from seal_store.store.shards import ShardFiles
 
 def atlas_at(out: Place) -> Output:
     """The atlas ``out`` as an output."""
-    return output_at(out, kind=ATTRIBUTE, checkpoint="zarr.json")
+    return output_at(out, kind=ATTRIBUTE, checkpoint=JOURNAL)
 
 
 def plan_atlas(
@@ -54,10 +54,13 @@ def plan_atlas(
         with atlas_at(prepared.job.out) as held:
             return plan_atlas(prepared, overwrite=overwrite, resume=resume, held=held)
     if held.begun and resume:
-        return _checked(prepared, held.partial)
+        try:
+            return _checked(prepared, held.partial)
+        except OutputError:
+            if not overwrite:
+                raise
     attributes = prepared.attributes()
     held.claim(overwrite=overwrite)
-    (held.partial / JOURNAL).mkdir(parents=True)
     about = {ATTRIBUTE: attributes.to_dict()}
     group = zarr.create_group(str(held.partial), zarr_format=3, attributes=about)
     labels = prepared.labels(prepared.scorer(prepared.genes[0]))
@@ -65,6 +68,7 @@ def plan_atlas(
         array = create(group, entry, attributes.sizes(), attributes.genes_per_shard)
         if entry.name in labels:
             array[...] = labels[entry.name]
+    shard_journal.begin(held.partial)
     held.keep()
     return attributes
 
@@ -122,14 +126,16 @@ class AtlasWork:
 def _begun(
     prepared: Prepared, partial: Path, progress: Callable[[int], object] = bool
 ) -> Callable[[int], None]:
+    key = shard_journal.plan_key(partial)
     attributes = _checked(prepared, partial)
-    return lambda shard: _run_shard(prepared, attributes, partial, shard, progress)
+    return lambda shard: _run_shard(prepared, attributes, partial, key, shard, progress)
 
 
 def _run_shard(
     prepared: Prepared,
     attributes: AtlasAttributes,
     partial: Path,
+    key: str,
     shard: int,
     progress: Callable[[int], object],
 ) -> None:
@@ -147,15 +153,14 @@ def _run_shard(
                 chunks[name] |= own.encoded(values.arrays[name][None], place)
             for name, fact in values.facts.items():
                 facts.setdefault(name, []).append(fact)
-        if _planned(partial) != attributes:
-            raise OutputError(f"{partial}: was planned anew meanwhile", "compute the shard again")
+        shard_journal.check_plan(partial, key)
         shard_journal.drop(partial, shard)
         names = []
         for entry in attributes.computed:
             at = (shard, *(0,) * (len(entry.dims) - 1))
             files[entry.name].join(at, chunks[entry.name])
             names.append("/".join([entry.name, "c", *map(str, at)]))
-        shard_journal.write(partial, shard, names, tf32=attributes.tf32, facts=facts)
+        shard_journal.write(partial, shard, names, key, tf32=attributes.tf32, facts=facts)
 
 
 def run_shards(prepared: Prepared, shards: Sequence[int], progress: Progress = silent) -> None:
@@ -222,8 +227,12 @@ def build_atlas(
         if resume and held.exists() and not held.partial.exists():
             found = Atlas(held.place)
             but = ("command", "device", "software")
-            _check(prepared, Path(str(found.path)), found.attributes, found.group, but)
-            return found
+            try:
+                _check(prepared, Path(str(found.path)), found.attributes, found.group, but)
+                return found
+            except OutputError:
+                if not overwrite:
+                    raise
         attributes = plan_atlas(prepared, overwrite=overwrite, resume=resume, held=held)
         tasks = shard_journal.missing(held.partial, attributes.shards)
         if crew.is_one:

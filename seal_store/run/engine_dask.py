@@ -1,7 +1,7 @@
 """Work done by the workers of a Dask scheduler: a queue of task numbers, nothing else.
 
-A task owns its shard or slice, returns a few bytes, and may be done twice. What tasks need is
-loaded once in each worker process and kept. A process does one task at a time, with as many threads
+A task owns its shard or slice, returns a few bytes, and may be done twice. What the tasks of a run
+need is loaded once in each worker process. A process does one task at a time, with as many threads
 as OMP_NUM_THREADS says, else as its worker has.
 """
 
@@ -61,7 +61,7 @@ def run_dask(
         run = uuid4().hex
         futures = {
             client.submit(
-                *(_do, work, task, device),
+                *(_do, work, task, device, run),
                 key=f"seal-store-{work.unit}-{task}-{run}",
                 retries=ATTEMPTS - 1,
                 resources={"GPU": 1} if on_gpus else None,
@@ -120,14 +120,15 @@ def _client(scheduler: str, count: int, threads: int) -> Iterator[Client]:
         yield client
 
 
-def _do(work: Work, task: int, device: str) -> Any:
-    """Do a task in a worker."""
+def _do(work: Work, task: int, device: str, run: str) -> Any:
+    """Do a task of a ``run`` in a worker."""
     with _ONE_AT_A_TIME:
-        return _begun(work, device)(task)
+        return _begun(work, device, run)(task)
 
 
 @lru_cache(maxsize=1)
-def _begun(work: Work, device: str) -> Callable[[int], Any]:
+def _begun(work: Work, device: str, run: str) -> Callable[[int], Any]:
+    """What a worker loads once, of one run: before another one files may have changed."""
     from distributed import get_worker
 
     given = os.environ.get("OMP_NUM_THREADS", "")

@@ -87,14 +87,18 @@ def plan_haplotypes(
         with haplotypes_at(job.out) as held:
             return plan_haplotypes(prepared, overwrite=overwrite, resume=resume, held=held)
     if held.begun and resume:
-        plan = read_plan(held.partial)
-        _check(prepared, held.partial, plan)
-        return plan
+        try:
+            plan = read_plan(held.partial)
+            _check(prepared, held.partial, plan)
+            return plan
+        except OutputError:
+            if not overwrite:
+                raise
     held.check(overwrite=overwrite)
     variants = single_at(job.vcf).standing()
     plan = Plan(prepared.fingerprint(), job.command, variants, len(prepared.genes))
     held.claim(overwrite=overwrite)
-    (held.partial / JOURNAL).mkdir(parents=True)
+    shard_journal.begin(held.partial)
     held.keep()
     write_json(held.partial / PLAN, asdict(plan))
     return plan
@@ -143,13 +147,19 @@ class HaplotypesWork:
 def _begun(
     prepared: Prepared, partial: Path, done: Callable[[int], object] = bool
 ) -> Callable[[int], None]:
+    key = shard_journal.plan_key(partial)
     plan = read_plan(partial)
     _check(prepared, partial, plan)
-    return lambda shard: _run_shard(prepared, plan, partial, shard, done)
+    return lambda shard: _run_shard(prepared, plan, partial, key, shard, done)
 
 
 def _run_shard(
-    prepared: Prepared, plan: Plan, partial: Path, shard: int, done: Callable[[int], object]
+    prepared: Prepared,
+    plan: Plan,
+    partial: Path,
+    key: str,
+    shard: int,
+    done: Callable[[int], object],
 ) -> None:
     if not 0 <= shard < plan.shards:
         raise InputError(f"`shard` {shard}: this plan has shards 0 to {plan.shards - 1}")
@@ -157,8 +167,7 @@ def _run_shard(
     with noted(partial, shard), prepared.store.standing():
         for row in plan.rows(shard):
             values = gene_values(prepared, prepared.genes[row])
-            if read_plan(partial) != plan:
-                raise OutputError(f"{partial}: was planned anew meanwhile", "run the shard again")
+            shard_journal.check_plan(partial, key)
             shard_journal.drop(partial, shard)
             names.append(_name(row))
             numbers.append(len(values.copies))
@@ -166,7 +175,8 @@ def _run_shard(
             _write(partial / names[-1], values)
             done(1)
         facts = {"haplotypes": numbers, "counts": counts}
-        shard_journal.write(partial, shard, names, tf32=prepared.job.options.tf32, facts=facts)
+        tf32 = prepared.job.options.tf32
+        shard_journal.write(partial, shard, names, key, tf32=tf32, facts=facts)
 
 
 def _name(row: int) -> str:
@@ -284,7 +294,11 @@ def score_haplotypes(
     with haplotypes_at(prepared.job.out) as held:
         manifest.complete(held)
         if resume and held.exists() and not held.partial.exists():
-            return _finished(prepared, Haplotypes(held.place))
+            try:
+                return _finished(prepared, Haplotypes(held.place))
+            except OutputError:
+                if not overwrite:
+                    raise
         plan = plan_haplotypes(prepared, overwrite=overwrite, resume=resume, held=held)
         tasks = shard_journal.missing(held.partial, plan.shards)
         done = plan.genes - sum(len(plan.rows(shard)) for shard in tasks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,9 @@ def merge(
         )
     if os.path.realpath(out) in (os.path.realpath(one.path) for one in results):
         raise OutputError(f"{out} is one of what is merged", "choose another `out`")
+    inside = Path(os.path.realpath(out)).parents
+    if within := next((r for r in results if Path(os.path.realpath(r.path)) in inside), None):
+        raise OutputError(f"{out} lies in {within.path}, which is merged", "choose another `out`")
     first = results[0]
     for other in results[1:]:
         _check_alike(first, other)

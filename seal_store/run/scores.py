@@ -155,9 +155,14 @@ class _Run:
         manifest.complete(self.out)
         state = None
         if resume and self.out.begun:
-            command, found = journal.load(self.out.partial, self.fingerprint)
-            self.command, state = command, found.writer
-            self.start = Tally(Counts.from_dict(found.counts), found.completeness)
+            try:
+                command, found = journal.load(self.out.partial, self.fingerprint)
+                self.command, state = command, found.writer
+                self.start = Tally(Counts.from_dict(found.counts), found.completeness)
+            except OutputError:
+                if not overwrite:
+                    raise
+                resume = False
         attributed = self.scorer.attributor is not None
         check_kind(self.out.place, self.form, attributed=attributed)
         if resume and (self.out.partial / journal.PLAN).exists():

@@ -108,16 +108,19 @@ def finalize_scores(
     progress: Progress = silent,
     tell: Callable[[Exported], object] = bool,
     held: Output | None = None,
-) -> tuple[Tally, Plan]:
+) -> tuple[Tally, Plan] | None:
     """Make the output of all slices, in order: the same bytes as in one process.
 
-    Raises :class:`UnfinishedError` that names the first slice that is not done.
+    None if it was finished before, if only just now by what another finalize had left. Raises
+    :class:`UnfinishedError` that names the first slice that is not done.
     """
     if held is None:
         with planned_at(prepared.job.out) as held:
             how: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "tell": tell}
             return finalize_scores(prepared, held=held, **how)
     manifest.complete(held)
+    if held.exists() and not held.partial.exists() and not overwrite:
+        return None
     plan = read_plan(held.partial)
     held.check(overwrite=overwrite, resume=True)
     if missing := plan.missing(held.partial):

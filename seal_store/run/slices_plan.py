@@ -116,10 +116,14 @@ def plan_scores(
             return plan_scores(prepared, slices, progress=progress, held=held, **how)
     check_outside(held.place, prepared.store, source.path if source else None)
     if held.begun and resume:
-        plan = read_plan(held.partial)
-        check_plan(prepared, held.partial, plan)
-        return plan
-    if resume and (held.partial / journal.CHECKPOINT).exists():
+        try:
+            plan = read_plan(held.partial)
+            check_plan(prepared, held.partial, plan)
+            return plan
+        except OutputError:
+            if not overwrite:
+                raise
+    if resume and not overwrite and (held.partial / journal.CHECKPOINT).exists():
         raise OutputError(
             f"{held.partial}: was begun by one process, not in slices",
             "go on with `resume=True` alone, or start again with `overwrite=True`",

@@ -13,6 +13,7 @@ from typing import Any
 from seal_store.atlas.attributes import ATTRIBUTE as ATLAS_ATTRIBUTE
 from seal_store.atlas.attributes import AtlasAttributes
 from seal_store.common.beside import attribute_names, partial_path
+from seal_store.common.output import JOURNAL
 from seal_store.common.tasks import Note, notes
 from seal_store.errors import UnfinishedError
 from seal_store.results import journal
@@ -110,7 +111,7 @@ def status(path: str | os.PathLike[str]) -> Status:
         costs = [piece.cost for piece in plan.slices]
         done = tuple(i for i in range(len(costs)) if i not in missing)
         return Status(out, False, "slice", len(costs), done, costs, notes(partial))
-    if (total := _shards(partial)) is not None:
+    if (partial / JOURNAL).exists() and (total := _shards(partial)) is not None:
         entries = (shard_journal.entry_path(partial, shard) for shard in range(total))
         done = tuple(shard for shard, entry in enumerate(entries) if entry.exists())
         return Status(out, False, "shard", total, done, [1.0] * total, notes(partial))

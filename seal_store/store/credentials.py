@@ -52,6 +52,11 @@ def aws_settings(environment: Mapping[str, str], home: Path) -> dict[str, str | 
     endpoint = next((environment[e] for e in endpoints if environment.get(e)), "")
     if not endpoint and "endpoint_url" in general:
         endpoint = found["endpoint"] = general["endpoint_url"]
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise RemoteError(
+            "the endpoint of S3 (AWS_ENDPOINT_URL) does not begin with http:// or https://",
+            "write it as http://HOST:PORT",
+        )
     if endpoint.startswith("http://"):
         found["plain"] = True
     return found

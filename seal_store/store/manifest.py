@@ -69,7 +69,8 @@ def publish(out: Output, known: Mapping[str, Entry]) -> None:
     partial = out.partial
     # Of what a killed run was writing; zarr writes aside too.
     for left in (*partial.rglob("*.partial"), partial / f"{MANIFEST}.tmp"):
-        left.unlink(missing_ok=True)
+        if not left.is_dir():  # a slice that was killed left one in the journal, which goes below
+            left.unlink(missing_ok=True)
     names = sorted(
         file.relative_to(partial).as_posix()
         for file in partial.rglob("*")

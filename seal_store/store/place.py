@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from seal_store.errors import InputError, OutputError
 from seal_store.store.address import Address, Entry
 
 SCHEMES = ("s3", "gs", "az", "https", "http")
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 Place: TypeAlias = Path | Address
 
@@ -47,7 +49,18 @@ def place(
         return Path(path)
     url = text if "://" in text else text.replace(":/", "://", 1)  # as a Path writes it
     scheme, rest = url.split("://", 1)
-    found = urlsplit(url)
+    try:
+        found = urlsplit(url)
+        port = found.port
+    except ValueError:
+        raise InputError(f"{scheme}://...: is no address", "check its first part") from None
+    is_bucket = scheme.lower() in ("s3", "gs", "az")
+    if is_bucket and (port or not BUCKET.fullmatch(found.netloc.rpartition("@")[2])):
+        # not shown: a secret with a / in it looks like this
+        raise InputError(
+            f"{scheme}://...: is no address in a bucket",
+            f"write {scheme}://BUCKET/PATH; credentials come from the environment",
+        )
     server = found.netloc.rpartition("@")[2]
     shown = f"{scheme}://{server}{found.path}"
     if scheme.lower() not in SCHEMES:

@@ -314,7 +314,16 @@ def asked(path: Address, question: Callable[[Any], T]) -> T:
     """
     from obstore import exceptions
 
-    client = _client(path.root, os.getpid())
+    try:
+        client = _client(path.root, os.getpid())
+    except BaseException as error:  # obstore's PanicException is none of Python's Exceptions
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            said = str(error).split("\n", 1)[0]
+            raise RemoteError(
+                f"{path}: cannot be asked for: {said}",
+                "credentials and settings come from the environment and the usual files",
+            ) from None
+        raise
     for attempt in range(TRIES):
         try:
             return question(client)

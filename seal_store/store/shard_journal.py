@@ -1,9 +1,9 @@
 """The journal of a build: which shards of an unfinished store are done.
 
 ``shard-NNNNN.json`` in ``OUT.partial/journal`` lists a shard's files with size and SHA-256, and
-whether TF32 was allowed; it is there only while the files are as it says. A finished store that
-is being added to has its manifest there instead, so that nothing takes the folder for a whole
-store meanwhile.
+whether TF32 was allowed; it is there only while the files are as it says, and says of which plan
+they are: ``key`` has a name that no other plan has. A finished store that is being added to has its
+manifest there instead, so that nothing takes the folder for a whole store meanwhile.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from seal_store.common.beside import GROUP, METADATA_BYTES, remove
+from seal_store.common.beside import METADATA_BYTES, remove
 from seal_store.common.files import sync, write_json
 from seal_store.common.output import JOURNAL
 from seal_store.common.plain import read_plain
@@ -22,12 +22,34 @@ from seal_store.common.progress import Progress, silent
 from seal_store.errors import OutputError, StoreError, UnfinishedError
 from seal_store.store import manifest
 from seal_store.store.address import Entry
-from seal_store.store.attributes import ATTRIBUTE, StoreAttributes
+from seal_store.store.attributes import StoreAttributes
 from seal_store.store.layout import SHARD_ARRAYS
 from seal_store.store.place import Folder
 
+KEY = "key"
 FINISHED = (manifest.MANIFEST, f"{JOURNAL}/{manifest.MANIFEST}")
 """Where the manifest of a store that was finished before is, in its ``.partial``."""
+
+
+def begin(partial: Path) -> None:
+    """Make the journal, once all of a plan is written: from then on the plan is one."""
+    key = partial / JOURNAL / KEY
+    key.parent.mkdir(parents=True)
+    key.write_text(os.urandom(8).hex(), encoding="ascii")
+
+
+def plan_key(partial: Path) -> str:
+    """What tells the plan that stands there from any other; empty where there is none."""
+    try:
+        return read_plain(partial / JOURNAL / KEY, 64).decode("ascii", "replace")
+    except OSError:
+        return ""
+
+
+def check_plan(partial: Path, key: str) -> None:
+    """Raise :class:`OutputError` if the plan is another one than that of ``key``."""
+    if plan_key(partial) != key:
+        raise OutputError(f"{partial}: was planned anew meanwhile", "compute the shard again")
 
 
 def entry_path(partial: Path, shard: int) -> Path:
@@ -36,14 +58,23 @@ def entry_path(partial: Path, shard: int) -> Path:
 
 
 def write(
-    partial: Path, shard: int, names: list[str], *, tf32: bool, facts: dict[str, Any] | None = None
+    partial: Path,
+    shard: int,
+    names: list[str],
+    key: str,
+    *,
+    tf32: bool,
+    facts: dict[str, Any] | None = None,
 ) -> None:
-    """Say that a shard is done, once its files are on the disk; ``facts`` are kept with that."""
+    """Say that a shard is done, once its files are on the disk; ``facts`` are kept with that.
+
+    ``key`` is that of the plan when the shard was begun: of another one it is not done.
+    """
     for name in names:
         sync(partial / name)
     files = {name: manifest.entry(partial / name) for name in names}
     more = {} if facts is None else {"facts": facts}
-    write_json(entry_path(partial, shard), {"files": files, "tf32": tf32, **more})
+    write_json(entry_path(partial, shard), {"key": key, "files": files, "tf32": tf32, **more})
 
 
 def facts(partial: Path, shard: int) -> dict[str, Any]:
@@ -61,9 +92,11 @@ def drop(partial: Path, shard: int) -> None:
 
 
 def _read(partial: Path, shard: int) -> tuple[dict[str, Entry], bool] | None:
-    """Files of a shard and whether TF32 was allowed; None without a readable entry."""
+    """Files of a shard and whether TF32 was allowed; None without an entry of this plan."""
     try:
         found = json.loads(read_plain(entry_path(partial, shard), METADATA_BYTES))
+        if found.get("key", "") != plan_key(partial):
+            return None
         return dict(found["files"]), bool(found.get("tf32", False))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -155,14 +188,3 @@ def remove_unlisted(partial: Path, attributes: StoreAttributes) -> None:
     for folder in heads.glob("*/"):
         if folder.name not in known:
             remove(folder)
-
-
-def check_plan(partial: Path, begun: StoreAttributes) -> None:
-    """Raise :class:`OutputError` if the plan is another one than a shard ``begun`` with."""
-    try:
-        text = read_plain(partial / GROUP, METADATA_BYTES)
-        now = StoreAttributes.parse(json.loads(text)["attributes"][ATTRIBUTE])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        now = None
-    if now != begun:
-        raise OutputError(f"{partial}: was planned anew meanwhile", "compute the shard again")

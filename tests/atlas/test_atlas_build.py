@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -85,6 +86,34 @@ def test_what_is_planned_otherwise_is_not_mixed(job: AtlasJob, tmp_path: Path) -
         run_shards(Prepared(job), [2])
     with pytest.raises(OutputError, match="did not finish"):
         build_atlas(Prepared(job))
+
+
+def test_a_plan_that_was_cut_off_is_none(
+    job: AtlasJob, atlas: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(job, out=tmp_path / "a.zarr")
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+        patched.setattr("seal_store.run.atlas.create", no_space)
+        plan_atlas(Prepared(job))
+    with pytest.raises(UnfinishedError, match="is made by one process|nothing there"):
+        status(job.out)
+    with pytest.raises(UnfinishedError, match="no planned atlas here"):
+        run_shards(Prepared(job), [0])
+    assert files(build_atlas(Prepared(job), resume=True).path) == files(atlas.path)
+
+
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_with_overwrite_another_plan_is_begun(job: AtlasJob, tmp_path: Path) -> None:
+    job = replace(job, out=tmp_path / "a.zarr")
+    plan_atlas(Prepared(job))
+    other = Prepared(replace(job, span=3))
+    made = build_atlas(other, resume=True, overwrite=True)
+    assert made.attributes.span == 3
+    again = build_atlas(Prepared(job), resume=True, overwrite=True)
+    assert again.attributes.span == job.span
 
 
 def test_resume_computes_what_is_missing_or_damaged(

@@ -99,10 +99,11 @@ def test_the_lock_of_a_container_of_this_machine_is_taken_over(tmp_path: Path) -
     assert not lock_path(out).exists()
 
 
-def test_a_plan_is_not_replaced_under_a_shard(two: BuildOptions) -> None:
-    """Neither with the lock, nor where it is not seen."""
+@pytest.mark.parametrize("changed", [{"first_offset": -20_000}, {}])
+def test_a_plan_is_not_replaced_under_a_shard(two: BuildOptions, changed: dict[str, int]) -> None:
+    """Neither with the lock, nor where it is not seen; nor by one that looks the same."""
     folder = plan(two).path
-    other = replace(two, overwrite=True, first_offset=-20_000)
+    other = replace(two, overwrite=True, **changed)
 
     def anew(what: str, done: int, total: int | None) -> None:
         if done == 1:

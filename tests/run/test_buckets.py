@@ -262,6 +262,18 @@ def test_overwriting_removes_the_manifest_first_and_leaves_nothing_old(
     assert Results(out).contexts()[0] == ["early_fetal.OC"]
 
 
+def test_overwriting_with_the_same_mends_what_was_damaged_there(
+    store: Store, world: World, bucket: str, cli: Cli
+) -> None:
+    out = f"{bucket}/x.zarr"
+    score = ("score", "vcf", world.variants, "--store", store.path, "--device", "cpu", "-q")
+    assert cli(*score, "--out", out).exit_code == 0
+    put(f"{out}/effect/c/0/0", b"damaged")
+    assert cli("verify", out, "-q").exit_code == 1
+    assert cli(*score, "--out", out, "--overwrite").exit_code == 0
+    assert cli("verify", out, "-q").exit_code == 0
+
+
 def test_what_is_not_ours_stays(store: Store, world: World, bucket: str, cli: Cli) -> None:
     put(f"{bucket}/photos.zarr/zarr.json", b"{}")
     put(f"{bucket}/notes.tsv", b"mine")

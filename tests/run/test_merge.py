@@ -125,6 +125,14 @@ def test_what_is_not_alike_is_named(job: ScoreJob, store: Store, tmp_path: Path)
     assert not (tmp_path / "out.zarr").exists()
 
 
+def test_an_output_within_an_input_is_refused(job: ScoreJob, tmp_path: Path) -> None:
+    prepared = Prepared(replace(job, out=tmp_path / "a.zarr"))
+    write_scores(prepared.scorer, prepared.whole, prepared.job.out)
+    with pytest.raises(OutputError, match="lies in .*a.zarr, which is merged"):
+        merge([Results(tmp_path / "a.zarr")], tmp_path / "a.zarr/sub.zarr")
+    assert not (tmp_path / "a.zarr/sub.zarr").exists()
+
+
 def test_an_output_that_cannot_be(job: ScoreJob, tmp_path: Path) -> None:
     one = scored(job, "one.zarr")
     before = files(one.path)

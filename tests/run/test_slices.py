@@ -7,21 +7,25 @@ import os
 import random
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pysam
 import pytest
+from click.testing import Result
 from interrupted import files
 from seldom import slow, soak
 
 from seal_store.common.beside import partial_path
+from seal_store.common.files import file_sha256
 from seal_store.common.tasks import notes
 from seal_store.errors import InputError, OutputError, UnfinishedError, VariantError
 from seal_store.results import journal
-from seal_store.results.group import Results
+from seal_store.results.group import Results, ZarrWriter
 from seal_store.run.calibrate import calibrate
 from seal_store.run.job import Prepared, ScoreJob
 from seal_store.run.scores import write_scores
@@ -34,6 +38,7 @@ from seal_store.store.store import Store
 from seal_store.variants.regions import Region
 from seal_store.variants.source import VariantSource
 
+Cli = Callable[..., Result]
 HEAD = (
     "##fileformat=VCFv4.2\n##contig=<ID=chr1,length={length}>\n"
     '##INFO=<ID=DP,Number=1,Type=Integer,Description="Depth">\n'
@@ -335,6 +340,76 @@ def make_fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(Appender, "append", append)
 
     return after
+
+
+def test_a_slice_that_was_killed_leaves_nothing_in_the_way(job: ScoreJob) -> None:
+    prepared = Prepared(job)
+    plan = plan_scores(prepared, 3)
+
+    def begun() -> None:
+        ZarrWriter.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
+        run_slices(Prepared(job), [0])
+
+    child = os.fork()
+    if not child:
+        begun()
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    left = list(plan.path(partial_path(job.out), 0).parent.glob("*.zarr.partial"))
+    assert len(left) == 1
+    run_slices(prepared, range(len(plan.slices)))
+    finalize_scores(prepared)
+    assert files(job.out) == whole(job)
+
+
+def test_what_is_finished_is_not_finalized_again(job: ScoreJob, cli: Cli) -> None:
+    prepared = Prepared(job)
+    plan_scores(prepared, 2)
+    run_slices(prepared, [0, 1])
+    assert finalize_scores(prepared) is not None
+    before = files(job.out)
+    assert finalize_scores(prepared) is None
+    args = ["score", "vcf", job.variants, "--store", job.store, "--out", job.out, "--genes", "all"]
+    done = cli(*args, "--batch", 2, "--device", "cpu", "--finalize", "-q")
+    assert done.exit_code == 0, done.output
+    assert files(job.out) == before
+
+
+@pytest.mark.parametrize("slices", [0, 3])
+def test_of_another_input_with_overwrite_it_starts_again(
+    job: ScoreJob, vcf: Path, tmp_path: Path, slices: int, cli: Cli
+) -> None:
+    """As workflow engines ask for: what was interrupted is kept, what is of old inputs is not."""
+    other = tmp_path / "other.vcf"
+    shutil.copy(vcf, other)
+    prepared = Prepared(replace(job, variants=str(other)))
+    if slices:
+        plan_scores(prepared, slices)
+        run_slices(prepared, [0])
+    else:
+        run = partial(
+            write_scores, prepared.scorer, prepared.whole, job.out, checkpoint_seconds=0.0
+        )
+        with pytest.raises(KeyboardInterrupt):
+            run(progress=interrupted_at(24))
+        assert (partial_path(job.out) / journal.CHECKPOINT).exists()
+    other.write_text(vcf.read_text().replace("DP=3\n", "DP=33\n"))
+    args = ["score", "vcf", other, "--store", job.store, "--out", job.out, "--genes", "all"]
+    args += ["--device", "cpu", "-q", "--resume", *(["--workers", 2] if slices else [])]
+    refused = cli(*args)
+    assert refused.exit_code == 1
+    assert "start again with --overwrite" in refused.stderr
+    done = cli(*args, "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert Results(job.out).attributes.variants_sha256 == file_sha256(other)
+
+
+def interrupted_at(alleles: int) -> Callable[..., None]:
+    def progress(_: str, done: int, total: int | None) -> None:
+        if done >= alleles:
+            raise KeyboardInterrupt
+
+    return progress
 
 
 def test_one_process_does_not_go_on_in_slices(

@@ -253,6 +253,24 @@ def test_a_cluster_ends_with_the_same_bytes_whatever_dies(
 
 
 @pytest.mark.slow
+def test_what_workers_keep_is_of_one_run(
+    cluster: Cluster, options: BuildOptions, job: ScoreJob, tmp_path: Path
+) -> None:
+    """The same command again, of a gene on the other strand, or of a file that has changed."""
+    crew = Crew(scheduler=cluster.address, device="cpu")
+    out = tmp_path / "g.zarr"
+    for gene in ("GENE01", "GENE02"):
+        made = build_with(replace(options, out=out, gene=(gene,), overwrite=True), crew)
+        alone = replace(options, out=tmp_path / f"{gene}.zarr", gene=(gene,))
+        assert files(made.path) == files(build(alone, "cpu").path)
+    score_in_slices(Prepared(job), crew)
+    lines = Path(job.variants).read_text().splitlines()
+    Path(job.variants).write_text("\n".join(lines[:-50]) + "\n")
+    score_in_slices(Prepared(job), crew, overwrite=True)
+    assert len(seal_store.open_results(job.out)) == len(lines) - 51
+
+
+@pytest.mark.slow
 def test_a_task_that_fails_in_a_cluster_is_named(cluster: Cluster, tmp_path: Path) -> None:
     crew = Crew(scheduler=cluster.address, device="cpu")
     work = Marks(tmp_path, always=(2,), once=(1,))

@@ -57,6 +57,10 @@ def test_paths_that_are_none(given: str | Path) -> None:
         "s3://bucket/a\nb",
         "file:///x",
         "ftp://host/x",
+        "s3://b%20d ü/x",
+        "s3://bucket:80/x",
+        "http://host:abc/x",
+        "http://[::1/x",
     ],
 )
 def test_addresses_that_are_refused(given: str) -> None:
@@ -77,6 +81,34 @@ def test_secrets_are_refused_and_not_shown(given: str) -> None:
     with pytest.raises(InputError, match="was given with a user, a query or a fragment") as caught:
         place(given)
     assert "geheim" not in str(caught.value)
+
+
+def test_a_secret_with_a_slash_is_not_shown() -> None:
+    """Before it there is no @ yet."""
+    with pytest.raises(InputError) as caught:
+        place("s3://AKIA:ge/heim@lab/x")
+    assert not {"AKIA", "ge/", "heim"} & set(str(caught.value).replace("/", "/ ").split())
+    assert "AKIA" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "environment"),
+    [
+        ("az://c/x", {"AZURE_STORAGE_ACCOUNT_NAME": ""}),
+        ("gs://c/x", {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}),
+        ("s3://c/x", {"AWS_ENDPOINT_URL": "minio:9000"}),
+        ("s3://c/x", {"AWS_SKIP_SIGNATURE": "maybe"}),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(
+    given: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RemoteError) as caught:
+        files_at(place(given)).read("zarr.json", 100)
+    assert "\n" not in str(caught.value).split("\nhint: ")[0]
 
 
 def test_files_of_aws_stand_in_for_the_environment(tmp_path: Path) -> None:
