@@ -126,7 +126,11 @@ def build(
         _options.say(_facts(takes := estimate(prepared)), _words(takes, 1))
         return
     if not (_options.is_given("quiet") or resume):
-        tell(_words(estimate(prepared), len(crew.devices())), err=True)
+        # processes on CPUs share the threads that the measurement took
+        apart = bool(crew.scheduler) or crew.device.startswith("cuda")
+        takes = estimate(prepared)
+        workers = min(len(crew.devices()), takes.shards) if apart else 1
+        tell(_words(takes, workers), err=True)
     with Meter() as progress:
         how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "progress": progress}
         done = library.build_atlas(prepared, crew, **how)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,6 +52,7 @@ def lookup(atlas: Place, variants: tuple[str, ...], **common: Any) -> None:
     """
     from seal_store.atlas.atlas import Atlas
     from seal_store.atlas.lookup import Lookup
+    from seal_store.errors import InputError
 
     found = Lookup(Atlas(atlas), _options.names(common["contexts"]))
     if len(variants) == 1 and _is_file(variants[0]):
@@ -59,12 +60,14 @@ def lookup(atlas: Place, variants: tuple[str, ...], **common: Any) -> None:
             raise click.UsageError("--out is needed to look a file up; - for stdout")
         _file(found, variants[0], common)
     else:
+        if len(variants) == 1 and common["out"] is not None:
+            raise InputError(f"{variants[0]}: no such file", "check the path")
         _options.refuse_unused(OF_FILES, "on variants that are given here: name one file")
         _given(found, variants, common["top"] or 10, common["precision"])
 
 
 def _is_file(text: str) -> bool:
-    return text == "-" or "://" in text or Path(text).exists()
+    return text == "-" or "://" in text or (text != "" and os.path.exists(text))
 
 
 def _given(found: Lookup, variants: tuple[str, ...], top: int, precision: int) -> None:
@@ -95,12 +98,12 @@ def _file(found: Lookup, path: str, common: dict[str, Any]) -> None:
     elif not streams:
         _options.refuse_unused({"format"}, f"in {out.name}: its ending says it")
     source = VariantSource(str(place(path)))
-    alleles = alleles_of(found.atlas, source, check_assembly=common["check_assembly"])
+    alleles, watch = alleles_of(found.atlas, source, check_assembly=common["check_assembly"])
     target = sys.stdout.buffer if streams else out
     how: dict[str, Any] = {"overwrite": common["overwrite"]}
     done: list[Exported] = []
     with Meter() as progress:
-        how["progress"] = progress
+        how |= {"progress": progress, "watch": watch}
         if common["summary"]:
             write_summaries(found, alleles, target, precision=common["precision"], **how)
         else:

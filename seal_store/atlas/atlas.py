@@ -10,8 +10,10 @@ from seal_store.atlas.entries import Entries
 from seal_store.atlas.lookup import Lookup
 from seal_store.common.extras import require
 from seal_store.common.typed import texts
+from seal_store.reference.assembly import check_variants
 from seal_store.results.memory import dataset
 from seal_store.variants.given import given_alleles
+from seal_store.variants.source import Alleles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +36,18 @@ class Atlas(Entries):
         """
         require("xarray", "look up from Python")
         lookup = Lookup(self, texts("contexts", contexts))
-        alleles = given_alleles(variants, AtlasBases(self))
+        alleles = self._given(variants)
         found = list(lookup.score(alleles))
         return dataset(lookup, found, alleles, "seal_store.Atlas.effects")
+
+    def _given(self, variants: Any) -> Alleles:
+        """Raises :class:`VariantError` for a file whose header is of another assembly."""
+        alleles, made = given_alleles(variants, AtlasBases(self)), self.attributes
+        if (source := alleles.source) is not None:
+            header, named = source.contig_lengths, source.named_assembly
+            own = made.store.assembly, made.contigs, f"the atlas {self.path}"
+            source.refuse(check_variants(source.name, header, *own, named=named))
+        return alleles
 
     def summary(self, variants: Any) -> pd.DataFrame:
         """Summaries of those of ``variants`` that the atlas has, one row an SNV and gene.
@@ -47,7 +58,7 @@ class Atlas(Entries):
         import pandas as pd
 
         lookup = Lookup(self)
-        alleles = given_alleles(variants, AtlasBases(self))
+        alleles = self._given(variants)
         parts = [pd.DataFrame(columns) for columns in lookup.summarized(alleles)]
         return pd.concat(parts, ignore_index=True)
 
@@ -62,6 +73,6 @@ class Atlas(Entries):
         import pandas as pd
 
         lookup = Lookup(self)
-        alleles = given_alleles(variants, AtlasBases(self))
+        alleles = self._given(variants)
         parts = [pd.DataFrame(columns) for columns in lookup.attributed(alleles)]
         return pd.concat(parts, ignore_index=True)

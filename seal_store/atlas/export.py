@@ -26,6 +26,7 @@ from seal_store.exporting.tracks import Part, write_track
 from seal_store.exporting.vcf import TBI_END
 from seal_store.model.contexts import select_contexts
 from seal_store.model.labels import context_columns
+from seal_store.store.outside import check_outside
 from seal_store.store.place import Place, output_at
 from seal_store.variants.regions import Region, inside
 
@@ -174,6 +175,7 @@ def export_atlas(
     kind = next((ending for ending in ENDINGS if name.endswith(ending)), "")
     if not kind:
         raise OutputError(f"{out}: unknown kind of output", f"name it {' or '.join(ENDINGS)}")
+    check_outside(out, atlas, what="atlas")
     lines = Lines(atlas, chosen)
     with atlas.standing():
         if kind in (".bw", ".bigwig"):
@@ -330,6 +332,8 @@ def _write_track(lines: Lines, out: Place, *, overwrite: bool, progress: Progres
         found.setdefault(contig, []).append((at, values[order][first]))
         done += len(pos)
         progress("lines", done, None)
+    if not done:
+        raise InputError(f"{lines.atlas.path}: no entry is in what was chosen", "choose more")
     parts = [Part(contig, *_track(own)) for contig, own in found.items()]
     return write_track(parts, out, lines.atlas.attributes.contigs, overwrite=overwrite)
 

@@ -10,14 +10,15 @@ import numpy as np
 from seal_store.atlas.arrays import ALTS, BASES
 from seal_store.atlas.attributes import ATLAS_VERSION, AtlasAttributes
 from seal_store.common.records import from_json
+from seal_store.common.typed import conform
 from seal_store.errors import GeneTableError, InputError, StoreError
 from seal_store.exporting.tracks import track_lengths
 from seal_store.model.grid import MAX_DISTANCE
 from seal_store.results.attributes import AttributionAttributes, BackgroundAttributes, MadeFrom
-from seal_store.run.outside import check_outside
 from seal_store.scoring.calibration import fits
 from seal_store.scoring.options import DEFAULTS, AttributionOptions, ScoreOptions
 from seal_store.scoring.scorer import Scorer
+from seal_store.store.outside import check_outside
 from seal_store.store.place import Place
 from seal_store.store.store import Store, sequence_start
 from seal_store.variants.regions import Region, inside
@@ -54,6 +55,7 @@ class AtlasJob:
     command: str = ""
 
     def __post_init__(self) -> None:
+        conform(self)
         if not 0 <= self.span <= MAX_DISTANCE:
             raise InputError(f"`span` {self.span}: not between 0 and {MAX_DISTANCE}")
         if self.max_error is not None and not LEAST_ERROR <= self.max_error <= MOST_ERROR:

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from seal_store.common.progress import Progress, silent
-from seal_store.errors import OutputError, StoreError
+from seal_store.errors import InputError, OutputError, StoreError
 from seal_store.results import journal
 from seal_store.results.group import ATTRIBUTE, Appender, Results, write_labels
 from seal_store.results.heading import attribution_labels
@@ -46,8 +46,15 @@ def scorer_of(
     """A scorer with the options that ``results`` were made with, but for these.
 
     ``store`` is by default where theirs was. Raises :class:`StoreError` if it is not there, or has
-    another CNN, other heads or another grid than the store that they were made from.
+    another CNN, other heads or another grid than the store that they were made from, and
+    :class:`InputError` for effects from an atlas.
     """
+    if results.attributes.atlas is not None:
+        raise InputError(
+            f"{results.path}: has effects from an atlas, which are rounded: attributions of what "
+            "is computed do not add up to them",
+            "score without `atlas`, or build the atlas with attributions",
+        )
     made = results.attributes.store
     if store is None:
         recorded = place(made.path)

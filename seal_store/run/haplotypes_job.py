@@ -17,10 +17,10 @@ from seal_store.reference.assembly import check_variants
 from seal_store.reference.contigs import resolve_contig
 from seal_store.results.attributes import MadeFrom
 from seal_store.results.haplotypes import VERSION, HaplotypesAttributes
-from seal_store.run.outside import check_outside
 from seal_store.scoring.carried import RULES, Rules
 from seal_store.scoring.options import DEFAULTS, ScoreOptions
 from seal_store.scoring.scorer import Scorer
+from seal_store.store.outside import check_outside
 from seal_store.store.place import Place
 from seal_store.store.store import Store
 from seal_store.variants.genotypes import Genotypes, whole_sha256

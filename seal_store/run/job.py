@@ -18,6 +18,7 @@ from seal_store.run.watch import UNWATCHED, Watch, matched
 from seal_store.scoring.options import DEFAULTS, AttributionOptions, ScoreOptions
 from seal_store.scoring.saturate import saturation
 from seal_store.scoring.scorer import Scorer
+from seal_store.store.outside import check_outside
 from seal_store.store.place import Place
 from seal_store.store.store import Store
 from seal_store.variants.regions import Region
@@ -108,7 +109,9 @@ class Prepared:
         gene = None if self.source is not None else self.job.gene
         known = None
         if self.job.atlas is not None:
-            known = Known(Entries(self.job.atlas), self.store, self.job.options)
+            atlas = Entries(self.job.atlas)
+            check_outside(self.job.out, atlas, what="atlas")
+            known = Known(atlas, self.store, self.job.options)
         return Scorer(self.store, self.job.options, gene, self.job.attribution, known=known)
 
     @property

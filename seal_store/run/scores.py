@@ -31,7 +31,6 @@ from seal_store.results.group import ATTRIBUTE, Results, ZarrWriter, result_attr
 from seal_store.results.heading import Heading, heading_of
 from seal_store.results.journal import Checkpoint
 from seal_store.results.view import EVERYTHING
-from seal_store.run.outside import check_outside
 from seal_store.run.watch import UNWATCHED, Watch
 from seal_store.scoring.assign import Counts
 from seal_store.scoring.rows import Rows
@@ -39,6 +38,7 @@ from seal_store.scoring.scorer import Tally
 from seal_store.scoring.source import RowSource
 from seal_store.store import manifest
 from seal_store.store.layout import PLACES, ArraySpec
+from seal_store.store.outside import check_outside
 from seal_store.store.place import Place, output_at
 from seal_store.variants.alleles import Allele
 from seal_store.variants.source import Alleles

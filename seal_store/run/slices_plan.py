@@ -17,12 +17,12 @@ from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError, UnfinishedError
 from seal_store.results import journal
 from seal_store.run.job import Prepared
-from seal_store.run.outside import check_outside
 from seal_store.run.scores import (
     check_kind,
     scores_at,
 )
 from seal_store.scoring.assign import Counts, Task
+from seal_store.store.outside import check_outside
 from seal_store.store.place import Place, single_at
 from seal_store.variants.source import Entry
 

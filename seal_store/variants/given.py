@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,7 +88,7 @@ def _given(variants: Any, reference: Reference) -> Alleles:
 
 def _written_in(text: str, reference: Reference) -> Alleles:
     """Alleles of the file that a text names, else of the variant that it is."""
-    if text == "-" or "://" in text or (text and Path(text).exists()):
+    if text == "-" or "://" in text or (text != "" and os.path.exists(text)):
         return read_variants(text)
     if _VARIANT.fullmatch(text.strip()):
         return _given([text], reference)

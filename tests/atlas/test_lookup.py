@@ -21,7 +21,7 @@ from seal_store.atlas.entries import Entries
 from seal_store.atlas.known import Known
 from seal_store.atlas.lookup import Lookup
 from seal_store.check.verify import verify
-from seal_store.errors import HeadsError, InputError
+from seal_store.errors import HeadsError, InputError, VariantError
 from seal_store.results.group import Results
 from seal_store.run.atlas_job import AtlasJob
 from seal_store.scoring.options import AttributionOptions
@@ -173,6 +173,82 @@ def test_another_assembly_is_refused(cli: Cli, atlas: Atlas, tmp_path: Path) -> 
     done = cli("lookup", atlas.path, path, "--out", tmp_path / "o.tsv")
     assert done.exit_code == 1
     assert "##contig lines are those of" in done.stderr
+
+
+def test_most_ref_bases_are_others_is_another_assembly(
+    cli: Cli, atlas: Atlas, scored: dict[str, Rows], tmp_path: Path
+) -> None:
+    """Told by the bases, where the header does not tell; from Python by the header."""
+    c = scored["GENE02"].columns
+    lines = [
+        f"chr1\t{pos}\t.\t{alt}\t{ref}"
+        for pos, ref, alt in zip(c["pos"], c["ref"], c["alt"], strict=True)
+    ]
+    text = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\n"
+    path = tmp_path / "x.vcf"
+    path.write_text(text + "\n".join(lines * (1 + 1_024 // len(lines))) + "\n")
+    for more in ((), ("--summary",)):
+        args = ["lookup", atlas.path, path, *more, "--out", tmp_path / "o.tsv", "-q"]
+        refused = cli(*args)
+        assert refused.exit_code == 1, more
+        assert "another assembly?" in refused.stderr
+        assert not (tmp_path / "o.tsv").exists()
+    assert cli(*args, "--no-check-assembly").exit_code == 0
+    path.write_text(text.replace("\n", "\n##contig=<ID=chr1,length=77>\n", 1) + lines[0] + "\n")
+    with pytest.raises(VariantError, match="##contig lines are those of"):
+        atlas.effects(str(path))
+
+
+def test_outputs_never_replace_what_is_read(
+    cli: Cli, atlas: Atlas, store: Store, vcf: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "in.vcf"
+    own.write_bytes(vcf.read_bytes())
+    look = ["lookup", atlas.path, own, "--summary", "-q", "--overwrite", "--out"]
+    assert "summaries are a TSV" in cli(*look, own).stderr
+    assert own.read_bytes() == vcf.read_bytes()
+    score = ["score", "vcf", own, "--store", store.path, "--atlas", atlas.path, "--device", "cpu"]
+    for command in (
+        [*look, atlas.path / "s.tsv"],
+        ["lookup", atlas.path, own, "-q", "--out", atlas.path / "s.zarr"],
+        [*score, "-q", "--out", atlas.path / "s.zarr"],
+        ["atlas", "export", atlas.path, atlas.path / "x.tsv.gz"],
+    ):
+        done = cli(*command)
+        assert done.exit_code == 1
+        assert "lies in the atlas" in done.stderr
+    assert verify(atlas.path).ok
+
+
+def test_effects_from_an_atlas_are_not_attributed(
+    cli: Cli, atlas: Atlas, store: Store, vcf: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o.zarr"
+    assert cli("lookup", atlas.path, vcf, "--out", out, "-q").exit_code == 0
+    refused = cli(
+        *("attribute", out, "--store", store.path, "--method", "deeplift"),
+        *("--target", "childhood.DFC", "--device", "cpu", "-q"),
+    )
+    assert refused.exit_code == 1
+    assert "has effects from an atlas" in refused.stderr
+
+
+def test_what_is_no_file_is_said(cli: Cli, atlas: Atlas, tmp_path: Path) -> None:
+    done = cli("lookup", atlas.path, "missing.vcf", "--out", tmp_path / "x.tsv")
+    assert "missing.vcf: no such file" in done.stderr
+    long = cli("lookup", atlas.path, "chr1:30001:A:" + "C" * 60_000)
+    assert long.exit_code == 0, long.output
+    assert "not_an_snv: 1" in long.stdout
+
+
+@pytest.mark.parametrize(
+    "given", [{"span": True}, {"span": 5.5}, {"span": "5"}, {"genes_per_shard": 2.5}]
+)
+def test_options_of_another_type_are_refused(
+    store: Store, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=f"`{next(iter(given))}`"):
+        AtlasJob(store.path, tmp_path / "a.zarr", **given)
 
 
 def test_no_torch_is_loaded(atlas: Atlas) -> None:
