@@ -23,8 +23,8 @@ SHOWN = 20
 def status(out: Place) -> None:
     """Say how far OUT is: a store, atlas or haplotypes made in shards, or scores in slices.
 
-    Shards or slices that are done, running (where, since when) or failed (why), and the time left
-    at the rate so far. It can be asked at any time, from any machine that sees OUT.
+    Shards or slices that are done, running (where, since when) or failed (why), how many an hour,
+    and the time left. It can be asked at any time, from any machine that sees OUT.
     """
     from seal_store.run.status import status
 
@@ -57,5 +57,7 @@ def _lines(found: Status) -> list[str]:
     if len(found.done) == found.total:
         lines.append("  all done: finish with --finalize or --resume")
     elif (seconds := found.seconds_left) is not None:
-        lines.append(f"  about {seconds:,.0f} s left at the rate so far")
+        lines.append(
+            f"  {found.per_hour:,.0f} {found.unit}s an hour so far, about {seconds:,.0f} s left"
+        )
     return lines

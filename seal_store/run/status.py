@@ -46,16 +46,31 @@ class Status:
         return {i: note for i, note in found if note.state == state and i not in self.done}
 
     @property
+    def _timed(self) -> list[int]:
+        return [i for i, note in (self.notes or {}).items() if i in self.done and note.ended]
+
+    @property
+    def _seconds(self) -> float:
+        """Time in which a task was done that is; that in which none was does not count."""
+        found, until = 0.0, 0.0
+        notes = [(self.notes or {})[i] for i in self._timed]
+        spans = ([datetime.fromisoformat(t).timestamp() for t in (n.since, n.ended)] for n in notes)
+        for begin, end in sorted(spans):
+            found += max(0.0, end - max(begin, until))
+            until = max(until, end)
+        return found
+
+    @property
+    def per_hour(self) -> float | None:
+        """Tasks an hour so far; None while that is not known."""
+        return len(self._timed) * 3600 / self._seconds if self._seconds else None
+
+    @property
     def seconds_left(self) -> float | None:
         """Time for the rest at the rate so far; None while that is not known."""
-        ended = [note for i, note in (self.notes or {}).items() if i in self.done and note.ended]
-        if not ended:
-            return None
-        begin = min(datetime.fromisoformat(note.since) for note in ended)
-        seconds = (max(datetime.fromisoformat(n.ended) for n in ended) - begin).total_seconds()
-        noted = sum(self.costs[i] for i in self.done if i in (self.notes or {}))
+        known = sum(self.costs[i] for i in self._timed)
         left = sum(cost for i, cost in enumerate(self.costs) if i not in self.done)
-        return left * seconds / noted if noted else None
+        return left * self._seconds / known if known and self._seconds else None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -70,7 +85,7 @@ class Status:
             for i, n in self.of("failed").items()
         ]
         waiting = self.total - len(self.done) - len(running) - len(failed)
-        seconds = self.seconds_left
+        seconds, rate = self.seconds_left, self.per_hour
         return {
             "path": str(self.path),
             "finished": False,
@@ -80,6 +95,7 @@ class Status:
             "waiting": waiting,
             "running": running,
             "failed": failed,
+            "per_hour": None if rate is None else round(rate, 1),
             "seconds_left": None if seconds is None else round(seconds, 1),
         }
 

@@ -56,6 +56,7 @@ def test_array_tasks_in_any_order_end_as_one_command(
     said = json.loads(cli("status", out, "--json").stdout)
     assert (said["done"], said["waiting"], said["total"]) == (count - 1, 1, count)
     assert said["seconds_left"] > 0
+    assert said["per_hour"] > 0
     shown = cli("status", out).stdout
     assert f"{count - 1} of {count} slices done, 0 running, 1 waiting, 0 failed" in shown
     run("--slice", order[0])

@@ -22,7 +22,7 @@ from seldom import slow, soak
 
 from seal_store.common.beside import partial_path
 from seal_store.common.files import file_sha256
-from seal_store.common.tasks import notes
+from seal_store.common.tasks import Note, notes
 from seal_store.errors import InputError, OutputError, UnfinishedError, VariantError
 from seal_store.results import journal
 from seal_store.results.group import Results, ZarrWriter
@@ -31,6 +31,7 @@ from seal_store.run.job import Prepared, ScoreJob
 from seal_store.run.scores import write_scores
 from seal_store.run.slices import finalize_scores, run_slices
 from seal_store.run.slices_plan import plan_scores, planned_at, read_plan
+from seal_store.run.status import Status
 from seal_store.scoring import reading
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
 from seal_store.store import layout
@@ -360,6 +361,18 @@ def test_a_slice_that_was_killed_leaves_nothing_in_the_way(job: ScoreJob) -> Non
     run_slices(prepared, range(len(plan.slices)))
     finalize_scores(prepared)
     assert files(job.out) == whole(job)
+
+
+def test_time_in_which_nothing_was_done_does_not_count() -> None:
+    """Two tasks of a minute a day apart, two at once."""
+    ends = [("01T10:00", "01T10:01"), ("02T10:00", "02T10:02"), ("02T10:01", "02T10:02")]
+    notes_ = {
+        i: Note("done", "h", 1, f"2026-01-{a}:00+00:00", f"2026-01-{b}:00+00:00")
+        for i, (a, b) in enumerate(ends)
+    }
+    found = Status(Path("x"), False, "slice", 4, (0, 1, 2), [1.0] * 4, notes_)
+    assert found.per_hour == pytest.approx(60)
+    assert found.seconds_left == pytest.approx(60)
 
 
 def test_what_is_finished_is_not_finalized_again(job: ScoreJob, cli: Cli) -> None:
