@@ -7,7 +7,7 @@ bounds it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import zarr
 from seal_store.common.extras import require
 from seal_store.common.output import Output
 from seal_store.common.records import Record
+from seal_store.common.typed import texts
 from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
 from seal_store.results.attributes import MadeFrom
@@ -216,7 +217,7 @@ class Haplotypes(manifest.Finished):
         mean[(place == LEFT_OUT).any(2)] = np.nan
         return mean
 
-    def to_anndata(self, contexts: tuple[str, ...] = ()) -> anndata.AnnData:
+    def to_anndata(self, contexts: str | Sequence[str] = ()) -> anndata.AnnData:
         """Dosages as AnnData: samples x genes, a layer for each of ``contexts`` (all by default).
 
         Needs the extra ``anndata``.
@@ -225,7 +226,7 @@ class Haplotypes(manifest.Finished):
         import anndata
         import pandas as pd
 
-        names = contexts or tuple(map(":".join, self.contexts()))
+        names = texts("contexts", contexts) or tuple(map(":".join, self.contexts()))
         layers = {name: self._dosage(self._context(name)).T for name in names}
         genes = {n: self.column(n) for n in ("gene_symbol", "contig", "strand", "tss")}
         return anndata.AnnData(

@@ -110,6 +110,7 @@ def test_copies_share_what_they_have_in_common(store: Store, people: Path, tmp_p
     assert table.loc["s3", "GENE02"] == pytest.approx(np.mean(own), rel=1e-6)
     data = made.to_anndata(("childhood.DFC",))
     np.testing.assert_array_equal(data.layers["childhood.DFC"], table.to_numpy())
+    assert list(made.to_anndata("childhood.DFC").layers) == ["childhood.DFC"]
 
 
 def test_interactions_are_what_alleles_alone_do_not_explain(store: Store, tmp_path: Path) -> None:
