@@ -56,14 +56,11 @@ class Calibration:
     def part(self, kind: str | None = None, distance: int | None = None) -> int | None:
         """The bin of variants of a ``kind`` and ``distance`` in bp; None for the whole background.
 
-        It is the whole one if neither is given. Raises :class:`InputError` if what tells the bins
-        apart is not given, or is of none, or there are no bins.
+        It is the whole one without bins, and if neither is given. Raises :class:`InputError` if
+        what tells the bins apart is not given, or is of none.
         """
-        if kind is None and distance is None:
+        if not self.bins or (kind is None and distance is None):
             return None
-        if not self.bins:
-            name = "kind" if distance is None else "distance"
-            raise InputError(f"`{name}`: the calibration has no bins", "leave it out")
         given = {"distance": distance, "kind": kind}
         for name, value in given.items():
             if value is None and self.source["by"] in (name, "both"):

@@ -231,8 +231,6 @@ def test_a_calibration_s_curve_is_what_effects_are_looked_up_in(
     context = scored.context_name.values.tolist().index("childhood.DFC")
     effect = float(scored.effect.values[4, context])
     quantile = float(scored["quantile"].values[4, context])
-    with pytest.raises(InputError, match="`kind`: the calibration has no bins"):
-        charts.calibration(path, "childhood.DFC", effect, kind="snv")
     chart = charts.calibration(path, "childhood.DFC", effect)
     assert f"(quantile {quantile:+.4f})" in chart.description
     curve = entries(chart, "effect", "share")
