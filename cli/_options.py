@@ -18,6 +18,7 @@ from . import _complete
 from ._text import tell
 
 if TYPE_CHECKING:
+    from seal_store.check.repair import Repaired
     from seal_store.results.view import Selection
     from seal_store.run.crew import Crew
 
@@ -339,3 +340,20 @@ def names(values: tuple[str, ...]) -> tuple[str, ...]:
             raise InputError(f"{path}: names nothing", "give one name a line")
         found += own
     return tuple(found)
+
+
+def say_repaired(out: object, done: Repaired) -> None:
+    """Print what a repair of ``out`` did."""
+    facts = {
+        "out": str(out),
+        "faults": len(done.report.faults),
+        "files": done.files,
+        "same": done.same,
+        "sha256": done.sha256,
+    }
+    text = f"{out}: {len(done.report.faults)} faults, {len(done.files)} files written again"
+    if not done.report.faults:
+        text = f"{out}: no fault"
+    elif not done.same:
+        text += "; its bytes, and so its SHA-256, are others than before"
+    say(facts, text)

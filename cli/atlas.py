@@ -23,6 +23,7 @@ UNUSED = {
     "plan": _NOT_SHARED,
     "shard": {*_NOT_SHARED, "overwrite", "resume"},
     "finalize": {*_NOT_SHARED, "resume"},
+    "repair": {"overwrite", "resume"},
 }
 """Options that do nothing with one that chooses a step."""
 
@@ -78,6 +79,11 @@ def atlas() -> None:
     "--shard", type=int, multiple=True, help="Only this shard of a plan, from 0. Repeatable."
 )
 @click.option("--finalize", is_flag=True, help="Only finish an atlas whose shards are done.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Only verify OUT, built by the same command, and compute again what is damaged.",
+)
 @_options.resume
 @_options.reporting
 def build(
@@ -86,6 +92,7 @@ def build(
     plan: bool,
     shard: tuple[int, ...],
     finalize: bool,
+    repair: bool,
     overwrite: bool,
     resume: bool,
     **given: Any,
@@ -100,7 +107,8 @@ def build(
     from seal_store.run.atlas_job import Prepared
     from seal_store.run.atlas_values import estimate
 
-    _options.check_step(UNUSED, dry_run=dry_run, plan=plan, shard=shard, finalize=finalize)
+    steps = {"dry_run": dry_run, "plan": plan, "shard": shard, "finalize": finalize}
+    _options.check_step(UNUSED, **steps, repair=repair)
     if given["full"]:
         _options.refuse_unused({"max_error"}, "with --full: effects are stored as they are")
     out, crew = given["out"], _options.crew(given)
@@ -110,7 +118,14 @@ def build(
             done = library.finalize_atlas(out, overwrite=overwrite, progress=progress)
         _say(done)
         return
-    prepared = Prepared(_job(store, {**given, "device": crew.kind}))
+    job = _job(store, {**given, "device": crew.kind})
+    if repair:
+        from seal_store.check.repair_atlas import repair_atlas
+
+        with Meter() as progress:
+            _options.say_repaired(out, repair_atlas(job, crew, progress=progress))
+        return
+    prepared = Prepared(job)
     if shard:
         with Meter() as progress:
             library.run_shards(prepared, shard, progress)

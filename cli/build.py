@@ -14,7 +14,6 @@ from ._text import tell
 if TYPE_CHECKING:
     from seal_store.building.plan import Planned
     from seal_store.building.seal_folder import SealFolder
-    from seal_store.check.repair import Repaired
     from seal_store.store.place import Place
     from seal_store.store.store import Store
 
@@ -168,12 +167,8 @@ def build(
             _summary(library.add_hidden(out, device, progress))
             return
         if repair:
-            _repaired(
-                out,
-                repair_store(
-                    local_path(out), device, from_profiles=from_profiles, progress=progress
-                ),
-            )
+            how: dict[str, Any] = {"from_profiles": from_profiles, "progress": progress}
+            _options.say_repaired(out, repair_store(local_path(out), device, **how))
             return
         if from_seal is None and not all(given[name] for name in ("genome", "genes", "cnn")):
             raise click.UsageError(
@@ -206,22 +201,6 @@ def _tell(found: SealFolder | None) -> None:
     for name, paths in found.facts().items() if found else ():
         for path in paths:
             tell(f"found --{name.replace('_', '-')} {path}", err=True)
-
-
-def _repaired(out: Place, done: Repaired) -> None:
-    facts = {
-        "out": str(out),
-        "faults": len(done.report.faults),
-        "files": done.files,
-        "same": done.same,
-        "sha256": done.store.sha256,
-    }
-    text = f"{out}: {len(done.report.faults)} faults, {len(done.files)} files written again"
-    if not done.report.faults:
-        text = f"{out}: no fault"
-    elif not done.same:
-        text += "; its bytes, and so its SHA-256, are others than before"
-    _options.say(facts, text)
 
 
 def _planned(out: Place, planned: Planned, found: SealFolder | None) -> None:

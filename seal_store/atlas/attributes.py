@@ -85,6 +85,13 @@ class AtlasAttributes(Record):
         """All arrays."""
         return (*self.computed, *FACTS, *LABELS, *(TARGETS if self.attribution else ()))
 
+    def files_of(self, shard: int) -> dict[str, str]:
+        """The file of a shard in each array that shards have, by the array's name."""
+        return {
+            entry.name: "/".join([entry.name, "c", str(shard), *("0" for _ in entry.dims[1:])])
+            for entry in self.computed
+        }
+
     def sizes(self) -> dict[str, int]:
         """Lengths of the dimensions."""
         return {

@@ -14,6 +14,7 @@ import zarr
 
 from seal_store.atlas.attributes import ATTRIBUTE as ATLAS_ATTRIBUTE
 from seal_store.atlas.entries import Entries
+from seal_store.common.beside import partial_path
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results.group import Results
 from seal_store.scoring.calibration import CALIBRATION_GROUP, pinned, uncalibrated
@@ -42,7 +43,7 @@ _BINS = ("by", "bin_edges", "bin_least", "bins")
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Kind, provenance and arrays with their sizes. Raises as :class:`Store` does."""
     path = place(path)
-    named = attributes_at(path)
+    named = attributes_at(path) or attributes_at(partial_path(path))  # of one that is unfinished
     if RESULTS_ATTRIBUTE in named:
         return _results(Results(path))
     if ATLAS_ATTRIBUTE in named:

@@ -44,10 +44,11 @@ GIVEN = ("sequence", "cnn", "heads", "table", "calibration", GROUP, manifest.MAN
 class Repaired:
     """``files`` written again; ``same``: all of them as the manifest had them.
 
-    ``report`` is what :func:`~seal_store.check.verify.verify` found before.
+    ``sha256`` is that of the manifest now, ``report`` what
+    :func:`~seal_store.check.verify.verify` found before.
     """
 
-    store: Store
+    sha256: str
     files: list[str]
     same: bool
     report: Report
@@ -70,10 +71,12 @@ def repair(
     with Output(path) as out, out.scratch(".repair") as folder:
         path = out.path
         report = verify(path, full=True, progress=progress)
+        if report.kind == "atlas":
+            raise InputError(f"{path} is an atlas", "`seal-store atlas build --repair` mends it")
         if report.kind != "store":
-            raise InputError(f"{path} holds results: they are not repaired", "score again")
+            raise InputError(f"{path} holds {report.kind}: not repaired", "score again")
         if report.ok:
-            return Repaired(Store(path), [], True, report)
+            return Repaired(manifest.fingerprint(path), [], True, report)
         work = _Repair(path, report)
         work.refuse(from_profiles)
         work.begin(folder)
@@ -88,7 +91,7 @@ def repair(
                 f"{path}: still damaged after the repair: {fault.file}: {fault.message}",
                 "copy it again or build it again",
             )
-        return Repaired(Store(path), sorted(work.written), same, report)
+        return Repaired(manifest.fingerprint(path), sorted(work.written), same, report)
 
 
 class _Repair:

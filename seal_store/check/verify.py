@@ -7,7 +7,7 @@ import os
 from seal_store.atlas.attributes import ATTRIBUTE as ATLAS_ATTRIBUTE
 from seal_store.check.integrity import Folder, Report
 from seal_store.check.parts import Checks
-from seal_store.common.beside import GROUP
+from seal_store.common.beside import GROUP, partial_path
 from seal_store.common.output import JOURNAL
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import UnfinishedError
@@ -25,7 +25,12 @@ _TOLD_BY = {
 }
 """The attribute of each kind of folder but a store, and an array that those before it lack."""
 
-FINISH = "finish it with `seal-store build ... --resume`, or `seal-store score ... --resume`"
+_MADE_BY = {
+    "store": "build",
+    "results": "score",
+    "atlas": "atlas build",
+    "haplotypes": "score haplotypes",
+}
 
 
 def verify(
@@ -52,9 +57,9 @@ def verify(
     files = files_at(path)
     whole = files.has(manifest.MANIFEST)
     if not (whole or files.has(GROUP)):
-        manifest.load(path, "store or results", FINISH)  # says what is wrong
+        manifest.load(path, "folder", lambda: _finish(partial_path(path)))  # says what is wrong
     if not whole and (path.name.endswith(".partial") or files.has(JOURNAL)):
-        raise UnfinishedError(f"{path}: unfinished", FINISH)
+        raise UnfinishedError(f"{path}: unfinished", _finish(path))
     report = Report(path, _kind(path))
     folder = Folder(report)
     if folder.check_manifest():
@@ -72,6 +77,10 @@ def verify(
         report.skipped[left] = "left by a killed run; the next that writes here removes it"
     report.faults.sort(key=lambda fault: fault.file)
     return report
+
+
+def _finish(path: Place) -> str:
+    return f"finish it with `seal-store {_MADE_BY[_kind(path)]} ... --resume`"
 
 
 def _kind(path: Place) -> str:

@@ -8,7 +8,7 @@ are done. Whoever does a shard twice changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,9 @@ from seal_store.store.layout import create, get
 from seal_store.store.opening import consolidate
 from seal_store.store.place import Place, output_at
 from seal_store.store.shards import ShardFiles
+
+MADE_BY = ("command", "device", "software")
+"""Attributes that say by what an atlas was made, not of what."""
 
 
 def atlas_at(out: Place) -> Output:
@@ -85,25 +88,29 @@ def _planned(partial: Path) -> AtlasAttributes:
 def _checked(prepared: Prepared, partial: Path) -> AtlasAttributes:
     """The attributes of a plan. Raises :class:`OutputError` if the job is not what was planned."""
     planned = _planned(partial)
-    _check(prepared, partial, planned, zarr.open_group(str(partial), mode="r"))
+    check_job(prepared, partial, planned, zarr.open_group(str(partial), mode="r"))
     return planned
 
 
-def _check(
+def check_job(
     prepared: Prepared,
     path: Path,
     made: AtlasAttributes,
     group: zarr.Group,
     but: tuple[str, ...] = ("command",),
+    unread: Collection[str] = (),
 ) -> None:
-    """Compare a job with attributes, ``but`` for some, and labels: counts tell not which genes."""
+    """Compare a job with attributes, ``but`` for some, and labels: counts tell not which genes.
+
+    Labels of the names ``unread`` are left out.
+    """
     now, then = prepared.attributes().to_dict(), made.to_dict()
     for facts in (now, then):
         facts["store"].pop("path")
         for name in but:
             del facts[name]
     labels = prepared.labels(prepared.scorer(prepared.genes[0]))
-    here = {name: values.tolist() for name, values in labels.items()}
+    here = {name: own.tolist() for name, own in labels.items() if name not in unread}
     check_fingerprint(path, *(json.loads(json.dumps(facts)) for facts in (then, now)))
     there = {name: np.asarray(get(group, name)[...]).tolist() for name in here}
     check_fingerprint(path, there, here)
@@ -155,11 +162,10 @@ def _run_shard(
                 facts.setdefault(name, []).append(fact)
         shard_journal.check_plan(partial, key)
         shard_journal.drop(partial, shard)
-        names = []
         for entry in attributes.computed:
             at = (shard, *(0,) * (len(entry.dims) - 1))
             files[entry.name].join(at, chunks[entry.name])
-            names.append("/".join([entry.name, "c", *map(str, at)]))
+        names = list(attributes.files_of(shard).values())
         shard_journal.write(partial, shard, names, key, tf32=attributes.tf32, facts=facts)
 
 
@@ -226,30 +232,42 @@ def build_atlas(
         manifest.complete(held)
         if resume and held.exists() and not held.partial.exists():
             found = Atlas(held.place)
-            but = ("command", "device", "software")
             try:
-                _check(prepared, Path(str(found.path)), found.attributes, found.group, but)
+                check_job(prepared, Path(str(found.path)), found.attributes, found.group, MADE_BY)
                 return found
             except OutputError:
                 if not overwrite:
                     raise
-        attributes = plan_atlas(prepared, overwrite=overwrite, resume=resume, held=held)
-        tasks = shard_journal.missing(held.partial, attributes.shards)
-        if crew.is_one:
-            size = attributes.genes_per_shard
-            own = [g for s in tasks for g in prepared.genes[s * size : (s + 1) * size]]
-            total = sum(map(prepared.most, own))
-            run = _begun(prepared, held.partial, _counting(progress, total))
-            for shard in tasks:
-                run(shard)
-        else:
-            done = attributes.shards - len(tasks)
+        plan_atlas(prepared, overwrite=overwrite, resume=resume, held=held)
+        return fill_atlas(prepared, held, crew, overwrite=overwrite, progress=progress)
 
-            def one_more(_: int) -> None:
-                nonlocal done
-                done += 1
-                progress("shards", done, attributes.shards)
 
+def fill_atlas(
+    prepared: Prepared,
+    held: Output,
+    crew: Crew = ALONE,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Atlas:
+    """Compute the shards that a plan lacks, here or by ``crew``, and finalize."""
+    attributes = _planned(held.partial)
+    tasks = shard_journal.missing(held.partial, attributes.shards)
+    if crew.is_one:
+        size = attributes.genes_per_shard
+        own = [g for s in tasks for g in prepared.genes[s * size : (s + 1) * size]]
+        total = sum(map(prepared.most, own))
+        run = _begun(prepared, held.partial, _counting(progress, total))
+        for shard in tasks:
+            run(shard)
+    else:
+        done = attributes.shards - len(tasks)
+
+        def one_more(_: int) -> None:
+            nonlocal done
+            done += 1
             progress("shards", done, attributes.shards)
-            crew.do(AtlasWork(prepared.job, held.partial), tasks, one_more)
-        return finalize_atlas(held, overwrite=overwrite, progress=progress)
+
+        progress("shards", done, attributes.shards)
+        crew.do(AtlasWork(prepared.job, held.partial), tasks, one_more)
+    return finalize_atlas(held, overwrite=overwrite, progress=progress)

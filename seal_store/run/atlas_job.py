@@ -53,6 +53,8 @@ class AtlasJob:
     attribution: AttributionOptions | None = None
     genes_per_shard: int | None = None
     command: str = ""
+    made: AtlasAttributes | None = None
+    """Of an atlas that is repaired: it keeps the ``command``, ``device`` and ``software``."""
 
     def __post_init__(self) -> None:
         conform(self)
@@ -160,6 +162,7 @@ class Prepared:
         made = scorer.provenance()
         count = len(self.genes)
         facts, here = store.attributes, set(store.column("contig")[self.genes].tolist())
+        by = job.made
         return AtlasAttributes(
             atlas_version=ATLAS_VERSION,
             scheme=made["scheme"],
@@ -172,7 +175,7 @@ class Prepared:
             genes_per_shard=job.genes_per_shard or -(-count // SHARDS),
             contexts=len(scorer.context_name),
             head_sets=len(dict.fromkeys(scorer.context_set)),
-            device=made["device"],
+            device=by.device if by else made["device"],
             tf32=made["tf32"],
             calibration=_background(made["calibration"]),
             attribution=_attribution(scorer, made["attribution"]),
@@ -181,8 +184,8 @@ class Prepared:
             contigs={name: n for name, n in track_lengths(store).items() if name in here},
             genome_sha256=facts.genome.sha256,
             gene_table_sha256=facts.gene_table.sha256,
-            software=made["software"],
-            command=job.command,
+            software=by.software if by else made["software"],
+            command=by.command if by else job.command,
         )
 
     def _floor(self, scorer: Scorer) -> float:

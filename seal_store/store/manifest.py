@@ -38,6 +38,12 @@ MANIFEST = WHOLE
 MANIFEST_BYTES = 256 << 20
 """Largest manifest that is read."""
 
+REPAIR = {
+    "store": "seal-store build --repair",
+    "atlas": "seal-store atlas build ... --repair",
+}
+"""What computes damaged files again."""
+
 Hint = str | Callable[[], str]
 """What finishes a folder, or what finds that out."""
 
@@ -216,9 +222,8 @@ def check(path: Place, what: str, files: dict[str, Entry]) -> dict[str, Entry]:
     elsewhere by a link. Where that takes a request for each, it is told when they are read.
     """
     for name, fault in files_at(path).misplaced(files).items():
-        raise FormatError(
-            f"{path}: {name} {fault}", f"the {what} is damaged: copy or make it again"
-        )
+        mend = f"`{REPAIR[what]}` mends it, or " if what in REPAIR else ""
+        raise FormatError(f"{path}: {name} {fault}", f"{mend}copy or make the {what} again")
     return files
 
 

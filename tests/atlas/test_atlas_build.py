@@ -102,6 +102,14 @@ def test_a_plan_that_was_cut_off_is_none(
     assert files(build_atlas(Prepared(job), resume=True).path) == files(atlas.path)
 
 
+def test_an_unfinished_atlas_says_what_finishes_it(cli: Cli, job: AtlasJob, tmp_path: Path) -> None:
+    plan_atlas(Prepared(replace(job, out=tmp_path / "a.zarr")))
+    for command in ("verify", "inspect"):
+        for name in ("a.zarr", "a.zarr.partial"):
+            done = cli(command, tmp_path / name)
+            assert "`seal-store atlas build ... --resume`" in done.stderr, (command, done.stderr)
+
+
 def no_space(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 

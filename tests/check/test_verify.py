@@ -556,7 +556,7 @@ def test_what_is_not_finished_is_not_verified(
     assert "not a seal-store" in done.stderr
     done = cli("build", "--repair", "--out", scores_copy, "-q")
     assert done.exit_code == 1
-    assert "results: they are not repaired" in done.stderr
+    assert "holds results: not repaired" in done.stderr
 
 
 @pytest.mark.slow
