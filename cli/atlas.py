@@ -131,6 +131,8 @@ def build(
             library.run_shards(prepared, shard, progress)
         _options.say({"out": str(out), "shards": list(shard)}, f"{len(shard)} shards done")
         return
+    for note in prepared.notes():
+        tell(note, err=True)
     if plan:
         made = library.plan_atlas(prepared, overwrite=overwrite, resume=resume)
         facts = {"out": str(out), "genes": made.gene_count, "shards": made.shards}
@@ -141,6 +143,7 @@ def build(
         _options.say(_facts(takes := estimate(prepared)), _words(takes, 1))
         return
     if not (_options.is_given("quiet") or resume):
+        library.atlas_at(out).check(overwrite=overwrite)  # before anything is measured
         # processes on CPUs share the threads that the measurement took
         apart = bool(crew.scheduler) or crew.device.startswith("cuda")
         takes = estimate(prepared)
@@ -252,6 +255,11 @@ def export(
     from seal_store.atlas.export import Exporting, export_atlas
     from seal_store.variants.regions import chosen
 
+    name = out.name.lower()
+    if name.endswith((".bw", ".bigwig")):
+        _options.refuse_unused({"terms", "precision"}, f"in {out.name}: a track is numbers alone")
+    if name.endswith(".parquet"):
+        _options.refuse_unused({"precision"}, f"in {out.name}: it is no text")
     found, _ = chosen((), regions)
     own = {} if terms is None else {"terms": terms}
     what = Exporting(_options.names(contexts), _options.names(gene), tuple(found), precision, **own)

@@ -124,6 +124,16 @@ class Entries(manifest.Finished):
         return list(zip(sets.tolist(), names.tolist(), strict=True))
 
     @cached_property
+    def set_columns(self) -> list[str]:
+        """Names of the columns of ``largest_by_set`` in tables: ``largest_SET`` for each set.
+
+        A set called as what else is told of the largest effect has ``largest_over_SET``.
+        """
+        other = {"set", "context"}
+        names = self.column("head_set").tolist()
+        return [f"largest_over_{n}" if n in other else f"largest_{n}" for n in names]
+
+    @cached_property
     def _on_contig(self) -> dict[str, np.ndarray]:
         contig = self.of_genes("contig")
         return {str(name): np.flatnonzero(contig == name) for name in np.unique(contig)}

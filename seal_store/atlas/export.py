@@ -72,7 +72,7 @@ class Lines:
         sets, names = zip(*(atlas.contexts[i] for i in keep), strict=True) if keep else ((), ())
         self.contexts = context_columns(list(sets), list(names), LEADING)
         """Columns of effects; without any the summary is written."""
-        self.sets = [] if keep else [f"largest_{n}" for n in atlas.column("head_set").tolist()]
+        self.sets = [] if keep else atlas.set_columns
         self._genes = self._chosen_genes()
 
     @property
@@ -284,10 +284,12 @@ def _vcf_header(lines: Lines) -> str:
         "gene_symbol": ("String", "Symbol of the gene"),
         "dist_to_tss": ("Integer", "POS minus TSS, bp"),
     }
+    named = lines.atlas.column("head_set").tolist()
     for name, key in _keys(lines).items():
         kind, text = own.get(name) or MEANINGS.get(name) or ("Float", f"Effect on {name}")
         if name in lines.sets:
-            text = f"Effect of the largest size over {name.removeprefix('largest_')}, signed"
+            place = lines.sets.index(name)
+            text = f"Effect of the largest size over {named[place]}, signed"
         if kind == "Float" and name != "quantile":
             text += ", ln(expression + pseudocount)"
         text = printable(text).replace("\\", "\\\\").replace('"', '\\"')

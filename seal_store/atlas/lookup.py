@@ -102,7 +102,7 @@ class Lookup:
         over all contexts), ``largest_SET`` for each head set and, if the atlas was made with a
         calibration, ``quantile``. Effects are exact, in ln(expression + pseudocount).
         """
-        named = self.atlas.column("head_set").tolist()
+        by_set_names = self.atlas.set_columns
         sets, names = (np.array(values) for values in zip(*self.atlas.contexts, strict=True))
         for kept, found in self._batches(Alleles.of(alleles, "input"), SUMMARIES):
             columns, values = self._columns(kept, found), self.atlas.summaries(found)
@@ -114,7 +114,7 @@ class Lookup:
                 "largest_context": names[place],
                 "rms": values["rms"],
                 **({"quantile": values["quantile"]} if "quantile" in values else {}),
-                **{f"largest_{name}": by_set[:, i] for i, name in enumerate(named)},
+                **{name: by_set[:, i] for i, name in enumerate(by_set_names)},
             }
 
     def attributed(self, alleles: Iterable[Allele]) -> Iterator[dict[str, np.ndarray]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seal_store.results.view import View, strongest
+from seal_store.store.layout import SOURCE
 from seal_store.variants.alleles import Allele
 
 PREFIX = "SEAL_"
@@ -31,6 +32,7 @@ class Row:
     distance: int
     match: bool
     status: str
+    source: str
     effect: np.ndarray
 
 
@@ -51,6 +53,9 @@ class Fields:
         attributes = view.results.attributes
         self._single = attributes.genes == "nearest" or attributes.gene is not None
         self._chosen = field_names(view.labels) if view.selection.contexts else []
+        is_sourced = SOURCE.name in view.results.more_columns
+        names = ("GENE", "SYMBOL", "DIST", *(["SOURCE"] * is_sourced), "MAX", "TOP")
+        self._of_rows = (*names, *self._chosen)
 
     def header(self) -> list[bytes]:
         """Lines of the header, without line ends."""
@@ -67,11 +72,14 @@ class Fields:
             ("GENE", "String", f"Gene scored against{several}"),
             ("SYMBOL", "String", f"Symbol of the gene{several}"),
             ("DIST", whole, f"POS - TSS of the gene in bp{several}"),
+            ("SOURCE", "String", f"Where the effects are from: atlas or computed{several}"),
             ("MAX", "Float", f"Effect of largest size over contexts and genes, {unit}"),
             ("TOP", "String", f"{top}{several}"),
             ("STATUS", "String", f"{status}{several}"),
             ("REF_MISMATCH", "Flag", "REF differs from the store's genome"),
         ]
+        if "SOURCE" not in self._of_rows:
+            fields = [field for field in fields if field[0] != "SOURCE"]
         for name, label in zip(self._chosen, self.view.labels, strict=False):
             fields.append((name, number, f"Effect on {label}, {unit}{several}"))
         facts = {
@@ -99,8 +107,7 @@ class Fields:
         found: list[tuple[str, Sequence[str]]] = [("STATUS", status)]
         if any(rows for _, rows in groups):
             per_allele = [self._values(rows) for _, rows in groups]
-            names = ("GENE", "SYMBOL", "DIST", "MAX", "TOP", *self._chosen)
-            found = [*zip(names, zip(*per_allele, strict=True), strict=True), *found]
+            found = [*zip(self._of_rows, zip(*per_allele, strict=True), strict=True), *found]
         text = ";".join(f"{PREFIX}{name}={','.join(values)}" for name, values in found)
         if any(not row.match for _, rows in groups for row in rows):
             text += f";{PREFIX}REF_MISMATCH"
@@ -109,7 +116,7 @@ class Fields:
     def _values(self, rows: Sequence[Row]) -> list[str]:
         """Values of one allele, in the order of the fields."""
         if not rows:
-            return ["."] * (5 + len(self._chosen))
+            return ["."] * len(self._of_rows)
         effect = np.stack([row.effect for row in rows])
         order = strongest(effect, self.top)
         number = self._number
@@ -123,6 +130,7 @@ class Fields:
             "|".join(encode(row.gene) for row in rows),
             "|".join(encode(row.symbol) or "." for row in rows),
             "|".join(str(row.distance) for row in rows),
+            *(["|".join(row.source for row in rows)] if "SOURCE" in self._of_rows else []),
             number % largest,
             "|".join(top),
             *("|".join(number % value for value in values) for values in chosen),
@@ -131,7 +139,7 @@ class Fields:
 
 def field_names(labels: Sequence[str]) -> list[str]:
     """Names of INFO fields for contexts: letters, digits and ``_``, each only once."""
-    taken = {"GENE", "SYMBOL", "DIST", "MAX", "TOP", "STATUS", "REF_MISMATCH"}
+    taken = {"GENE", "SYMBOL", "DIST", "SOURCE", "MAX", "TOP", "STATUS", "REF_MISMATCH"}
     names = []
     for label in labels:
         plain = name = re.sub(r"[^0-9A-Za-z_]", "_", label)

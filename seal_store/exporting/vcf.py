@@ -191,10 +191,11 @@ class _Queue:
     def add(self, rows: Rows) -> None:
         """Append ``rows``."""
         c = rows.columns
-        c.setdefault("gene_symbol", np.full(len(rows), ""))  # older results have neither
+        c.setdefault("gene_symbol", np.full(len(rows), ""))  # not all results have these
+        c.setdefault("source", np.full(len(rows), ""))
         c.setdefault("end", c["pos"] + np.strings.str_len(c["ref"]) - 1)
         keys = zip(*(c[name].tolist() for name in ("pos", "id", "ref", "alt", "end")), strict=True)
-        names = ("contig", "gene_id", "gene_symbol", "dist_to_tss", "ref_match", "status")
+        names = ("contig", "gene_id", "gene_symbol", "dist_to_tss", "ref_match", "status", "source")
         columns = (c[name].tolist() for name in names)
         effect = self._view.effect(rows)
         self._rows.extend(Row(*values) for values in zip(keys, *columns, effect, strict=True))

@@ -14,6 +14,7 @@ from seal_store.common.typed import conform
 from seal_store.errors import GeneTableError, InputError, StoreError
 from seal_store.exporting.tracks import track_lengths
 from seal_store.model.grid import MAX_DISTANCE
+from seal_store.reference.contigs import resolve_contig
 from seal_store.results.attributes import AttributionAttributes, BackgroundAttributes, MadeFrom
 from seal_store.scoring.calibration import fits
 from seal_store.scoring.options import DEFAULTS, AttributionOptions, ScoreOptions
@@ -21,6 +22,7 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store.outside import check_outside
 from seal_store.store.place import Place
 from seal_store.store.store import Store, sequence_start
+from seal_store.variants.alleles import short
 from seal_store.variants.regions import Region, inside
 
 SHARDS = 1_000
@@ -104,6 +106,7 @@ class Prepared:
         self.job = job
         self.store = store or Store(job.store)
         check_outside(job.out, self.store)
+        self._length = track_lengths(self.store)
         self.genes = self._genes()
         options = replace(job.options, max_distance=MAX_DISTANCE, ref_mismatch="flag")
         calibrated = fits(self.store, options)
@@ -126,13 +129,27 @@ class Prepared:
             raise GeneTableError("no gene of the store has an SNV that is asked for")
         return list(found)
 
+    def notes(self) -> list[str]:
+        """What of the regions is on no contig of the gene table."""
+        known = set(self.store.table.contig.tolist())
+        on = [region.contig for region in self.job.regions]
+        strange = [contig for contig in on if resolve_contig(contig, known) is None]
+        if not strange:
+            return []
+        return [
+            f"{len(strange)} of {len(on)} regions are on contigs without a gene, such as "
+            f"{short(strange[0], 'characters')}"
+        ]
+
     def _within(self, gene: int) -> np.ndarray:
         """Which positions of a gene are asked for, bool ``(2 span + 1,)``."""
         store, job = self.store, self.job
         row = store.table.row(str(store.gene_id[gene]))
         contig, tss = str(store.table.contig[row]), int(store.table.tss[row])
         pos = np.arange(tss - job.span, tss + job.span + 1)
-        kept = inside(job.regions, contig, pos) if job.regions else np.ones(len(pos), bool)
+        kept = (pos >= 1) & (pos <= self._length.get(contig, pos[-1]))
+        if job.regions:
+            kept &= inside(job.regions, contig, pos)
         if job.options.genes == "nearest":
             kept &= store.table.nearest_rows(contig, pos) == row
         return kept
@@ -181,7 +198,7 @@ class Prepared:
             attribution=_attribution(scorer, made["attribution"]),
             features=self.store.config.features,
             store=from_json(MadeFrom, made["store"]),
-            contigs={name: n for name, n in track_lengths(store).items() if name in here},
+            contigs={name: n for name, n in self._length.items() if name in here},
             genome_sha256=facts.genome.sha256,
             gene_table_sha256=facts.gene_table.sha256,
             software=by.software if by else made["software"],

@@ -151,6 +151,9 @@ def test_the_command(cli: Cli, store: Store, atlas: Atlas, tmp_path: Path) -> No
     assert made.exit_code == 0, made.output
     assert "1 genes, 15 SNVs, 802 contexts" in made.stdout
     assert Atlas(tmp_path / "a.zarr").column("entries").tolist() == [15]
+    again = cli(*args, "--out", tmp_path / "a.zarr")
+    assert "exists already" in again.stderr
+    assert "measured" not in again.stderr
     for step in (["--plan"], ["--shard", 0], ["--finalize"]):
         done = cli(*args, "--out", tmp_path / "b.zarr", *step, "-q")
         assert done.exit_code == 0, done.output

@@ -145,7 +145,7 @@ def test_bases_that_are_none_are_left_out_and_counted(
     entries = dict(zip(own.gene_id.tolist(), atlas.column("entries").tolist(), strict=True))
     assert entries == {gene: 3 * count for gene, count in expected.items()}
     others = atlas.column("other_bases").tolist()
-    assert others == [41 - count for count in expected.values()]
+    assert others == [41 - expected["EDGE"], 0]  # beyond the end of END's contig there are none
     base = atlas.bases("chr1", np.array([10_000, 10_001, 320_000, 320_001]))
     assert base.astype(bool).tolist() == [False, True, True, False]
 
@@ -187,6 +187,10 @@ def test_regions_limit_the_positions(job: AtlasJob, store: Store, tmp_path: Path
     assert atlas.bases("chr1", np.arange(tss - 3, tss + 5)).astype(bool).tolist() == [
         *(False, True, True, True, False, False, True, False)
     ]
+    assert Prepared(job).notes() == []
+    strange = replace(job, regions=(*regions, Region("chrUn_1"), Region("chrUn_2", 5, 9)))
+    (note,) = Prepared(strange).notes()
+    assert note == "2 of 4 regions are on contigs without a gene, such as chrUn_1"
     nowhere = replace(job, regions=(Region("chr1", 1, 2),))
     with pytest.raises(GeneTableError, match="no gene of the store"):
         Prepared(nowhere)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from atlas.conftest import CPU, GENES, SPAN
 from click.testing import Result
@@ -23,11 +26,12 @@ from seal_store.atlas.lookup import Lookup
 from seal_store.check.verify import verify
 from seal_store.errors import HeadsError, InputError, VariantError
 from seal_store.results.group import Results
-from seal_store.run.atlas_job import AtlasJob
+from seal_store.run.atlas import build_atlas
+from seal_store.run.atlas_job import AtlasJob, Prepared
 from seal_store.scoring.options import AttributionOptions
 from seal_store.scoring.rows import Rows
 from seal_store.scoring.scorer import Scorer
-from seal_store.store.store import Store
+from seal_store.store.store import Store, sequence_start
 from seal_store.variants.source import read_variants
 
 Cli = Callable[..., Result]
@@ -83,6 +87,44 @@ def test_rows_are_those_of_scoring(atlas: Atlas, store: Store, vcf: Path) -> Non
     assert (np.abs(effect - expected.effect[same]).max(1) <= 0.0101 * largest).all()
 
 
+@pytest.mark.slow
+def test_ten_thousand_random_snvs_are_those_of_scoring(
+    job: AtlasJob, store: Store, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Around every gene of the store, in any order, REF of the genome or not."""
+    genes = tuple(store.gene_id.tolist())
+    wide = replace(job, out=tmp_path / "wide.zarr", genes=genes, span=400, genes_per_shard=None)
+    atlas = build_atlas(Prepared(wide, store))
+    row = [store.table.row(gene) for gene in genes]
+    which = rng.integers(0, len(genes), 10_000)
+    tss, contig = (column[row][which] for column in (store.table.tss, store.table.contig))
+    pos = tss + rng.integers(-400, 401, len(which))
+    base = store.sequence
+    lines = []
+    for i, gene in enumerate(which.tolist()):
+        place = int(pos[i]) - 1 - sequence_start(int(tss[i]))
+        ref = chr(base(store.gene(genes[gene]))[place])
+        alt = str(rng.choice([other for other in "ACGT" if other != ref]))
+        ref = ref if ref in "ACGT" and i % 50 else "ACGT"[i % 4]
+        if ref != alt:
+            lines.append(f"{contig[i]}\t{pos[i]}\tv{i}\t{ref}\t{alt}\n")
+    path = tmp_path / "random.vcf"
+    path.write_text("".join(lines))
+    lookup = Lookup(atlas)
+    found = list(lookup.score(read_variants(path)))
+    scorer = Scorer(store, replace(CPU, max_distance=400, ref_mismatch="skip"))
+    done = list(scorer.score(read_variants(path)))
+    columns = {}
+    for name in ("id", "gene_id", "pos", "ref", "alt", "dist_to_tss", "status"):
+        columns[name] = np.concatenate([rows.columns[name] for rows in found])
+        expected = np.concatenate([rows.columns[name] for rows in done])
+        np.testing.assert_array_equal(columns[name], expected, err_msg=name)
+    assert len(columns["id"]) > 9_000
+    effect, exact = (np.concatenate([rows.effect for rows in own]) for own in (found, done))
+    largest = np.abs(exact).max(1)
+    assert (np.abs(effect - exact).max(1) <= 0.0101 * largest + 1e-9).all()
+
+
 @pytest.mark.parametrize("ending", [".zarr", ".tsv", ".vcf.gz", ".parquet"])
 def test_every_output_of_score(
     ending: str, cli: Cli, atlas: Atlas, vcf: Path, tmp_path: Path
@@ -107,8 +149,9 @@ def test_every_output_of_score(
         import pysam
 
         with pysam.VariantFile(str(out)) as records:
-            status = [r.info.get("SEAL_STATUS") for r in records]
-        assert len(status) == rows - 1 + 5
+            info = [(r.info.get("SEAL_STATUS"), r.info.get("SEAL_SOURCE")) for r in records]
+        assert len(info) == rows - 1 + 5
+        assert {source for _, source in info} == {("atlas",), ("atlas", "atlas"), None}
     else:
         import pyarrow.parquet as pq
 
@@ -147,6 +190,25 @@ def test_summaries_of_a_file(
     assert named == [atlas.contexts[i][1] for i in place]
     piped = cli("lookup", atlas.path, vcf, "--summary", "--out", "-", "-q", "--precision", 9)
     assert piped.stdout == out.read_text()
+
+
+def test_a_head_set_may_be_called_context(
+    cli: Cli, atlas: Atlas, vcf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its summary stands beside the context of the largest."""
+    sets, column = atlas.column("head_set").tolist(), Entries.column
+    named = np.array(["context", *sets[1:]])
+    monkeypatch.setattr(
+        Entries, "column", lambda self, n: named if n == "head_set" else column(self, n)
+    )
+    plain = ["largest", "largest_set", "largest_context", "rms"]
+    names = ["largest_over_context", *(f"largest_{name}" for name in sets[1:])]
+    found = Atlas(atlas.path).summary(str(vcf))
+    assert list(found)[9:] == [*plain, *names]
+    assert set(found["largest_context"]) <= {name for _, name in atlas.contexts}
+    out = tmp_path / "x.parquet"
+    assert cli("atlas", "export", atlas.path, out, "-q").exit_code == 0
+    assert list(pd.read_parquet(out))[8:] == ["largest", "largest_context", "rms", *names]
 
 
 def test_from_python(atlas: Atlas, store: Store, scored: dict[str, Rows]) -> None:
@@ -345,6 +407,10 @@ def test_the_command(cli: Cli, atlas: Atlas, store: Store, vcf: Path, tmp_path: 
     assert cli(*args, "--atlas", atlas.path, "--out", tsv).exit_code == 0
     assert cli("export", out, tmp_path / "e.tsv", "-q").exit_code == 0
     assert (tmp_path / "e.tsv").read_text() == tsv.read_text()
+    assert cli(*args, "--atlas", atlas.path, "--out", tmp_path / "m.vcf").exit_code == 0
+    sources = re.findall(r"SEAL_SOURCE=([^;]+)", (tmp_path / "m.vcf").read_text())
+    each = Counter(source for value in sources for source in value.split(",") if source != ".")
+    assert each == Counter(made.rows().columns["source"].tolist())
     other = cli(*args, "--atlas", atlas.path, "--out", tmp_path / "n.zarr", "--scheme", "centered")
     assert other.exit_code == 1
     assert "its scheme is not that of what is scored" in other.stderr

@@ -6,12 +6,14 @@ import csv
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from click.testing import Result
 
 from seal_store.atlas.atlas import Atlas
 from seal_store.atlas.export import Exporting, export_atlas
@@ -264,6 +266,17 @@ def test_bigwig_has_the_largest_of_a_base(
         variants = [(r["chrom"], int(r["pos"]), r["ref"], r["alt"]) for r in lines]
         effect = atlas.effects(variants, contexts=chosen[0]).effect.values[:, 0]
         assert np.array_equal(effect, np.array([r[column] for r in lines], np.float32))
+
+
+def test_options_that_do_nothing_in_an_export_are_refused(
+    cli: Callable[..., Result], atlas: Atlas, tmp_path: Path
+) -> None:
+    for ending, option in ((".bw", "terms"), (".bigwig", "precision"), (".parquet", "precision")):
+        out = tmp_path / f"x{ending}"
+        done = cli("atlas", "export", atlas.path, out, f"--{option}", "5")
+        assert done.exit_code == 2
+        assert f"--{option} has no effect in x{ending}" in done.stderr
+        assert not out.exists()
 
 
 def test_hostile_names_stay_text_in_info(hostile: Atlas, tmp_path: Path) -> None:
