@@ -256,6 +256,8 @@ def single(allele: Allele, scheme: str) -> tuple[int, str, str] | None:
     """
     if allele.kind != "snv" or (len(allele.ref) > 1 and scheme != "grid"):
         return None
+    if len(allele.ref) == 1:
+        return allele.pos, allele.ref, allele.alt
     change = trim(allele.pos, allele.ref, allele.alt)
     return change.start + 1, allele.ref[change.start + 1 - allele.pos], change.alt
 

@@ -17,7 +17,9 @@ def texts(values: np.ndarray, number: str) -> list[str]:
     if values.dtype.kind == "f":
         return [number % value for value in values.tolist()]
     if values.dtype.kind in "UT":
-        return list(map(cell, values.tolist()))
+        found = values.tolist()
+        known = {text: cell(text) for text in set(found)}  # names come again and again
+        return [known[text] for text in found]
     return list(map(str, values.tolist()))
 
 

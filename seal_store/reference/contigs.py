@@ -47,6 +47,7 @@ def chromosome(name: str) -> str | None:
     return bare if bare in _names() else None
 
 
+@lru_cache(maxsize=1024)
 def assembly_of_name(name: str) -> str:
     """The assembly that an accession belongs to; ``unknown`` for other names, or for several."""
     owners = {assembly for assembly, _ in _accessions().get(name, ())}

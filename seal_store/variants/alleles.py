@@ -163,6 +163,8 @@ def _letters(ref: str) -> frozenset[str]:
 
 def classify(ref: str, alt: str) -> str:
     """``kind`` of an allele, both in upper case."""
+    if len(ref) == len(alt) == 1 and ref in _ACGT and alt in _ACGT:  # most of all there are
+        return "no_change" if ref == alt else "snv"
     if alt in ("", ".") or ref in ("", "."):
         return "missing"
     if alt == "*":
