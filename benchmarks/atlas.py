@@ -7,6 +7,7 @@ the same SNVs, in the same run. `--full` has weights of full size.
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from seal_store.invented.world import write_planted_world
 from seal_store.results.strongest import strongest_contexts
 from seal_store.run.atlas import build_atlas
 from seal_store.run.atlas_job import AtlasJob, Prepared
+from seal_store.run.lookup import alleles_of, write_summaries
 from seal_store.scoring.options import ScoreOptions
 from seal_store.scoring.saturate import saturation
 from seal_store.scoring.scorer import Scorer
@@ -38,6 +40,7 @@ from seal_store.training.steps import finetune, pretrain
 from seal_store.training.task import TrainOptions
 from seal_store.variants.alleles import Allele
 from seal_store.variants.notation import parse_variant
+from seal_store.variants.source import VariantSource
 
 SPAN = 500
 GENES = 2
@@ -154,6 +157,16 @@ def looked_up(name: str, path: Path) -> Iterator[dict[str, Any]]:
     count = sum(len(columns["pos"]) for columns in lookup.summarized(repeated(alleles, SUMMARIES)))
     took = time.perf_counter() - start
     yield {"heads": name, "what": f"summaries of {count:,} sorted SNVs", "SNVs/s": count / took}
+    vcf = path.with_suffix(".vcf")
+    with vcf.open("w") as handle:
+        for a in repeated(alleles, SUMMARIES):
+            handle.write(f"{a.contig}\t{a.pos}\t.\t{a.ref}\t{a.alt}\t.\t.\t.\n")
+    start = time.perf_counter()
+    found, watch = alleles_of(Atlas(path), VariantSource(str(vcf)))
+    write_summaries(Lookup(Atlas(path)), found, io.BytesIO(), watch=watch)
+    took = time.perf_counter() - start
+    what = "the same from a VCF to a TSV, read and written"
+    yield {"heads": name, "what": what, "SNVs/s": count / took}
     lookup = Lookup(Atlas(path))
     start = time.perf_counter()
     count = sum(map(len, lookup.score(repeated(alleles, EFFECTS))))
