@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     help="TSV or CSV: contig, pos, ref, alt (or variant), group (case, control); if you like "
     "family and gene.",
 )
+@_study.store
 @_options.contexts
 @click.option(
     "--gene-set",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 def burden(
     results: Place,
     groups: Path,
+    store: Place | None,
     contexts: tuple[str, ...],
     gene_set: tuple[Path, ...],
     permutations: int,
@@ -63,5 +65,5 @@ def burden(
     options = BurdenOptions(names, permutations, seed, list(map(str, gene_set)))
     check_free(out, overwrite=overwrite)
     with Meter() as progress:
-        study = work(Results(results), groups, options, progress)
+        study = work(Results(results), groups, options, progress, _study.bases(store))
     _study.finish(study, out, overwrite, summary(study))

@@ -33,6 +33,7 @@ def evaluate() -> None:
     help="TSV or CSV: contig, pos, ref, alt, and effect (signed) or label (1, 0); if you like "
     "gene, weight, group, fold, locus, and other models' scores.",
 )
+@_study.store
 @_options.contexts
 @click.option(
     "--choose",
@@ -49,6 +50,7 @@ def evaluate() -> None:
 def variants(
     results: Place,
     truth: Path,
+    store: Place | None,
     contexts: tuple[str, ...],
     choose: str | None,
     bootstrap: int,
@@ -69,5 +71,5 @@ def variants(
     options = EvaluateOptions(_options.names(contexts), choose or "", bootstrap, seed)
     check_free(out, overwrite=overwrite)
     with Meter() as progress:
-        study = evaluate_variants(Results(results), truth, options, progress)
+        study = evaluate_variants(Results(results), truth, options, progress, _study.bases(store))
     _study.finish(study, out, overwrite, summary(study))

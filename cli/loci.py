@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     help="TSV or CSV of SuSiE, FINEMAP or others: variant (or chr, pos, and ref, alt or allele1, "
     "allele2), locus (or region, cs), PIP (or prob).",
 )
+@_study.store
 @_options.contexts
 @_options.number("--top", 5, "Name so many variants and features a line, the largest first.")
 @click.option("--out", type=_options.PLACE, required=True, help=f"Table to write: {_study.OUT}")
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 def loci(
     results: Place,
     credible_sets: Path,
+    store: Place | None,
     contexts: tuple[str, ...],
     top: int,
     out: Place,
@@ -52,5 +54,5 @@ def loci(
     options = LociOptions(_options.names(contexts), top)
     check_free(out, overwrite=overwrite)
     with Meter() as progress:
-        study = work(Results(results), credible_sets, options, progress)
+        study = work(Results(results), credible_sets, options, progress, _study.bases(store))
     _study.finish(study, out, overwrite, summary(study))

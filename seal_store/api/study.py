@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from seal_store.common.extras import require
 from seal_store.common.progress import Progress, silent
 from seal_store.results.group import Results
+from seal_store.store.place import given_place
+from seal_store.store.store import Store
 from seal_store.study.writing import Study, check_free
+from seal_store.variants.bases import StoreBases
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +28,7 @@ def evaluate_variants(
     choose: Literal["mean", "each", "largest", "nested"] | None = None,
     bootstrap: int = 1_000,
     seed: int = 0,
+    store: Store | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = silent,
@@ -48,6 +52,9 @@ def evaluate_variants(
         ``mean`` where contexts are named, else ``largest``.
     bootstrap, seed
         Draws of loci for the 95 % intervals, and where they begin.
+    store
+        Left-align insertions and deletions of both sides by the sequences of this store: what
+        :func:`open` gives, or its path.
     out
         Write the table too: .tsv, .tsv.gz, .parquet, .arrow, .feather, .html.
     overwrite
@@ -77,7 +84,7 @@ def evaluate_variants(
     require("study", "an evaluation")
     options = EvaluateOptions(contexts, choose or "", bootstrap, seed)
     check_free(out, overwrite=overwrite)
-    found = work(_opened(results), truth, options, progress or silent)
+    found = work(_opened(results), truth, options, progress or silent, _bases(store))
     return _finished(found, out, overwrite)
 
 
@@ -87,6 +94,7 @@ def loci(
     *,
     contexts: str | Sequence[str] = (),
     top: int = 5,
+    store: Store | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = silent,
@@ -107,7 +115,7 @@ def loci(
     require("xarray", "a study as a table of pandas")
     options = LociOptions(contexts, top)
     check_free(out, overwrite=overwrite)
-    found = work(_opened(results), credible_sets, options, progress or silent)
+    found = work(_opened(results), credible_sets, options, progress or silent, _bases(store))
     return _finished(found, out, overwrite)
 
 
@@ -119,6 +127,7 @@ def burden(
     gene_set: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     permutations: int = 10_000,
     seed: int = 0,
+    store: Store | str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = silent,
@@ -142,12 +151,18 @@ def burden(
     several = [gene_set] if isinstance(gene_set, str | os.PathLike) else gene_set
     options = BurdenOptions(contexts, permutations, seed, [os.fspath(path) for path in several])
     check_free(out, overwrite=overwrite)
-    found = work(_opened(results), groups, options, progress or silent)
+    found = work(_opened(results), groups, options, progress or silent, _bases(store))
     return _finished(found, out, overwrite)
 
 
 def _opened(results: Given) -> Results:
     return results if isinstance(results, Results) else Results(results)
+
+
+def _bases(store: Store | str | os.PathLike[str] | None) -> StoreBases | None:
+    if store is None:
+        return None
+    return StoreBases(store if isinstance(store, Store) else Store(given_place("store", store)))
 
 
 def _finished(found: Study, out: str | os.PathLike[str] | None, overwrite: bool) -> pd.DataFrame:

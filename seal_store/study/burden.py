@@ -22,6 +22,7 @@ from seal_store.study.permute import Tested, benjamini_hochberg, difference_of_m
 from seal_store.study.tables import Line, Table, read_table
 from seal_store.study.writing import Study, as_columns, facts_of
 from seal_store.training.expression import NumberedLines
+from seal_store.variants.bases import Reference
 
 MEANINGS = {
     "gene": ("gene", "gene_id", "gene_symbol"),
@@ -63,6 +64,7 @@ def burden(
     groups: Any,
     options: BurdenOptions | None = None,
     progress: Progress = silent,
+    bases: Reference | None = None,
 ) -> Study:
     """Differences between variants of cases and of controls, with permutation p-values.
 
@@ -71,7 +73,8 @@ def burden(
     ``|effect|``. The study's table has a line for each context and measure, ``effect`` and
     ``size`` = ``|effect|``, and for the mean ``size`` over each head set's contexts; ``q`` is the
     false discovery rate over the contexts of one measure, or over the head sets. Effects are held
-    for all variants: 4 bytes for each of ``contexts``.
+    for all variants: 4 bytes for each of ``contexts``. ``bases`` left-align insertions and
+    deletions, see :func:`~seal_store.study.matching.match`.
 
     Raises :class:`InputError` for a table that cannot be used, or one group only, and
     :class:`HeadsError` for a context that is not there.
@@ -84,7 +87,7 @@ def burden(
         groups, "groups", MEANINGS, results.attributes.store.assembly, needed=[("group",)]
     )
     both = _keep_known(table)
-    matches = _of_genes(match(results, table, progress), genes, table)
+    matches = _of_genes(match(results, table, progress, bases), genes, table)
     places = strongest_places(results, matches, contexts, progress)
     case = np.array([GROUPS[m.line.cells["group"].lower()] for m in matches], bool)
     _check_groups(case, table)

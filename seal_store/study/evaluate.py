@@ -33,6 +33,7 @@ from seal_store.study.metrics import (
 )
 from seal_store.study.truth import FOLDS, Truth, read_truth
 from seal_store.study.writing import Study, as_columns, facts_of
+from seal_store.variants.bases import Reference
 
 CHOICES = {
     "mean": "beforehand: the mean over {count}",
@@ -100,11 +101,13 @@ def evaluate_variants(
     truth: Any,
     options: EvaluateOptions | None = None,
     progress: Progress = silent,
+    bases: Reference | None = None,
 ) -> Study:
     """Compare effects of ``results`` with ``truth``, the path of a table or a data frame.
 
     The study's table has a line for each measure, stratum and score. Effects of the contexts
-    chosen are held for all variants of the truth: 4 bytes each. Raises :class:`InputError` for a
+    chosen are held for all variants of the truth: 4 bytes each. ``bases`` left-align insertions
+    and deletions, see :func:`~seal_store.study.matching.match`. Raises :class:`InputError` for a
     truth that cannot be used and :class:`HeadsError` for a context that is not there; needs the
     extra ``study``.
     """
@@ -112,7 +115,7 @@ def evaluate_variants(
     options = options or EvaluateOptions()
     names, sets = results.contexts()
     contexts = select_contexts(list(zip(sets, names, strict=True)), options.contexts)
-    own = read_truth(truth, results, contexts, progress)
+    own = read_truth(truth, results, contexts, progress, bases)
     effects = effects_of(results, own.rows, contexts, progress) * own.sign[:, None]
     labels = [(sets[i], names[i]) for i in contexts.tolist()]
     scores, folds = _predicted(own, effects, labels, options.how)

@@ -26,6 +26,7 @@ from seal_store.study.matching import Match, Place, effects_of, match
 from seal_store.study.tables import Line, Table, number, plain, read_table, same_number
 from seal_store.study.why import Features
 from seal_store.study.writing import Study, as_columns, facts_of
+from seal_store.variants.bases import Reference
 
 MEANINGS = {
     "gene": ("gene", "gene_id", "gene_symbol"),
@@ -58,6 +59,7 @@ def loci(
     credible_sets: Any,
     options: LociOptions | None = None,
     progress: Progress = silent,
+    bases: Reference | None = None,
 ) -> Study:
     """PIP-weighted effects of each locus on each gene and context.
 
@@ -66,7 +68,8 @@ def loci(
     in ln(expression + pseudocount), ``size`` = sum of PIP times ``|effect|``, the sums of PIP of
     variants with a row of that gene and of the locus' others, the ``variants`` that carry it and,
     where the results have attributions, the ``features`` with the largest PIP-weighted ones.
-    Effects are held for all variants: 4 bytes for each of ``contexts``. Raises
+    Effects are held for all variants: 4 bytes for each of ``contexts``. ``bases`` left-align
+    insertions and deletions, see :func:`~seal_store.study.matching.match`. Raises
     :class:`InputError` for a table that cannot be used and :class:`HeadsError` for a
     context that is not there.
     """
@@ -83,7 +86,7 @@ def loci(
     if not table.columns & {"locus", "cs"}:
         _name_region(table)
     total = _keep_known(table)
-    matches = _once(match(results, table, progress), table, total)
+    matches = _once(match(results, table, progress, bases), table, total)
     if not matches:
         first = next(iter(table.unmatched), "no line is left")
         raise InputError(

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from seal_store.common.progress import Progress, silent
-from seal_store.reference.contigs import resolve_contig
+from seal_store.errors import InputError
+from seal_store.reference.contigs import called, differ, resolve_contig
 from seal_store.reference.gtf import without_version
 from seal_store.results.group import Results
 from seal_store.store.layout import VARIANTS_PER_CHUNK, get, read
 from seal_store.study.tables import Line, Table
+from seal_store.variants.bases import Reference
+from seal_store.variants.prepare import left_aligned
 
 ABSENT_CONTIG = "no row on this contig"
 ABSENT = "no row at this position"
-ABSENT_INDEL = "no row of this insertion or deletion, as it is aligned"
+ABSENT_INDEL = "no row of this insertion or deletion"
+AS_ALIGNED = f"{ABSENT_INDEL}, as it is aligned (`store` left-aligns)"
 OTHER_ALLELES = "other alleles at this position"
 OTHER_GENE = "no row of this gene"
 
@@ -53,21 +57,39 @@ class Match:
         return -1 if self.swapped else 1
 
 
-def match(results: Results, table: Table, progress: Progress = silent) -> list[Match]:
+def match(
+    results: Results,
+    table: Table,
+    progress: Progress = silent,
+    bases: Reference | None = None,
+) -> list[Match]:
     """The rows of each variant of ``table``, by contig under any name, position and alleles.
 
     Alleles are compared in upper case, without the bases that REF and ALT share, however many of
-    them are written; an indel that is aligned otherwise within a repeat is another one, since
+    them are written. With ``bases``, indels of both sides are left-aligned before that, as far as
+    bases are known; without, one that is aligned otherwise within a repeat is another one, since
     results have no genome. Unordered alleles are compared both ways, the order of the table first.
     A cell ``gene`` (id, id without version, or symbol) leaves the rows of that gene. Of rows of one
     variant and gene the first counts. Lines without a row are counted in ``table.unmatched``.
+    Raises :class:`InputError` for bases of another assembly than the results'.
     """
+    made = results.attributes.store
+    if bases is not None and differ(bases.assembly, made.assembly):
+        raise InputError(
+            f"`store`: of {called(bases.assembly)}, the results of {called(made.assembly)}",
+            "name the store that they were scored from",
+        )
+    edit_of = _Edits(bases)
     edits = [
-        [_edit(line.pos, *both) for both in ((line.ref, line.alt), (line.alt, line.ref))]
+        [
+            edit_of(line.contig, line.pos, *both)
+            for both in ((line.ref, line.alt), (line.alt, line.ref))
+        ]
         for line in table.lines
     ]
     wanted = {edit for pair in edits for edit in pair}
-    known, at, taken = _places(results, wanted, {line.pos for line in table.lines}, progress)
+    positions = {line.pos for line in table.lines}
+    known, at, taken = _places(results, wanted, positions, edit_of, progress)
     contig_of = {
         name: resolve_contig(name, known) for name in {line.contig for line in table.lines}
     }
@@ -88,11 +110,38 @@ def match(results: Results, table: Table, progress: Progress = silent) -> list[M
         elif not contig:
             reason = ABSENT_CONTIG
         elif len(edit[1]) != len(edit[2]):
-            reason = ABSENT_INDEL
+            reason = AS_ALIGNED if bases is None else ABSENT_INDEL
         else:
             reason = OTHER_ALLELES if (contig, line.pos) in taken else ABSENT
         table.unmatched.note(reason, str(line))
     return found
+
+
+class _Edits:
+    """Edits of alleles, left-aligned where ``bases`` say how."""
+
+    def __init__(self, bases: Reference | None) -> None:
+        self.bases = bases
+
+    def __call__(self, contig: str, pos: int, ref: str, alt: str) -> Edit:
+        found = _edit(pos, ref, alt)
+        if self.bases is None or len(ref) == len(alt) or not self._stands(contig, *found[:2]):
+            return found
+        try:
+            return _edit(*left_aligned(*found, lambda at: self._base(contig, at)))
+        except LookupError:  # it could be shifted further than bases are known
+            return found
+
+    def _stands(self, contig: str, pos: int, ref: str) -> bool:
+        assert self.bases is not None
+        return not ref or self.bases(contig, pos, pos + len(ref) - 1) == ref
+
+    def _base(self, contig: str, pos: int) -> str:
+        assert self.bases is not None
+        found = self.bases(contig, pos, pos)
+        if found is None:
+            raise LookupError
+        return found
 
 
 def _edit(pos: int, ref: str, alt: str) -> Edit:
@@ -120,7 +169,11 @@ def _one_a_gene(places: Sequence[Place]) -> tuple[Place, ...]:
 
 
 def _places(
-    results: Results, edits: set[Edit], positions: set[int], progress: Progress
+    results: Results,
+    edits: set[Edit],
+    positions: set[int],
+    edit_of: _Edits,
+    progress: Progress,
 ) -> tuple[set[str], dict[tuple[str, Edit], list[Place]], set[tuple[str, int]]]:
     """The contigs of all rows, the rows of ``edits``, and at which ``positions`` there are rows."""
     near = np.array(sorted(positions | {pos for pos, _, _ in edits}), np.int64)
@@ -140,7 +193,8 @@ def _places(
             rows = [
                 (row, edit)
                 for row, (own, r, a, is_near) in alleles
-                if (is_near or len(r) > 1 or len(a) > 1) and (edit := _edit(own, r, a)) in edits
+                if (is_near or len(r) > 1 or len(a) > 1)
+                and (edit := edit_of(str(contigs[row]), own, r, a)) in edits
             ]
             taken.update(zip(contigs[beside].tolist(), pos[beside].tolist(), strict=True))
             if rows:

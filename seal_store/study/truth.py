@@ -23,6 +23,7 @@ from seal_store.study.tables import (
     read_table,
     same_number,
 )
+from seal_store.variants.bases import Reference
 
 COLUMNS = {
     "gene": ("gene", "gene_id", "gene_symbol", "gene_name"),
@@ -72,13 +73,18 @@ class Truth:
 
 
 def read_truth(
-    table: object, results: Results, contexts: np.ndarray, progress: Progress = silent
+    table: object,
+    results: Results,
+    contexts: np.ndarray,
+    progress: Progress = silent,
+    bases: Reference | None = None,
 ) -> Truth:
     """The truth in ``table``, matched with rows of ``results``.
 
     Without a gene a variant's row is that of the largest ``|effect|`` on ``contexts``. A later
     line of a row that has one already is counted, and raises :class:`InputError` if it says
-    otherwise. Raises :class:`InputError` too if no line has a row.
+    otherwise. ``bases`` left-align indels, see :func:`match`. Raises :class:`InputError` too if
+    no line has a row.
     """
     found = read_table(
         table,
@@ -90,7 +96,7 @@ def read_truth(
     if "effect" in found.fields:
         check_allele_of_effects(found, "truth")
     _keep_known(found)
-    matches = match(results, found, progress)
+    matches = match(results, found, progress, bases)
     places = strongest_places(results, matches, contexts, progress)
     if not places:
         first = next(iter(found.unmatched), "no line is left")

@@ -433,7 +433,7 @@ def test_alleles_are_matched_however_many_shared_bases_are_written(
     assert truth.rows.tolist() == [0, 1, 2, 3, 4]
     assert truth.effect.tolist() == [1, 2, 3, 4, 5]
     assert {reason: e["lines"] for reason, e in truth.table.unmatched.to_dict().items()} == {
-        "no row of this insertion or deletion, as it is aligned": 1
+        "no row of this insertion or deletion, as it is aligned (`store` left-aligns)": 1
     }
     path.write_text(
         "chrom\tpos\tother_allele\teffect_allele\teffect\n1\t999\tGC\tGCA\t1\n"
