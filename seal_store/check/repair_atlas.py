@@ -55,7 +55,7 @@ def repair_atlas(job: AtlasJob, crew: Crew = ALONE, *, progress: Progress = sile
         prepared = Prepared(replace(job, made=made))
         damaged = {name.split("/")[0] for name in report.faulty()}
         check_job(prepared, path, made, group, MADE_BY, damaged)
-        plan_atlas(prepared, overwrite=True, resume=True, held=held)
+        plan_atlas(prepared, overwrite=not held.begun, resume=True, held=held)
         _take_over(path, held.partial, group, made, report)
         now = fill_atlas(prepared, held, crew, overwrite=True, progress=progress)
         other = {name for name, entry in now.listed.items() if report.listed.get(name) != entry}

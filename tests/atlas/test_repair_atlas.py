@@ -18,7 +18,7 @@ from seal_store.check.repair_atlas import repair_atlas
 from seal_store.check.verify import verify
 from seal_store.common.beside import partial_path
 from seal_store.errors import InputError, OutputError, SealStoreError, StoreError
-from seal_store.run.atlas import build_atlas
+from seal_store.run.atlas import build_atlas, plan_atlas, run_shards
 from seal_store.run.atlas_job import AtlasJob, Prepared
 from seal_store.store import manifest
 from seal_store.store.store import Store
@@ -163,6 +163,16 @@ def test_the_command(cli: Cli, store: Store, own: Path) -> None:
     assert "exclude each other" in both.stderr
     unused = cli(*args, "--repair", "--resume")
     assert "--resume has no effect with --repair" in unused.stderr
+
+
+def test_another_build_that_was_begun_is_kept(own_job: AtlasJob, own: Path) -> None:
+    damage(own / "rms/c/0/0/0", "cut")
+    plan_atlas(Prepared(replace(own_job, span=3)), overwrite=True)
+    run_shards(Prepared(replace(own_job, span=3)), [0])
+    begun = files(partial_path(own))
+    with pytest.raises(OutputError, match="span 3, not 12"):
+        repair_atlas(own_job)
+    assert files(partial_path(own)) == begun
 
 
 @pytest.mark.slow
