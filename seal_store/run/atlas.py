@@ -160,7 +160,8 @@ def _run_shard(
             at = (shard, *(0,) * (len(entry.dims) - 1))
             files[entry.name].join(at, chunks[entry.name])
             names.append("/".join([entry.name, "c", *map(str, at)]))
-        shard_journal.write(partial, shard, names, key, tf32=attributes.tf32, facts=facts)
+        made = {name: getattr(attributes, name) for name in shard_journal.ALIKE}
+        shard_journal.write(partial, shard, names, key, made, facts)
 
 
 def run_shards(prepared: Prepared, shards: Sequence[int], progress: Progress = silent) -> None:

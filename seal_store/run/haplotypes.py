@@ -175,8 +175,8 @@ def _run_shard(
             _write(partial / names[-1], values)
             done(1)
         facts = {"haplotypes": numbers, "counts": counts}
-        tf32 = prepared.job.options.tf32
-        shard_journal.write(partial, shard, names, key, tf32=tf32, facts=facts)
+        made = {name: plan.fingerprint[name] for name in shard_journal.ALIKE}
+        shard_journal.write(partial, shard, names, key, made, facts)
 
 
 def _name(row: int) -> str:
