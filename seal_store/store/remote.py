@@ -147,6 +147,10 @@ class Object:
         written = int(self._found["last_modified"].timestamp() * 1_000) * 1_000_000
         return {"size": self._found["size"], "mtime_ns": written}
 
+    def looks(self) -> dict[str, Any]:
+        """:meth:`standing`, and the mark of its version."""
+        return {**self.standing(), "etag": self._found["e_tag"]}
+
 
 class Sought:
     """An object that is read from any place, in blocks of :data:`BLOCK` bytes."""

@@ -15,7 +15,7 @@ from seal_store.store.address import Address
 from seal_store.store.crc import ends_with_crc, with_crc
 from seal_store.store.credentials import aws_settings
 from seal_store.store.kept import Kept
-from seal_store.store.place import Folder, files_at, place
+from seal_store.store.place import Folder, files_at, place, single_at
 
 KEYS = "[default]\naws_access_key_id = one\naws_secret_access_key = two\n"
 
@@ -158,6 +158,28 @@ def test_what_is_kept_comes_back_or_not_at_all(tmp_path: Path, rng: np.random.Ge
     for key, value in data.items():
         kept.put(key, value, ends_with_crc)
     assert all(kept.get(key, len(value), ends_with_crc) == value for key, value in data.items())
+
+
+def test_how_a_file_looks_is_told_by_its_blocks(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = tmp_path / "file"
+    for size in (0, 1, 70_000, 1 << 20, 3 << 20):
+        data = rng.bytes(size)
+        path.write_bytes(data)
+        looks = single_at(path).looks()
+        assert looks["size"] == size
+        small = size <= 1 << 20
+        places = (
+            [0, size - 1, *(rng.integers(0, size, 3).tolist() if small else ())] if size else ()
+        )
+        for place_ in places:
+            changed = bytearray(data)
+            changed[place_] ^= 1
+            path.write_bytes(changed)
+            os.utime(path, ns=(looks["mtime_ns"], looks["mtime_ns"]))
+            assert single_at(path).looks() != looks
+        path.write_bytes(data)
+        os.utime(path, ns=(looks["mtime_ns"], looks["mtime_ns"]))
+        assert single_at(path).looks() == looks
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
