@@ -162,12 +162,16 @@ class ShardComputer:
 def finalize(out: Place | Output, *, overwrite: bool = False, progress: Progress = silent) -> Store:
     """Add reference predictions, labels of contexts and the manifest; rename to ``out``.
 
+    A store that is finished already is returned as it is.
+
     Raises :class:`UnfinishedError` if a shard is missing or its files are not as its journal lists
     them, and :class:`OutputError` if ``out`` exists and ``overwrite`` is false, or if the shards,
     or the plan and this process, are not of the same versions of packages and kind of device.
     """
     with store_at(out) as held:
         partial = held.partial
+        if manifest.stands(held) and not overwrite:
+            return Store(held.place)
         if held.exists() and not overwrite:
             raise OutputError(
                 f"{held.place} exists already", "choose another `out` or add `overwrite=True`"

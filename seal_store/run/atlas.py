@@ -198,8 +198,7 @@ def finalize_atlas(
     if not isinstance(out, Output):
         with atlas_at(out) as held:
             return finalize_atlas(held, overwrite=overwrite, progress=progress)
-    manifest.complete(out)
-    if out.exists() and not out.partial.exists() and not overwrite:
+    if manifest.stands(out) and not overwrite:
         return Atlas(out.place)
     out.check(overwrite=overwrite, resume=True)
     attributes = _planned(out.partial)
@@ -224,8 +223,7 @@ def build_atlas(
 ) -> Atlas:
     """Plan, compute the shards here or by ``crew``, and finalize: the bytes of one process."""
     with atlas_at(prepared.job.out) as held:
-        manifest.complete(held)
-        if resume and held.exists() and not held.partial.exists():
+        if manifest.stands(held) and resume:
             found = Atlas(held.place)
             but = ("command", "device", "software")
             try:

@@ -233,8 +233,7 @@ def finalize_haplotypes(
         with haplotypes_at(prepared.job.out) as held:
             how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
             return finalize_haplotypes(prepared, held=held, **how)
-    manifest.complete(held)
-    if held.exists() and not held.partial.exists() and not overwrite:
+    if manifest.stands(held) and not overwrite:
         return Haplotypes(held.place)
     plan = read_plan(held.partial)
     held.check(overwrite=overwrite, resume=True)
@@ -292,8 +291,7 @@ def score_haplotypes(
     returned as it is. Raises as its steps do.
     """
     with haplotypes_at(prepared.job.out) as held:
-        manifest.complete(held)
-        if resume and held.exists() and not held.partial.exists():
+        if manifest.stands(held) and resume:
             try:
                 return _finished(prepared, Haplotypes(held.place))
             except OutputError:
