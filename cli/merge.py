@@ -30,7 +30,8 @@ def merge(results: tuple[Place, ...], out: Place, precision: int, overwrite: boo
     """Write the rows of all RESULTS (.zarr of `score`) to OUT, in the order they are given.
 
     For results that were made apart, as one of each chromosome. They must be of one store, with
-    the same scheme, options and contexts; what differs is named. OUT says what each was made of.
+    the same scheme, options and contexts, and have no variants of one input in common; what differs
+    is named. OUT says what each was made of.
     """
     from seal_store.exporting.render import Form
     from seal_store.results.group import Results

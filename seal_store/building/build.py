@@ -25,7 +25,7 @@ from seal_store.building.options import BuildOptions
 from seal_store.building.plan import Planned, is_finished, plan, store_at
 from seal_store.common.beside import check_plain, unpartial_path
 from seal_store.common.device import inference, resolve_device
-from seal_store.common.files import local_path
+from seal_store.common.files import check_fingerprint, local_path
 from seal_store.common.lock import hold
 from seal_store.common.output import JOURNAL, Output
 from seal_store.common.progress import Progress, silent
@@ -35,12 +35,12 @@ from seal_store.model.head_set import HeadSet
 from seal_store.model.heads import Heads, load_heads
 from seal_store.model.labels import context_labels
 from seal_store.store import manifest, shard_journal
-from seal_store.store.attributes import ATTRIBUTE, attributes_of
+from seal_store.store.attributes import ATTRIBUTE, StoreAttributes, attributes_of
 from seal_store.store.layout import STORE, create, get, spec
 from seal_store.store.opening import consolidate
 from seal_store.store.place import Place
 from seal_store.store.shards import ShardFiles
-from seal_store.store.store import Store, read_heads
+from seal_store.store.store import Store, read_heads, software
 
 EXPRESSION_BLOCK = 256
 
@@ -111,13 +111,14 @@ class ShardComputer:
     def __init__(
         self, partial: Path, device: str, *, tf32: bool, from_profiles: Path | None
     ) -> None:
-        self.partial, self.tf32 = partial, tf32
+        self.partial = partial
         self._key = shard_journal.plan_key(partial)
         self.group = _open_planned(partial)
         self.attributes = attributes_of(self.group)
-        self._shards = Shards(
-            self.group, self.attributes, resolve_device(device), tf32, from_profiles
-        )
+        _check_software(partial, self.attributes)
+        found = resolve_device(device)
+        self._made = {"device": found.type, "software": software(), "tf32": tf32}
+        self._shards = Shards(self.group, self.attributes, found, tf32, from_profiles)
 
     def __call__(self, shards: Sequence[int], progress: Progress = silent) -> None:
         """Compute ``shards``; each is written while the next one is computed."""
@@ -126,6 +127,7 @@ class ShardComputer:
             if not 0 <= shard < attributes.shards:
                 last = attributes.shards - 1
                 raise InputError(f"`shard` {shard}: this store has shards 0 to {last}")
+        shard_journal.check_alike(self.partial, attributes.shards, self._made, shards)
         size = attributes.genes_per_shard
         spans = {s: range(s * size, min(attributes.genes, (s + 1) * size)) for s in shards}
         total, counter = sum(map(len, spans.values())), count(1)
@@ -154,23 +156,30 @@ class ShardComputer:
                 ShardFiles(get(self.group, name)).write(place, values)
             shard_journal.check_plan(partial, key)
             files = [f"{name}/c/{shard}" + "/0" * (v.ndim - 1) for name, v in block.items()]
-            shard_journal.write(partial, shard, files, key, tf32=self.tf32)
+            shard_journal.write(partial, shard, files, key, self._made)
 
 
 def finalize(out: Place | Output, *, overwrite: bool = False, progress: Progress = silent) -> Store:
     """Add reference predictions, labels of contexts and the manifest; rename to ``out``.
 
+    A store that is finished already is returned as it is.
+
     Raises :class:`UnfinishedError` if a shard is missing or its files are not as its journal lists
-    them, and :class:`OutputError` if ``out`` exists and ``overwrite`` is false.
+    them, and :class:`OutputError` if ``out`` exists and ``overwrite`` is false, or if the shards,
+    or the plan and this process, are not of the same versions of packages and kind of device.
     """
     with store_at(out) as held:
         partial = held.partial
+        if manifest.stands(held) and not overwrite:
+            return Store(held.place)
         if held.exists() and not overwrite:
             raise OutputError(
                 f"{held.place} exists already", "choose another `out` or add `overwrite=True`"
             )
         group = _open_planned(partial)
         attributes = attributes_of(group)
+        if shard_journal.earlier(partial) is None:
+            _check_software(partial, attributes)
         known, tf32 = shard_journal.finished(partial, attributes.shards, progress)
         shard_journal.set_aside(partial)
         if tf32 is not None:
@@ -278,6 +287,11 @@ def write_predictions(
             rows = torch.from_numpy(block).flatten(1)
             expression[first : first + len(rows)] = heads.predict(heads.first(rows)).numpy()
             progress("predictions", first + len(rows), genes)
+
+
+def _check_software(partial: Path, planned: StoreAttributes) -> None:
+    """Raise :class:`OutputError` if the plan was made with other versions: bytes would differ."""
+    check_fingerprint(partial, {"software": planned.software}, {"software": software()})
 
 
 def _open_planned(partial: Path) -> zarr.Group:

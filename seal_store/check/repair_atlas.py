@@ -24,7 +24,14 @@ from seal_store.common.beside import GROUP
 from seal_store.common.files import local_path
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, StoreError
-from seal_store.run.atlas import MADE_BY, atlas_at, check_job, fill_atlas, plan_atlas
+from seal_store.run.atlas import (
+    MADE_BY,
+    atlas_at,
+    check_job,
+    fill_atlas,
+    note_done,
+    plan_atlas,
+)
 from seal_store.run.atlas_job import AtlasJob, Prepared
 from seal_store.run.crew import ALONE, Crew
 from seal_store.store import manifest, shard_journal
@@ -100,14 +107,12 @@ def _take_over(
     for shard in shard_journal.missing(partial, made.shards):
         if shard in bad:
             continue
-        names = list(made.files_of(shard).values())
-        for name in names:
+        for name in made.files_of(shard).values():
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             files.share(name, report.listed[name], target)
-        facts = _facts(group, made, shard)
-        shard_journal.write(partial, shard, names, key, tf32=made.tf32, facts=facts)
+        note_done(partial, made, shard, key, _facts(group, made, shard))
 
 
 def _facts(group: zarr.Group, made: AtlasAttributes, shard: int) -> dict[str, list[Any]]:

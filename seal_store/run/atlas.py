@@ -165,8 +165,16 @@ def _run_shard(
         for entry in attributes.computed:
             at = (shard, *(0,) * (len(entry.dims) - 1))
             files[entry.name].join(at, chunks[entry.name])
-        names = list(attributes.files_of(shard).values())
-        shard_journal.write(partial, shard, names, key, tf32=attributes.tf32, facts=facts)
+        note_done(partial, attributes, shard, key, facts)
+
+
+def note_done(
+    partial: Path, made: AtlasAttributes, shard: int, key: str, facts: dict[str, list[Any]]
+) -> None:
+    """Say that a shard's files are there, with the ``facts`` of its genes."""
+    names = list(made.files_of(shard).values())
+    alike = {name: getattr(made, name) for name in shard_journal.ALIKE}
+    shard_journal.write(partial, shard, names, key, alike, facts)
 
 
 def run_shards(prepared: Prepared, shards: Sequence[int], progress: Progress = silent) -> None:
@@ -203,8 +211,7 @@ def finalize_atlas(
     if not isinstance(out, Output):
         with atlas_at(out) as held:
             return finalize_atlas(held, overwrite=overwrite, progress=progress)
-    manifest.complete(out)
-    if out.exists() and not out.partial.exists() and not overwrite:
+    if manifest.stands(out) and not overwrite:
         return Atlas(out.place)
     out.check(overwrite=overwrite, resume=True)
     attributes = _planned(out.partial)
@@ -229,8 +236,7 @@ def build_atlas(
 ) -> Atlas:
     """Plan, compute the shards here or by ``crew``, and finalize: the bytes of one process."""
     with atlas_at(prepared.job.out) as held:
-        manifest.complete(held)
-        if resume and held.exists() and not held.partial.exists():
+        if manifest.stands(held) and resume:
             found = Atlas(held.place)
             try:
                 check_job(prepared, Path(str(found.path)), found.attributes, found.group, MADE_BY)

@@ -46,12 +46,12 @@ SHARDS = 1_000
 class Plan:
     """What is scored: the ``fingerprint`` of inputs and options, and how many genes.
 
-    ``variants`` has size and time of the VCF as it was planned.
+    ``variants`` is how the VCF looked when it was planned.
     """
 
     fingerprint: dict[str, Any]
     command: str
-    variants: dict[str, int]
+    variants: dict[str, Any]
     genes: int
 
     @property
@@ -95,7 +95,7 @@ def plan_haplotypes(
             if not overwrite:
                 raise
     held.check(overwrite=overwrite)
-    variants = single_at(job.vcf).standing()
+    variants = single_at(job.vcf).looks()
     plan = Plan(prepared.fingerprint(), job.command, variants, len(prepared.genes))
     held.claim(overwrite=overwrite)
     shard_journal.begin(held.partial)
@@ -122,9 +122,9 @@ def read_plan(partial: Path) -> Plan:
 def _check(prepared: Prepared, partial: Path, plan: Plan) -> None:
     """Raise :class:`OutputError` if a job is not what was planned.
 
-    The VCF is not read for its SHA-256 where it has the size and time that it was planned with.
+    The VCF is not read for its SHA-256 where it looks as when it was planned.
     """
-    if single_at(prepared.job.vcf).standing() == plan.variants:
+    if single_at(prepared.job.vcf).looks() == plan.variants:
         prepared.sha256 = plan.fingerprint["variants_sha256"]
     now = json.loads(json.dumps(prepared.fingerprint()))
     check_fingerprint(partial, plan.fingerprint, now)
@@ -175,8 +175,8 @@ def _run_shard(
             _write(partial / names[-1], values)
             done(1)
         facts = {"haplotypes": numbers, "counts": counts}
-        tf32 = prepared.job.options.tf32
-        shard_journal.write(partial, shard, names, key, tf32=tf32, facts=facts)
+        made = {name: plan.fingerprint[name] for name in shard_journal.ALIKE}
+        shard_journal.write(partial, shard, names, key, made, facts)
 
 
 def _name(row: int) -> str:
@@ -233,8 +233,7 @@ def finalize_haplotypes(
         with haplotypes_at(prepared.job.out) as held:
             how: dict[str, Any] = {"overwrite": overwrite, "progress": progress}
             return finalize_haplotypes(prepared, held=held, **how)
-    manifest.complete(held)
-    if held.exists() and not held.partial.exists() and not overwrite:
+    if manifest.stands(held) and not overwrite:
         return Haplotypes(held.place)
     plan = read_plan(held.partial)
     held.check(overwrite=overwrite, resume=True)
@@ -292,8 +291,7 @@ def score_haplotypes(
     returned as it is. Raises as its steps do.
     """
     with haplotypes_at(prepared.job.out) as held:
-        manifest.complete(held)
-        if resume and held.exists() and not held.partial.exists():
+        if manifest.stands(held) and resume:
             try:
                 return _finished(prepared, Haplotypes(held.place))
             except OutputError:

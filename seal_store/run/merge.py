@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 from seal_store.common.files import difference
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError, OutputError
-from seal_store.exporting.render import PLAIN, Form, is_vcf
+from seal_store.exporting.render import PLAIN, TABLES, Form, ending, is_vcf
 from seal_store.results.group import Results
 from seal_store.run.scores import check_kind, open_writer, scores_at
 from seal_store.scoring.assign import Counts
 from seal_store.store.layout import VARIANTS_PER_CHUNK
 from seal_store.store.place import Place
+from seal_store.variants.regions import in_common
 
 SHOWN = 3
 """Inputs that ``variants`` names; ``merged`` has all."""
@@ -39,14 +41,15 @@ def merge(
 
     They must be of one store, scheme and options, with the same contexts and arrays; the
     attributes say of each what it was made of. Raises :class:`InputError` that names two that
-    differ and in what.
+    differ and in what, or that have rows in common.
     """
     if not results:
         raise InputError("no results to merge", "name some")
+    kinds = f"name the output .zarr, {', '.join(TABLES)}"
     if is_vcf(out):
-        raise OutputError(
-            f"{out}: an annotated VCF repeats one input", "name the output .zarr, .tsv or .parquet"
-        )
+        raise OutputError(f"{out}: an annotated VCF repeats one input", kinds)
+    if out.suffix != ".zarr" and not ending(out):
+        raise OutputError(f"{out}: unknown kind of output", kinds)
     if os.path.realpath(out) in (os.path.realpath(one.path) for one in results):
         raise OutputError(f"{out} is one of what is merged", "choose another `out`")
     inside = Path(os.path.realpath(out)).parents
@@ -55,6 +58,9 @@ def merge(
     first = results[0]
     for other in results[1:]:
         _check_alike(first, other)
+    made_of = [(one, _made_of(one)) for one in results]
+    for (one, parts), (other, others) in combinations(made_of, 2):
+        _check_apart(one, parts, other, others)
     heading = first.heading()
     with scores_at(out) as held:
         check_kind(out, form, attributed=bool(heading.attribution))
@@ -79,17 +85,12 @@ def merge(
 
 def _attributes(results: Sequence[Results], command: str, counts: Counts) -> dict[str, Any]:
     """Of the merged results: what all share, and in ``merged`` what each has of its own."""
-    made = [one.attributes.to_dict() for one in results]
-    own = [
-        part
-        for one, facts in zip(results, made, strict=True)
-        for part in facts.get("merged")
-        or [{**{k: facts[k] for k in OWN if k in facts and k != "counts"}, "sha256": one.sha256}]
-    ]
+    own = [part for one in results for part in _made_of(one)]
+    first = results[0].attributes.to_dict()
     inputs = dict.fromkeys((part["variants"], part["variants_sha256"]) for part in own)
     names, hashes = zip(*inputs, strict=True)
     more = len(names) - SHOWN
-    shared = {key: value for key, value in made[0].items() if key not in ("regions", "merged")}
+    shared = {key: value for key, value in first.items() if key not in ("regions", "merged")}
     return {
         **shared,
         "variants": ", ".join(names[:SHOWN]) + f" and {more} more" * (more > 0),
@@ -98,6 +99,32 @@ def _attributes(results: Sequence[Results], command: str, counts: Counts) -> dic
         "merged": own,
         "counts": counts.to_dict(),
     }
+
+
+def _made_of(results: Results) -> list[dict[str, Any]]:
+    """What results were merged from, or what they have of their own; JSON-ready."""
+    facts = results.attributes.to_dict()
+    own = {key: facts[key] for key in OWN if key in facts and key != "counts"}
+    found: list[dict[str, Any]] = facts.get("merged") or [{**own, "sha256": results.sha256}]
+    return found
+
+
+def _check_apart(
+    one: Results, parts: list[dict[str, Any]], other: Results, others: list[dict[str, Any]]
+) -> None:
+    """Raise :class:`InputError` if two results have rows in common, as far as regions tell."""
+    for part, theirs in product(parts, others):
+        if part["sha256"] == theirs["sha256"]:
+            raise InputError(
+                f"{one.path} and {other.path} have the same results", "name them only once"
+            )
+        same = part["variants_sha256"] is not None
+        same = same and part["variants_sha256"] == theirs["variants_sha256"]
+        if same and in_common(part.get("regions"), theirs.get("regions")):
+            raise InputError(
+                f"{one.path} and {other.path} have variants of {part['variants']} in common",
+                "merge one of them, or score regions that are apart",
+            )
 
 
 def _check_alike(first: Results, other: Results) -> None:

@@ -103,8 +103,7 @@ def scores_at(out: Place, checkpoint: str = journal.CHECKPOINT) -> Output:
 def is_finished(out: Place) -> bool:
     """Whether ``out`` is there and no run of it waits to be resumed."""
     with scores_at(out) as held:
-        manifest.complete(held)
-        return held.exists() and not held.partial.exists()
+        return manifest.stands(held)
 
 
 def check_finished(scorer: RowSource, alleles: Alleles, out: Place) -> Counts:

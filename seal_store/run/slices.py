@@ -118,8 +118,7 @@ def finalize_scores(
         with planned_at(prepared.job.out) as held:
             how: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "tell": tell}
             return finalize_scores(prepared, held=held, **how)
-    manifest.complete(held)
-    if held.exists() and not held.partial.exists() and not overwrite:
+    if manifest.stands(held) and not overwrite:
         return None
     plan = read_plan(held.partial)
     held.check(overwrite=overwrite, resume=True)

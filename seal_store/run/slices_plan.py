@@ -53,13 +53,13 @@ class Slice:
 class Plan:
     """What a score is divided into; ``fingerprint`` of its input and options.
 
-    ``variants`` has size and time of the input as it was planned. ``records`` and ``malformed``
+    ``variants`` is how the input looked when it was planned. ``records`` and ``malformed``
     are counts of the input's lines.
     """
 
     fingerprint: dict[str, Any]
     command: str
-    variants: dict[str, int] | None
+    variants: dict[str, Any] | None
     records: int
     malformed: int
     slices: tuple[Slice, ...]
@@ -141,9 +141,11 @@ def plan_scores(
 def _divided(prepared: Prepared, slices: int | None, least: int, progress: Progress) -> Plan:
     """Find where each chunk of alleles begins, and group chunks to slices.
 
-    The assembly is decided here, as in one process: the first chunks are read for it.
+    The assembly is decided here, as in one process: the first chunks are read for it. Raises
+    :class:`InputError` if the input is changed meanwhile.
     """
     scorer, source, watch = prepared.scorer, prepared.source, prepared.watch
+    looks = single_at(source.path).looks() if source is not None else None
     chunks: list[Slice] = []
     looked_at, first, entry = Counts(), 0, None
     for tasks, counts in scorer.reader.assigned(prepared.whole, scorer.chunk_rows):
@@ -161,10 +163,13 @@ def _divided(prepared: Prepared, slices: int | None, least: int, progress: Progr
         entries = [piece.entry for piece in grouped if piece.entry is not None]
         found = iter(source.found(entries))
         grouped = [replace(p, entry=next(found)) if p.entry is not None else p for p in grouped]
+    fingerprint = json.loads(json.dumps(prepared.fingerprint))
+    if source is not None and single_at(source.path).looks() != looks:
+        raise InputError(f"{source.name}: was changed while it was read", "plan it again")
     return Plan(
-        json.loads(json.dumps(prepared.fingerprint)),
+        fingerprint,
         prepared.job.command,
-        single_at(source.path).standing() if source is not None else None,
+        looks,
         source.seen.records if source is not None else 0,
         source.seen.malformed if source is not None else 0,
         tuple(grouped),
@@ -215,10 +220,10 @@ def read_plan(partial: Path) -> Plan:
 def check_plan(prepared: Prepared, partial: Path, plan: Plan) -> None:
     """Raise :class:`OutputError` if a job is not what was planned.
 
-    The input is not read for its SHA-256 where it has the size and time that it was planned with.
+    The input is not read for its SHA-256 where it looks as when it was planned.
     """
     source = prepared.source
-    if source is not None and single_at(source.path).standing() == plan.variants:
+    if source is not None and single_at(source.path).looks() == plan.variants:
         source.sha256 = plan.fingerprint["variants_sha256"]
     now = json.loads(json.dumps(prepared.fingerprint))
     check_fingerprint(partial, plan.fingerprint, now)

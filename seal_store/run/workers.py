@@ -139,6 +139,8 @@ def _serve(work: Work, device: str, threads: int, pipe: Connection) -> None:
     """Do tasks as they come until there is no more, or nobody who gives them."""
     with suppress(EOFError, OSError):
         try:
+            # numcodecs makes a lock: one of `spawn` is a file that a killed process leaves behind
+            multiprocessing.set_start_method("fork", force=True)
             limit_threads(threads)
             run = work.begin(device)
         except Exception as error:

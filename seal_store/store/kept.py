@@ -1,24 +1,22 @@
 """What was read from afar, kept in a local folder: one file for each part of a file.
 
 Any number of processes use the folder: a file appears whole, by a rename, and is only ever
-replaced by the same bytes. It ends with a CRC-32C of the part, so that one that is damaged is
-fetched again. The name is a SHA-256 of where the part is from and of what it is a part, so that
-no store can put anything in the place of another one's.
+replaced by the same bytes. It is kept and taken for the part only where that is as it was written,
+so that one that is damaged, here or where it is from, is fetched again. The name is a SHA-256 of
+where the part is from and of what it is a part, so that no store can put anything in the place of
+another one's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import google_crc32c
-
 from seal_store.common.plain import read_plain
 from seal_store.errors import OutputError
-
-_CRC = 4
 
 
 class Kept:
@@ -34,22 +32,23 @@ class Kept:
                 f"{folder}: cannot be written: {error.strerror}", "check `cache`"
             ) from error
 
-    def get(self, key: str, length: int) -> bytes | None:
-        """A part of ``length`` bytes; None if it is not there as it was put."""
+    def get(self, key: str, length: int, is_right: Callable[[bytes], bool]) -> bytes | None:
+        """A part of ``length`` bytes; None if it is not there, or not right."""
         try:
-            found = read_plain(self._path(key), length + _CRC)
+            found = read_plain(self._path(key), length)
         except OSError:
             return None
-        data, crc = found[:-_CRC], int.from_bytes(found[-_CRC:], "little")
-        return data if len(data) == length and google_crc32c.value(data) == crc else None
+        return found if len(found) == length and is_right(found) else None
 
-    def put(self, key: str, data: bytes) -> None:
-        """Keep a part. A disk that is full, or not to be written, keeps nothing."""
+    def put(self, key: str, data: bytes, is_right: Callable[[bytes], bool]) -> None:
+        """Keep a part that is right. A disk that is full, or not to be written, keeps nothing."""
+        if not is_right(data):
+            return
         path = self._path(key)
         aside = path.with_name(f"{path.name}.{os.urandom(8).hex()}.tmp")
         try:
             path.parent.mkdir(exist_ok=True)
-            aside.write_bytes(data + google_crc32c.value(data).to_bytes(_CRC, "little"))
+            aside.write_bytes(data)
             os.replace(aside, path)
         except OSError:
             with suppress(OSError):

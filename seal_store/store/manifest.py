@@ -107,6 +107,12 @@ def complete(out: Output) -> None:
         out.complete()
 
 
+def stands(out: Output) -> bool:
+    """:func:`complete` it; whether it is there then, and no other run of it waits to go on."""
+    complete(out)
+    return out.exists() and not out.partial.exists()
+
+
 def load(path: Place, what: str, command: Hint, text: bytes | None = None) -> dict[str, Entry]:
     """Entries of the manifest of a published folder, whole and of files below it only.
 

@@ -26,6 +26,7 @@ from seal_store.common.extras import require
 from seal_store.common.files import sync
 from seal_store.errors import RemoteError
 from seal_store.store.address import Address, Entry
+from seal_store.store.crc import ends_with_crc
 from seal_store.store.credentials import aws_settings
 from seal_store.store.kept import Kept
 
@@ -146,6 +147,10 @@ class Object:
         written = int(self._found["last_modified"].timestamp() * 1_000) * 1_000_000
         return {"size": self._found["size"], "mtime_ns": written}
 
+    def looks(self) -> dict[str, Any]:
+        """:meth:`standing`, and the mark of its version."""
+        return {**self.standing(), "etag": self._found["e_tag"]}
+
 
 class Sought:
     """An object that is read from any place, in blocks of :data:`BLOCK` bytes."""
@@ -221,11 +226,21 @@ class Listed:
     def _get(self, part: tuple[int, int]) -> bytes | None:
         if part[1] <= 0:
             return b""
-        return self._kept.get(self._key(part), part[1]) if self._kept else None
+        return self._kept.get(self._key(part), part[1], self._is_right) if self._kept else None
 
     def _put(self, part: tuple[int, int], data: bytes) -> None:
         if self._kept:
-            self._kept.put(self._key(part), data)
+            self._kept.put(self._key(part), data, self._is_right)
+
+    def _is_right(self, data: bytes) -> bool:
+        """Whether a part is as it was written: a chunk or an index by its end, else a whole file.
+
+        Other parts cannot be told, and are not kept.
+        """
+        if ends_with_crc(data):
+            return True
+        whole = len(data) == self.size
+        return whole and hashlib.sha256(data).hexdigest() == self._listed["sha256"]
 
 
 def merged(

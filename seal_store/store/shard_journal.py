@@ -1,21 +1,23 @@
 """The journal of a build: which shards of an unfinished store are done.
 
-``shard-NNNNN.json`` in ``OUT.partial/journal`` lists a shard's files with size and SHA-256, and
-whether TF32 was allowed; it is there only while the files are as it says, and says of which plan
-they are: ``key`` has a name that no other plan has. A finished store that is being added to has its
-manifest there instead, so that nothing takes the folder for a whole store meanwhile.
+``shard-NNNNN.json`` in ``OUT.partial/journal`` lists a shard's files with size and SHA-256, and how
+they were ``made``: :data:`ALIKE`, in which the shards of one output do not differ. It is there only
+while the files are as it says, and says of which plan they are: ``key`` has a name that no other
+plan has. A finished store that is being added to has its manifest there instead, so that nothing
+takes the folder for a whole store meanwhile.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from seal_store.common.beside import METADATA_BYTES, remove
-from seal_store.common.files import sync, write_json
+from seal_store.common.files import check_fingerprint, difference, json_text, sync, write_json
 from seal_store.common.output import JOURNAL
 from seal_store.common.plain import read_plain
 from seal_store.common.progress import Progress, silent
@@ -25,6 +27,14 @@ from seal_store.store.address import Entry
 from seal_store.store.attributes import StoreAttributes
 from seal_store.store.layout import SHARD_ARRAYS
 from seal_store.store.place import Folder
+
+ALIKE = ("device", "software", "tf32")
+"""What a shard was made with: the kind of device, versions of packages, whether TF32 was allowed.
+
+Others give other bytes."""
+
+SHOWN = 3
+"""Shards that a message names."""
 
 KEY = "key"
 FINISHED = (manifest.MANIFEST, f"{JOURNAL}/{manifest.MANIFEST}")
@@ -62,19 +72,19 @@ def write(
     shard: int,
     names: list[str],
     key: str,
-    *,
-    tf32: bool,
+    made: dict[str, Any],
     facts: dict[str, Any] | None = None,
 ) -> None:
     """Say that a shard is done, once its files are on the disk; ``facts`` are kept with that.
 
-    ``key`` is that of the plan when the shard was begun: of another one it is not done.
+    ``key`` is that of the plan when the shard was begun: of another one it is not done. It was
+    ``made`` with :data:`ALIKE`.
     """
     for name in names:
         sync(partial / name)
     files = {name: manifest.entry(partial / name) for name in names}
     more = {} if facts is None else {"facts": facts}
-    write_json(entry_path(partial, shard), {"key": key, "files": files, "tf32": tf32, **more})
+    write_json(entry_path(partial, shard), {"key": key, "files": files, "made": made, **more})
 
 
 def facts(partial: Path, shard: int) -> dict[str, Any]:
@@ -91,15 +101,22 @@ def drop(partial: Path, shard: int) -> None:
         sync(path.parent)
 
 
-def _read(partial: Path, shard: int) -> tuple[dict[str, Entry], bool] | None:
-    """Files of a shard and whether TF32 was allowed; None without an entry of this plan."""
+def _read(partial: Path, shard: int) -> tuple[dict[str, Entry], dict[str, Any]] | None:
+    """Files of a shard and how they were made; None without an entry of this plan."""
     try:
         found = json.loads(read_plain(entry_path(partial, shard), METADATA_BYTES))
         if found.get("key", "") != plan_key(partial):
             return None
-        return dict(found["files"]), bool(found.get("tf32", False))
+        return dict(found["files"]), {name: found["made"][name] for name in ALIKE}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def check_alike(partial: Path, shards: int, made: dict[str, Any], but: Collection[int]) -> None:
+    """Raise :class:`OutputError` if a shard that is done, ``but`` for some, was made otherwise."""
+    for shard in range(shards):
+        if shard not in but and (entry := _read(partial, shard)) is not None:
+            return check_fingerprint(partial, entry[1], made)
 
 
 def missing(partial: Path, shards: int) -> list[int]:
@@ -133,11 +150,12 @@ def unless_done(partial: Path, do: Callable[[int], None]) -> Callable[[int], Non
 def finished(
     partial: Path, shards: int, progress: Progress = silent, command: str = "build"
 ) -> tuple[dict[str, Entry], bool | None]:
-    """Entries of all shard files, and whether any shard was computed with TF32.
+    """Entries of all shard files, and whether the shards were computed with TF32.
 
     They are those of an earlier manifest (which leaves TF32 open: None), else of the shards, whose
     files are read again. Raises :class:`UnfinishedError` for a shard that is not done or not as
-    listed, :class:`StoreError` if a file of the earlier manifest is not there with its size.
+    listed, :class:`OutputError` if shards were not made alike, :class:`StoreError` if a file of the
+    earlier manifest is not there with its size.
     """
     listed = earlier(partial)
     if listed is not None:
@@ -147,7 +165,7 @@ def finished(
             raise StoreError(f"{partial}: {name} {fault}", "copy the store again or build it again")
         return own, None
     files: dict[str, Entry] = {}
-    tf32 = False
+    made: list[dict[str, Any]] = []
     for shard in range(shards):
         entry = _read(partial, shard)
         bad = entry and manifest.changed(partial, entry[0])
@@ -158,9 +176,25 @@ def finished(
                 f"run `seal-store {command} --shard {shard} ...`, or build with `resume=True`",
             )
         files |= entry[0]
-        tf32 |= entry[1]
+        made.append(entry[1])
         progress("shards checked", shard + 1, shards)
-    return files, tf32
+    _check_all_alike(partial, made, command)
+    return files, any(own["tf32"] for own in made)
+
+
+def _check_all_alike(partial: Path, made: Sequence[dict[str, Any]], command: str) -> None:
+    """Raise :class:`OutputError` naming the shards that were made otherwise than most."""
+    texts = [json_text(own) for own in made]
+    ((most, _),) = Counter(texts).most_common(1)
+    if odd := [shard for shard, text in enumerate(texts) if text != most]:
+        name, then, now = difference(json.loads(most), made[odd[0]])
+        named = "s" * (len(odd) > 1) + " " + ", ".join(map(str, odd[:SHOWN]))
+        named += f" and {len(odd) - SHOWN} more" * (len(odd) > SHOWN)
+        raise OutputError(
+            f"{partial}: shard{named}: made with {name} {now!r}, the others with {then!r}",
+            f"run `seal-store {command} --shard {odd[0]} ...` again as the others were, or start "
+            "again with `overwrite=True`",
+        )
 
 
 def earlier(partial: Path) -> Path | None:

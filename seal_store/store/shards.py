@@ -26,9 +26,10 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, Zstd
 from zarr.storage import LocalStore
 
 from seal_store.errors import FormatError
+from seal_store.store.crc import CRC, ends_with_crc, with_crc
 from seal_store.store.layout import get, read
 from seal_store.store.place import File, Files, Folder
-from seal_store.store.untrusted import CRC, CheckedStore, decoded_size
+from seal_store.store.untrusted import CheckedStore, decoded_size
 
 _NONE = np.iinfo(np.uint64).max
 """Offset and length of a chunk that is not there."""
@@ -114,7 +115,7 @@ class ShardFiles:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f"{path.name}.{os.urandom(8).hex()}.partial")
         with aside.open("wb") as file:
-            file.writelines([*chunks.values(), _with_crc(index.tobytes())])
+            file.writelines([*chunks.values(), with_crc(index.tobytes())])
         os.replace(aside, path)
 
     def _encoded(self, place: tuple[int, ...], values: np.ndarray) -> bytes:
@@ -125,7 +126,7 @@ class ShardFiles:
         if part.shape != self.chunk:
             chunk = np.full(self.chunk, self.fill, self.dtype)
             chunk[tuple(map(slice, part.shape))] = part
-        return _with_crc(self._codec.encode(np.ascontiguousarray(chunk, self.dtype)))
+        return with_crc(self._codec.encode(np.ascontiguousarray(chunk, self.dtype)))
 
     def _read_part(
         self,
@@ -263,14 +264,10 @@ def _numcodec(codec: Any) -> Blosc | Zstd:
     return Zstd(codec.level, codec.checksum)
 
 
-def _with_crc(data: bytes) -> bytes:
-    return data + google_crc32c.value(data).to_bytes(CRC, "little")
-
-
 def _checked(data: bytes, length: int) -> bytes:
     """``data`` without its CRC-32C, which must be right."""
     if len(data) != length or length < CRC:
         raise ValueError("a chunk is missing")
-    if google_crc32c.value(data[:-CRC]) != int.from_bytes(data[-CRC:], "little"):
+    if not ends_with_crc(data):
         raise ValueError("wrong checksum")
     return data[:-CRC]

@@ -30,6 +30,7 @@ from zarr.storage import MemoryStore
 from seal_store.common.beside import GROUP, METADATA_BYTES
 from seal_store.errors import FormatError
 from seal_store.store.address import Entry
+from seal_store.store.crc import CRC
 from seal_store.store.layout import ArraySpec, create_array, read, shards_of
 from seal_store.store.place import Place, files_at
 
@@ -43,9 +44,6 @@ WHOLE_LIMIT, RATIO = 256 << 20, 100
 
 TEXTS_BYTES = 256 << 20
 """Bytes of an array of strings in memory, as wide as the longest."""
-
-CRC = 4
-"""Bytes of the checksum that ends each chunk and each index of a shard."""
 
 GROUP_METADATA = {"attributes": {}, "zarr_format": 3, "node_type": "group"}
 EMPTY_GROUP = {**GROUP_METADATA, "consolidated_metadata": None}

@@ -22,6 +22,9 @@ LAST = 2**31 - 1
 
 _RANGE = re.compile(r"(?P<first>[0-9,]{1,14})(?P<dash>-(?P<last>[0-9,]{0,14}))?", re.ASCII)
 
+_FILE = re.compile(r" [0-9a-f]{64}$")
+"""How a file of regions ends as results call it."""
+
 _BETWEEN = re.compile(r",(?!\d{3}(?:[,-]|$))")
 """Commas of a list of regions, but not those within a number: ``1,000``."""
 
@@ -112,6 +115,23 @@ def chosen(
         regions += read_regions(file)
         named.append(f"{file} {file_sha256(file)}")
     return regions, named
+
+
+def in_common(named: Sequence[str] | None, others: Sequence[str] | None) -> bool:
+    """Whether positions are in both of what :func:`chosen` calls regions; none are everywhere.
+
+    A file, of which only the name and SHA-256 are known, has those of the same file in common.
+    """
+    if not named or not others:
+        return True
+    files = [{text[-64:] for text in texts if _FILE.search(text)} for texts in (named, others)]
+    own, theirs = (
+        [parse_region(text) for text in texts if not _FILE.search(text)]
+        for texts in (named, others)
+    )
+    known = Regions(own)
+    touch = any(known.overlap(other.contig, other.first, other.last) for other in theirs)
+    return not files[0].isdisjoint(files[1]) or (bool(known) and touch)
 
 
 class Regions:

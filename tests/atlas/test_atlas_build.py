@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from seal_store.run.atlas import build_atlas, finalize_atlas, plan_atlas, run_sh
 from seal_store.run.atlas_job import AtlasJob, Prepared
 from seal_store.run.crew import Crew
 from seal_store.run.status import status
-from seal_store.store import manifest
+from seal_store.store import manifest, shard_journal
 from seal_store.store.place import place
 from seal_store.store.store import Store
 from seal_store.synthetic import random_bases, write_fasta, write_world
@@ -53,6 +54,21 @@ def test_array_tasks_in_any_order_end_as_one_command(
     made = finalize_atlas(tmp_path / "a.zarr")
     assert files(made.path) == files(atlas.path)
     assert status(made.path).finished
+
+
+def test_what_was_not_made_alike_is_not_joined(job: AtlasJob, tmp_path: Path) -> None:
+    job = replace(job, out=tmp_path / "a.zarr")
+    plan_atlas(Prepared(job))
+    run_shards(Prepared(job), [0, 1])
+    partial = partial_path(job.out)
+    for file in (shard_journal.entry_path(partial, 1), partial / "zarr.json"):
+        text, found = re.subn(r'"torch": "[^"]+"', '"torch": "1.0"', file.read_text())
+        assert found == 1
+        file.write_text(text)
+        with pytest.raises(OutputError, match="shard 1: made with software.torch '1.0'"):
+            finalize_atlas(job.out)
+    with pytest.raises(OutputError, match="begun with software.torch '1.0', not"):
+        run_shards(Prepared(job), [1])
 
 
 def test_what_is_planned_otherwise_is_not_mixed(job: AtlasJob, tmp_path: Path) -> None:

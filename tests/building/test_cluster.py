@@ -240,20 +240,59 @@ def test_a_damaged_calibration_is_told_before_anything_is_changed(
 def test_tf32_is_that_of_the_shards(two: BuildOptions) -> None:
     two = replace(two, genes_per_shard=1)
 
-    def made(*allowed: bool, command: str) -> StoreAttributes:
+    def made(tf32: bool, command: str) -> StoreAttributes:
         folder = plan(replace(two, overwrite=True, command=command)).path
-        for shard, tf32 in enumerate(allowed):
+        for shard in range(2):
             run_shards(folder, [shard], "cpu", tf32=tf32)
         return finalize(two.out, overwrite=True).attributes
 
-    plain = made(False, False, command="build --plan --tf32")
-    mixed = made(False, True, command="build --plan")
-    assert (plain.tf32, mixed.tf32) == (False, True)
-    for attributes in (plain, mixed):
+    plain = made(False, command="build --plan --tf32")
+    allowed = made(True, command="build --plan")
+    assert (plain.tf32, allowed.tf32) == (False, True)
+    for attributes in (plain, allowed):
         assert attributes.allowed_tf32 == attributes.tf32
         told = "--tf32" in attributes.command
         assert replace(attributes, tf32=None).allowed_tf32 == told  # a store of before
     assert build(replace(two, resume=True), "cpu").attributes.tf32  # the same plan
+
+
+def test_shards_that_were_not_made_alike_are_not_joined(two: BuildOptions) -> None:
+    options = replace(two, genes_per_shard=1, gene=("GENE01", "GENE02", "GENE03"))
+    folder = plan(options).path
+    run_shards(folder, [0, 1], "cpu")
+    with pytest.raises(OutputError, match="begun with tf32 False, not True"):
+        run_shards(folder, [2], "cpu", tf32=True)
+    run_shards(folder, [2], "cpu")
+    entry = shard_journal.entry_path(folder, 0)
+    made = json.loads(entry.read_text())
+    made["made"]["device"] = "cuda"  # as of another host, at the same time
+    entry.write_text(json.dumps(made))
+    with pytest.raises(
+        OutputError, match="shard 0: made with device 'cuda', the others with 'cpu'"
+    ) as told:
+        finalize(options.out)
+    assert "--shard 0" in told.value.hint
+    run_shards(folder, [0], "cpu")
+    assert verify(finalize(options.out).path).ok
+
+
+def test_other_versions_than_those_of_the_plan_are_refused(two: BuildOptions) -> None:
+    folder = plan(two).path
+    run_shards(folder, [0], "cpu")
+    for file in (folder / "zarr.json", shard_journal.entry_path(folder, 0)):
+        text, found = re.subn(r'"torch": "[^"]+"', '"torch": "1.0"', file.read_text())
+        assert found == 1
+        file.write_text(text)
+    for work in (
+        lambda: run_shards(folder, [0], "cpu"),
+        lambda: finalize(two.out),
+        lambda: build(replace(two, resume=True), "cpu"),
+    ):
+        with pytest.raises(
+            OutputError,
+            match="with another software.torch: \"1.0\", now|begun with software.torch '1.0', not",
+        ):
+            work()
 
 
 @pytest.mark.parametrize("out", [".", "/", ".."])

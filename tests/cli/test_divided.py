@@ -107,13 +107,17 @@ def test_options_without_an_effect_on_a_step(
 
 
 def test_merge_and_status_as_commands(run: Callable[..., Any], cli: Cli, tmp_path: Path) -> None:
-    facts = run()
-    done = cli("merge", "out.zarr", "out.zarr", "--out", "both.tsv", "--json", "-q")
+    parts = [f"{contig}.zarr" for contig in ("chr1", "chr2")]
+    rows = sum(run("--region", Path(out).stem, out=out)["rows"] for out in parts)
+    done = cli("merge", *parts, "--out", "both.tsv", "--json", "-q")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["rows"] == 2 * facts["rows"]
-    assert len((tmp_path / "both.tsv").read_text().splitlines()) == 2 * facts["rows"] + 1
-    text = cli("merge", "out.zarr", "out.zarr", "--out", "both.zarr").stdout
-    assert f"both.zarr: {2 * facts['rows']} rows of 2 results" in text
+    assert json.loads(done.stdout)["rows"] == rows
+    assert len((tmp_path / "both.tsv").read_text().splitlines()) == rows + 1
+    text = cli("merge", *parts, "--out", "both.zarr").stdout
+    assert f"both.zarr: {rows} rows of 2 results" in text
+    twice = cli("merge", *parts, parts[0], "--out", "more.zarr")
+    assert twice.exit_code == 1
+    assert "have the same results; name them only once" in twice.stderr
     missing = cli("status", "nowhere.zarr")
     assert missing.exit_code == 1
     assert "nowhere.zarr: nothing there" in missing.stderr

@@ -134,7 +134,7 @@ def test_every_kind_of_output_goes_there(
         add = ("--attribute", "saliency", "--target", "early_fetal.OC", "--device", "cpu", "-q")
         done = cli("attribute", out, *add)
         assert done.exit_code == 0, done.output
-        done = cli("merge", out, out, "--out", str(out).replace("s.zarr", "m.zarr"), "-q")
+        done = cli("merge", out, "--out", str(out).replace("s.zarr", "m.zarr"), "-q")
         assert done.exit_code == 0, done.output
         track = str(out).replace("s.zarr", "t.bedgraph")
         context = ("--contexts", "early_fetal.OC")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from seal_store.errors import InputError, OutputError, UnfinishedError
 from seal_store.results.haplotypes import Haplotypes
 from seal_store.run.crew import Crew
 from seal_store.run.haplotypes import (
+    PLAN,
     finalize_haplotypes,
     plan_haplotypes,
     run_shards,
@@ -94,6 +96,10 @@ def test_what_is_planned_otherwise_is_not_mixed(job: HaplotypesJob, tmp_path: Pa
             score_haplotypes(Prepared(other), resume=True)
     with pytest.raises(InputError, match="`shard` 3"):
         run_shards(Prepared(job), [3])
+    planned = partial_path(job.out) / PLAN
+    planned.write_text(re.sub(r'"torch": "[^"]+"', '"torch": "1.0"', planned.read_text()))
+    with pytest.raises(OutputError, match="begun with software.torch '1.0', not"):
+        run_shards(Prepared(job), [0])
     with pytest.raises(OutputError, match="did not finish"):
         score_haplotypes(Prepared(job))
 

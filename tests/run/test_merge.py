@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from seal_store.run.scores import write_scores
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
 from seal_store.store.store import Store
 from seal_store.synthetic import World
+from seal_store.variants.regions import chosen
 
 
 @pytest.fixture
@@ -125,6 +127,38 @@ def test_what_is_not_alike_is_named(job: ScoreJob, store: Store, tmp_path: Path)
     assert not (tmp_path / "out.zarr").exists()
 
 
+def test_rows_that_two_results_have_are_not_doubled(job: ScoreJob, tmp_path: Path) -> None:
+    def within(name: str, *texts: str, files: tuple[Path, ...] = ()) -> Results:
+        regions, named = chosen(texts, files)
+        return scored(replace(job, regions=tuple(regions), named=tuple(named)), f"{name}.zarr")
+
+    bed = tmp_path / "first.bed"
+    bed.write_text("chr1\t0\t70000\n")
+    whole, again = scored(job, "whole.zarr"), scored(job, "again.zarr")
+    first, second = within("first", "chr1"), within("second", "chr2")
+    more, file, same = (
+        within("more", "chr2", "1:60000-70000"),
+        within("file", files=(bed,)),
+        within("same", "chr2", files=(bed,)),
+    )
+    merge([first, second], tmp_path / "both.zarr")
+    both = Results(tmp_path / "both.zarr")
+    assert len(both) == len(first) + len(second) > len(first) > 0
+    shutil.copytree(first.path, tmp_path / "copy.zarr")
+    link = tmp_path / "link.zarr"
+    link.symlink_to(first.path)
+    for one, other in (
+        *((first, first), (first, Results(link)), (first, Results(tmp_path / "copy.zarr"))),
+        (both, second),
+    ):
+        with pytest.raises(InputError, match=f"{one.path} and {other.path} have the same results"):
+            merge([one, other], tmp_path / "out.zarr")
+    for one, other in ((whole, again), (whole, second), (first, more), (both, more), (file, same)):
+        with pytest.raises(InputError, match=f"{other.path} have variants of .* in common"):
+            merge([one, other], tmp_path / "out.tsv")
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_an_output_within_an_input_is_refused(job: ScoreJob, tmp_path: Path) -> None:
     prepared = Prepared(replace(job, out=tmp_path / "a.zarr"))
     write_scores(prepared.scorer, prepared.whole, prepared.job.out)
@@ -141,8 +175,9 @@ def test_an_output_that_cannot_be(job: ScoreJob, tmp_path: Path) -> None:
         ("o.png", "unknown kind"),
         ("one.zarr", "is one of what is merged"),
     ):
-        with pytest.raises(OutputError, match=said):
+        with pytest.raises(OutputError, match=said) as told:
             merge([one, one], tmp_path / out, form=Form(), overwrite=True)
+        assert ".vcf" not in told.value.hint
     with pytest.raises(InputError, match="no results"):
         merge([], tmp_path / "o.zarr")
     assert files(one.path) == before

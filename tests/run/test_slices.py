@@ -292,6 +292,36 @@ def test_the_input_is_the_one_planned(job: ScoreJob, vcf: Path, tmp_path: Path) 
     assert plan.missing(partial_path(job.out))[0] == 1
 
 
+def test_an_input_that_changed_is_told_though_size_and_time_are_the_same(
+    job: ScoreJob, vcf: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.vcf"
+    text = vcf.read_text()
+    own.write_text(text)
+    then = own.stat().st_mtime_ns
+
+    def change(record: str) -> None:
+        own.write_text(text.replace(f"{record}\tA\t", f"{record}\tC\t"))
+        os.utime(own, ns=(then, then))
+
+    def while_planned(what: str, done: int, total: int | None) -> None:
+        if done >= 20:
+            change("v3")
+
+    job = replace(job, variants=str(own))
+    for record in ("v3", "v60", "v119"):
+        plan_scores(Prepared(job), 5, overwrite=True)
+        run_slices(Prepared(job), [0])
+        change(record)
+        with pytest.raises(OutputError, match="variants_sha256"):
+            run_slices(Prepared(job), [1])
+        change("no record")
+        run_slices(Prepared(job), [1])
+    with pytest.raises(InputError, match="own.vcf: was changed while it was read"):
+        plan_scores(Prepared(job), 5, overwrite=True, progress=while_planned)
+    assert not partial_path(job.out).exists()
+
+
 def test_a_pipe_and_another_assembly_are_refused_by_the_plan(
     job: ScoreJob, vcf: Path, tmp_path: Path
 ) -> None:

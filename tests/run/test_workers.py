@@ -337,6 +337,24 @@ def test_an_interrupted_command_leaves_no_process_and_goes_on(
     assert files(job.out)[effect] == files(one.job.out)[effect]
 
 
+@pytest.mark.slow
+def test_of_a_killed_worker_nothing_is_left_and_nothing_said(job: ScoreJob) -> None:
+    program = "import sys; from seal_store.cli import run; run(sys.argv[1:])"
+    fixed = ["score", "vcf", job.variants, "--store", str(job.store), "--out", str(job.out)]
+    command = [sys.executable, "-c", program, *fixed, "--device", "cpu", "--workers", "2", "--json"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert child.stderr is not None
+    while not (found := notes(partial_path(job.out))):
+        assert child.poll() is None
+        time.sleep(0.01)
+    os.kill(next(iter(found.values())).pid, signal.SIGKILL)
+    said = child.stderr.read()  # ends when no process has it open, that which counts locks too
+    child.stderr.close()
+    assert child.wait() == 0
+    assert b"leaked" not in said
+    assert b"resource_tracker" not in said
+
+
 def hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

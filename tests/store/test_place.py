@@ -12,9 +12,10 @@ import pytest
 
 from seal_store.errors import InputError, OutputError, RemoteError
 from seal_store.store.address import Address
+from seal_store.store.crc import ends_with_crc, with_crc
 from seal_store.store.credentials import aws_settings
 from seal_store.store.kept import Kept
-from seal_store.store.place import Folder, files_at, place
+from seal_store.store.place import Folder, files_at, place, single_at
 
 KEYS = "[default]\naws_access_key_id = one\naws_secret_access_key = two\n"
 
@@ -139,21 +140,46 @@ def test_files_of_aws_stand_in_for_the_environment(tmp_path: Path) -> None:
 
 def test_what_is_kept_comes_back_or_not_at_all(tmp_path: Path, rng: np.random.Generator) -> None:
     kept = Kept(tmp_path / "cache")
-    data = {f"key {i}": rng.bytes(int(rng.integers(1, 500))) for i in range(20)}
+    data = {f"key {i}": with_crc(rng.bytes(int(rng.integers(1, 500)))) for i in range(20)}
     for key, value in data.items():
-        kept.put(key, value)
+        kept.put(key, value, ends_with_crc)
     for key, value in data.items():
-        assert kept.get(key, len(value)) == value
-        assert kept.get(key, len(value) + 1) is None
-        assert kept.get(f"other {key}", len(value)) is None
+        assert kept.get(key, len(value), ends_with_crc) == value
+        assert kept.get(key, len(value) + 1, ends_with_crc) is None
+        assert kept.get(f"other {key}", len(value), ends_with_crc) is None
     for path in [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]:
         damaged = bytearray(path.read_bytes())
         damaged[int(rng.integers(len(damaged)))] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
-    assert all(kept.get(key, len(value)) is None for key, value in data.items())
+    assert all(kept.get(key, len(value), ends_with_crc) is None for key, value in data.items())
     for key, value in data.items():
-        kept.put(key, value)
-    assert all(kept.get(key, len(value)) == value for key, value in data.items())
+        kept.put(key, value[:-1] + b"?", ends_with_crc)
+    assert all(kept.get(key, len(value), ends_with_crc) is None for key, value in data.items())
+    for key, value in data.items():
+        kept.put(key, value, ends_with_crc)
+    assert all(kept.get(key, len(value), ends_with_crc) == value for key, value in data.items())
+
+
+def test_how_a_file_looks_is_told_by_its_blocks(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = tmp_path / "file"
+    for size in (0, 1, 70_000, 1 << 20, 3 << 20):
+        data = rng.bytes(size)
+        path.write_bytes(data)
+        looks = single_at(path).looks()
+        assert looks["size"] == size
+        small = size <= 1 << 20
+        places = (
+            [0, size - 1, *(rng.integers(0, size, 3).tolist() if small else ())] if size else ()
+        )
+        for place_ in places:
+            changed = bytearray(data)
+            changed[place_] ^= 1
+            path.write_bytes(changed)
+            os.utime(path, ns=(looks["mtime_ns"], looks["mtime_ns"]))
+            assert single_at(path).looks() != looks
+        path.write_bytes(data)
+        os.utime(path, ns=(looks["mtime_ns"], looks["mtime_ns"]))
+        assert single_at(path).looks() == looks
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
@@ -165,8 +191,8 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def _put(folder: Path, seed: int) -> None:
     kept = Kept(folder)
     for i in np.random.default_rng(seed).permutation(40):
-        kept.put(f"{i}", bytes([i]) * 5_000)
-        assert kept.get(f"{i}", 5_000) == bytes([i]) * 5_000
+        kept.put(f"{i}", bytes([i]) * 5_000, bool)
+        assert kept.get(f"{i}", 5_000, bool) == bytes([i]) * 5_000
 
 
 def test_several_processes_keep_in_one_folder(tmp_path: Path) -> None:
@@ -177,17 +203,17 @@ def test_several_processes_keep_in_one_folder(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
-    assert all(Kept(tmp_path).get(f"{i}", 5_000) == bytes([i]) * 5_000 for i in range(40))
+    assert all(Kept(tmp_path).get(f"{i}", 5_000, bool) == bytes([i]) * 5_000 for i in range(40))
     assert sum(path.is_file() for path in tmp_path.rglob("*")) == 40
 
 
 def test_nothing_is_followed_in_the_cache(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "cache")
-    kept.put("key", b"12345")
+    kept.put("key", b"12345", bool)
     (path,) = (p for p in (tmp_path / "cache").rglob("*") if p.is_file())
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    assert kept.get("key", 5) is None
+    assert kept.get("key", 5, bool) is None
     path.unlink()
     os.mkfifo(path)
-    assert kept.get("key", 5) is None
+    assert kept.get("key", 5, bool) is None

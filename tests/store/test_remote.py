@@ -26,6 +26,7 @@ from seal_store.check.verify import verify
 from seal_store.errors import FormatError, RemoteError, StoreError, UnfinishedError
 from seal_store.store.place import place
 from seal_store.store.remote import NEAR, Listed, merged
+from seal_store.store.shards import ShardFiles
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 
@@ -194,6 +195,32 @@ def test_the_cache_is_read_instead_and_mends_itself(
     again = seal_store.score(far, *args, cache=cache)
     np.testing.assert_array_equal(again["effect"].values, ours)
     assert verify(place(far, cache)).ok
+
+
+def test_what_was_damaged_when_it_was_read_is_read_again_once_it_is_mended(
+    counted: Proxy, far: str, store: Store, tmp_path: Path
+) -> None:
+    """A cache keeps no damage: neither of a chunk, nor of an index, nor of a whole file."""
+    at = place(far, tmp_path / "cache")
+    weights = next(name for name in store.listed if name.startswith("cnn/"))
+    damaged = {"features/c/0/0/0": 9, "sequence/c/0/0": -20, weights: 9, "tss/c/0": 9}
+    for name, where in damaged.items():
+        data = bytearray((Path(store.path) / name).read_bytes())
+        data[where] ^= 1
+        put(f"{far}/{name}", bytes(data))
+    found = Store(at)
+    for read in (found.weights, lambda: found.column("tss"), lambda: found.array("features")[...]):
+        with pytest.raises((FormatError, RuntimeError, ValueError)):
+            read()
+    with pytest.raises(FormatError, match=r"sequence/c/0/0: damaged data \(wrong checksum\)"):
+        ShardFiles(found.array("sequence")).read([(0, 0)])
+    for name in damaged:
+        put(f"{far}/{name}", Path(store.path) / name)
+    same(Store(at), store)
+    before = counted.sent
+    same(Store(at), store)
+    always = [Path(store.path) / name for name in ("manifest.json", "zarr.json")]
+    assert counted.sent - before <= sum(path.stat().st_size for path in always)
 
 
 @pytest.mark.slow
