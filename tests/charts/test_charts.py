@@ -222,7 +222,7 @@ def test_only_the_strongest_of_many_points_are_drawn(
 
 
 def test_a_calibration_s_curve_is_what_effects_are_looked_up_in(
-    store: Store, world: World, tmp_path: Path
+    cli: Cli, store: Store, world: World, tmp_path: Path
 ) -> None:
     path = tmp_path / "store.zarr"
     shutil.copytree(store.path, path)
@@ -237,6 +237,12 @@ def test_a_calibration_s_curve_is_what_effects_are_looked_up_in(
     assert max(point["share"] for point in curve) == 0.5
     share = np.interp(effect, [p["effect"] for p in curve], [p["share"] for p in curve])
     assert share == pytest.approx((1 - abs(quantile)) / 2, abs=2e-3)
+    args = ("plot", "calibration", path, "--context", "childhood.DFC", "--out", tmp_path / "c.json")
+    for flag, value in (("--kind", "snv"), ("--distance", 0)):
+        done = cli(*args, flag, value)
+        assert done.exit_code == 1
+        assert f"{flag}: calibration grid of {path} has no bins by {flag[2:]}; " in done.stderr
+    assert cli(*args).exit_code == 0
 
 
 KINDS = {".png": b"\x89PNG", ".svg": b"<svg", ".pdf": b"%PDF", ".html": b"<!DOCTYPE", ".json": b"{"}
