@@ -51,6 +51,8 @@ def command(*names: str) -> click.Command:
             ("export",),
             "--contexts x: several head sets have it",
         ),
+        ("name one: `calibration`", ("score", "variant"), "name one: --calibration"),
+        ("name one: `calibration`", ("plot", "calibration"), "name one: --name"),
         ("choose another `out`", ("score", "vcf"), "choose another --out"),
         ("choose another `out`", ("fetch",), "choose another --to"),
         ("`results` were made", ("export",), "RESULTS were made"),
