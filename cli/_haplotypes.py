@@ -135,15 +135,14 @@ def haplotypes(
 
 
 def _say(out: Place, done: Haplotypes) -> None:
-    from seal_store.scoring.carried import WHY
+    from seal_store.common.words import counted
 
     facts = done.attributes
     named = ("genes", "samples", "haplotypes", "counts")
     summary = {"out": str(out), **{name: getattr(facts, name) for name in named}}
     lines = [
-        f"{out}: {facts.haplotypes:,} haplotypes of {facts.genes:,} genes, "
-        f"{facts.samples:,} samples"
+        f"{out}: {counted(facts.haplotypes, 'haplotype')} of {counted(facts.genes, 'gene')}, "
+        f"{counted(facts.samples, 'sample')}",
+        *(f"  {reason}: {count:,} ({meaning})" for reason, count, meaning in done.left_out()),
     ]
-    for reason, count in facts.counts.items():
-        lines.append(f"  {reason}: {count:,} ({WHY.get(reason, 'not scored')})")
-    _options.say(summary, "\n".join(lines))
+    _options.say(summary, lines)

@@ -17,6 +17,7 @@ import numpy as np
 from seal_store.common.extras import require
 from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import conform
+from seal_store.common.words import counted
 from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
 from seal_store.results.group import Results
@@ -122,7 +123,7 @@ def evaluate_variants(
     lines = _lines(own, scores, options, progress)
     facts = {
         **facts_of(results, own.table, len(own)),
-        "contexts": CHOICES[options.how].format(count=_counted(len(contexts))),
+        "contexts": CHOICES[options.how].format(count=counted(len(contexts), "context")),
         "choose": options.how,
         **({"folds": folds} if folds else {}),
         "contexts_asked": list(options.contexts),
@@ -167,10 +168,6 @@ def summary(study: Study) -> list[str]:
     for metric in dict.fromkeys(c["metric"][ours].tolist()):
         found.append(f"{metric}: none: one label only, or nothing differs")
     return found
-
-
-def _counted(contexts: int) -> str:
-    return "1 context" if contexts == 1 else f"{contexts} contexts"
 
 
 def _predicted(
