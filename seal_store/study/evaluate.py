@@ -37,7 +37,7 @@ from seal_store.study.writing import Study, as_columns, facts_of
 
 CHOICES = {
     "mean": "beforehand: the mean over {count}",
-    "each": "each of {count} is shown: the best of them is no result",
+    "each": "each of {count} by itself: the best of them is no result",
     "largest": "beforehand: of each variant the largest of {count} in size",
     "nested": "by nested folds: the best of {count} on the other folds of the truth",
 }
@@ -46,6 +46,8 @@ DISTANCES = (0, 500, 2_000, 5_000, 20_000)
 """Edges of the strata by distance to the TSS, bp: from one on, up to the next."""
 FEW_LOCI = 20
 """Below this many, draws of loci say too little."""
+SHOWN = 5
+"""Of each measure and context the highest that are told to people; the table has all."""
 MODEL, DISTANCE, RANDOM = "seal-store", "distance to TSS", "random"
 
 
@@ -150,24 +152,39 @@ COLUMNS: dict[str, type] = {
 
 
 def summary(study: Study) -> list[str]:
-    """Lines for people: the measures over all variants."""
+    """Lines for people: the measures over all variants, of many contexts the highest."""
     c = study.columns
     found = [f"contexts: {study.facts['contexts']}"]
     if study.facts["loci"] < FEW_LOCI:
         found.append(
-            f"only {study.facts['loci']} loci: intervals of fewer than {FEW_LOCI} are too narrow"
+            f"only {counted(study.facts['loci'], 'locus', 'loci')}: intervals of fewer than "
+            f"{FEW_LOCI} are too narrow"
         )
-    for i in np.flatnonzero((c["stratum"] == "all") & ~np.isnan(c["value"])).tolist():
-        context = f" ({c['context'][i]})" if c["context"][i] else ""
-        span = f"[{c['low'][i]:.3f}, {c['high'][i]:.3f}]"
-        found.append(
-            f"{c['metric'][i]}: {c['score'][i]}{context} {c['value'][i]:.3f} {span}, "
-            f"{c['variants'][i]} variants in {c['loci'][i]} loci"
-        )
+    whole = (c["stratum"] == "all") & ~np.isnan(c["value"])
+    for metric in dict.fromkeys(c["metric"][whole].tolist()):
+        own = whole & (c["metric"] == metric)
+        ours = np.flatnonzero(own & (c["score"] == MODEL))
+        highest = ours[np.argsort(-c["value"][ours], kind="stable")]
+        found += [_said(c, i) for i in highest[:SHOWN].tolist()]
+        if (rest := len(highest) - SHOWN) > 0:
+            low = c["value"][highest[-1]]
+            found.append(f"{metric}: {counted(rest, 'context')} more, down to {low:.3f}: see --out")
+        found += [_said(c, i) for i in np.flatnonzero(own & (c["score"] != MODEL)).tolist()]
     ours = (c["stratum"] == "all") & (c["score"] == MODEL) & np.isnan(c["value"])
     for metric in dict.fromkeys(c["metric"][ours].tolist()):
         found.append(f"{metric}: none: one label only, or nothing differs")
     return found
+
+
+def _said(columns: dict[str, np.ndarray], i: int) -> str:
+    """A line of the table for people."""
+    own = {name: values[i] for name, values in columns.items()}
+    context = f" ({own['context']})" if own["context"] else ""
+    return (
+        f"{own['metric']}: {own['score']}{context} {own['value']:.3f} "
+        f"[{own['low']:.3f}, {own['high']:.3f}], {counted(own['variants'], 'variant')} in "
+        f"{counted(own['loci'], 'locus', 'loci')}"
+    )
 
 
 def _predicted(

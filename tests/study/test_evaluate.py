@@ -350,6 +350,24 @@ def test_contexts_each_or_together(make: Make, table: Write, rng: np.random.Gene
     assert cell(largest, "spearman")["value"] == pytest.approx(spearmanr(slope, own).statistic)
 
 
+def test_of_many_contexts_the_highest_are_told(
+    make: Make, table: Write, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    effect = rng.normal(size=(50, 3)).astype(np.float32)
+    results, truth = make(effect), table(effect=effect[:, 1])
+    options = EvaluateOptions(choose="each", bootstrap=9)
+    lines = summary(evaluate_variants(results, truth, options))
+    assert not any(line.endswith(": see --out") for line in lines)
+    monkeypatch.setattr("seal_store.study.evaluate.SHOWN", 1)
+    lines = summary(evaluate_variants(results, truth, options))
+    name = results.contexts()[0][1]
+    lowest = min(spearmanr(effect[:, 1], effect[:, i]).statistic for i in (0, 2))
+    told, rest, *_ = (line for line in lines if line.startswith("spearman: "))
+    assert told.startswith(f"spearman: seal-store ({name}) 1.000 [")
+    assert rest == f"spearman: 2 contexts more, down to {lowest:.3f}: see --out"
+    assert sum(line.startswith("spearman: seal-store") for line in lines) == 1
+
+
 def test_a_gene_or_the_row_of_largest_effect(make: Make, table: Write) -> None:
     """Rows 0 to 9 are of one gene and 10 to 19, of the same variants, of another."""
     effect = np.vstack([np.full((10, 3), 0.1), np.full((10, 3), -0.2)])
