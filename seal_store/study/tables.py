@@ -22,6 +22,7 @@ from seal_store.common.typed import shown
 from seal_store.errors import InputError, TrainingError
 from seal_store.reference.contigs import assembly_of_text, differ
 from seal_store.training.expression import MISSING, NumberedLines
+from seal_store.variants.alleles import short
 from seal_store.variants.given import position
 
 VARIANT = {
@@ -85,7 +86,7 @@ class Line:
     cells: dict[str, str]
 
     def __str__(self) -> str:
-        return f"{self.where}, {self.contig}:{self.pos}:{self.ref}:{self.alt}"
+        return f"{self.where}, {self.contig}:{self.pos}:{short(self.ref)}:{short(self.alt)}"
 
 
 @dataclass
