@@ -19,7 +19,7 @@ import seal_store
 from seal_store import charts
 from seal_store.charts import letters
 from seal_store.errors import HeadsError, InputError, OutputError
-from seal_store.model.contexts import matching, select_contexts
+from seal_store.model.contexts import select_contexts
 from seal_store.model.labels import context_labels
 from seal_store.store.store import Store
 from seal_store.synthetic import World
@@ -193,8 +193,13 @@ def test_attributions_are_those_of_the_results(store: Store, world: World) -> No
     stored = given.attribution.values[2, target]
     assert [bar["value"] for bar in bars] == pytest.approx(sorted(stored, key=abs, reverse=True))
     assert bars[0]["name"] == str(given.feature_name.values[np.abs(stored).argmax()])
-    with pytest.raises(InputError, match="2 of 2 fit"):
+    names = ", ".join(given.target_name.values.tolist())
+    with pytest.raises(InputError, match="no `target`: 2 contexts were attributed") as caught:
         charts.attribution(given, 2)
+    assert caught.value.hint == f"name one of {names}"
+    with pytest.raises(InputError, match="`target` .*: 0 of 2 fit") as caught:
+        charts.attribution(given, 2, target=str(given.target_name.values[1])[:-1].upper())
+    assert f"nearest: {given.target_name.values[1]}" in caught.value.hint
 
 
 def test_a_locus_shows_the_strongest_of_the_contexts(scores: xr.Dataset) -> None:
@@ -416,11 +421,17 @@ def test_queries_choose_what_is_scored_and_exported(
         ("stage=never", "there are adolescence, adulthood"),
         ("region=Atlantis", "there are "),
         ("stage=adulthood cell_type=Placodes", "no context fits all"),
+        ("stage=adulthood cell_type=Placodes", "`seal-store heads list STORE --contexts`"),
+        ("adult.DFC", "nearest: adulthood.DFC, "),
+        ("Adulthood.dfc", "nearest: adulthood.DFC, "),
+        ("tissue_state_early_fetal_to_adult:adult.DFC", "_to_adult:adulthood.DFC, "),
+        ("stge=adulthood", "by label (set, kind, stage, "),
+        ("stge=adulthood", "`seal-store heads list STORE --contexts`"),
     ],
 )
 def test_what_nothing_fits_names_what_there_is(store: Store, query: str, says: str) -> None:
     with pytest.raises(HeadsError) as caught:
-        matching(pairs(store), query)
+        select_contexts(pairs(store), [query])
     assert says in f"{caught.value} {caught.value.hint}"
 
 

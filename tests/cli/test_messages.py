@@ -95,6 +95,12 @@ def test_one_fault_in_both_words(cli: Cli, store: Store, world: World, tmp_path:
         assert "`" not in result.stderr
 
 
+def test_without_a_target_the_command_that_lists_them_is_named(cli: Cli, world: World) -> None:
+    args = ("--store", "s.zarr", "--out", "o.zarr", "--attribute", "deeplift")
+    done = cli("score", "vcf", world.variants, *args)
+    assert "name contexts with --target, or 'all'; `seal-store heads list STORE" in done.stderr
+
+
 ESCAPES = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202e"
 
 

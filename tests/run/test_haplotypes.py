@@ -347,7 +347,11 @@ def test_the_command(cli: Cli, store: Store, people: Path, tmp_path: Path) -> No
     again = cli(*args, "--device", "cpu", "-q")
     assert "exists already" in again.stderr
     unknown = cli(*args, "--overwrite", "--samples", "nobody", "--device", "cpu", "-q")
-    assert "no sample 'nobody'" in unknown.stderr
+    assert "no sample 'nobody'; the file has " in unknown.stderr
+    both = cli(*args, "--overwrite", "--samples", "s0,s1", "--device", "cpu", "-q")
+    assert "no sample 's0,s1'; give --samples for each of several" in both.stderr
+    near = cli(*args, "--overwrite", "--samples", "S1", "--device", "cpu", "-q")
+    assert "no sample 'S1'; nearest: s1" in near.stderr
 
 
 def test_inspect_says_what_is_there_and_what_was_left_out(
@@ -417,6 +421,15 @@ def test_a_file_that_does_not_serve(store: Store, people: Path, tmp_path: Path) 
     bare.write_bytes(content)
     with pytest.raises(VariantError, match="has no index"):
         Genotypes(bare)
+    text = gzip.decompress(content)
+    for name, written_as, says in (
+        ("p.vcf", text, f"`bgzip -c {tmp_path}/p.vcf > NEW.vcf.gz`, then `tabix -p vcf NEW"),
+        ("g.vcf.gz", gzip.compress(text), f"`gunzip -c {tmp_path}/g.vcf.gz | bgzip > NEW.vcf.gz`"),
+    ):
+        (tmp_path / name).write_bytes(written_as)
+        with pytest.raises(VariantError, match="not .*BGZF, which alone can have") as caught:
+            Genotypes(tmp_path / name)
+        assert says in caught.value.hint
     with pytest.raises(VariantError, match="not found"):
         Genotypes(tmp_path / "none.vcf.gz")
     with pytest.raises(InputError, match="anchored at the TSS"):
