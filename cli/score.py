@@ -211,9 +211,10 @@ def vcf(
 def variant(variants: tuple[str, ...], store: Place, top: int, **common: Any) -> None:
     """Score VARIANTS given here, and print their strongest contexts.
 
-    Each is chr1:867550:C:G, 1-867550-C-G or HGVS: chr1:g.867550C>G, NC_000001.10:g.867550C>G;
-    del, ins, delins, dup and inv as well. Positions are 1-based, but for SPDI, an accession and
-    three more fields: NC_000001.10:867549:C:G. Quote what has a ">".
+    Each is chr1:867550:C:G, 1-867550-C-G, chr1_867550_C_G, "chr1:867550 C>G" as it is printed, or
+    HGVS: chr1:g.867550C>G, NC_000001.10:g.867550C>G; del, ins, delins, dup and inv as well.
+    Positions are 1-based, but for SPDI, an accession and three more fields:
+    NC_000001.10:867549:C:G. Quote what has a ">".
     """
     from seal_store.results.strongest import strongest_contexts
     from seal_store.scoring.calibration import fits

@@ -52,7 +52,7 @@ HINT = (
 )
 
 _WRITTEN = re.compile(
-    r"(?P<contig>.+?)(?P<sep>[:_-])(?P<pos>[0-9]{1,10})(?P=sep)(?P<ref>[ACGTN]+)[:_/-]"
+    r"(?P<contig>.+?)(?P<sep>[:_-])(?P<pos>[0-9]{1,10})(?:(?P=sep)| +)(?P<ref>[ACGTN]+)[:_/>-]"
     r"(?P<alt>[ACGTN]+)(?:_(?P<build>b3[78]))?",
     re.ASCII | re.IGNORECASE,
 )

@@ -18,6 +18,7 @@ from click.testing import Result
 import seal_store
 from seal_store import charts
 from seal_store.charts import letters
+from seal_store.charts.base import Scores
 from seal_store.errors import HeadsError, InputError, OutputError
 from seal_store.model.contexts import select_contexts
 from seal_store.model.labels import context_labels
@@ -90,6 +91,21 @@ def test_cells_of_an_effect_map_are_the_means_of_their_contexts(scores: xr.Datas
     assert all(cell["effect"] is None for cell in empty)
     strongest = max(effect, key=lambda name: abs(effect[name]))
     assert f"Strongest: {strongest} {effect[strongest]:+.3g}" in chart.description
+
+
+def test_a_row_is_named_as_variants_are_printed(scores: xr.Dataset) -> None:
+    own = Scores(scores)
+    contig, pos, ref, alt = str(own.names()[3]).split(":")
+    bare = contig.removeprefix("chr")
+    for text in (
+        f"{contig}:{pos}:{ref}:{alt}",
+        f"{bare}-{pos}-{ref}-{alt.lower()}",
+        f"{contig}_{pos}_{ref}_{alt}",
+        f"{bare}:{pos} {ref}>{alt}",
+    ):
+        assert own.row(text) == 3
+    with pytest.raises(InputError, match="is not among the rows"):
+        own.row("chr1")
 
 
 def test_the_scale_of_colours_is_symmetric(scores: xr.Dataset) -> None:

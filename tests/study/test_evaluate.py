@@ -503,9 +503,10 @@ def test_columns_that_are_missing_are_refused_in_one_line(
 
 def test_builds_that_variants_name_must_be_that_of_the_results(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
-    path.write_text("variant\nchr1_1000_A_C_b38\nchr1_1010_A_C_b37\n")
+    path.write_text("variant\nchr1_1000_A_C_b38\nchr1_1010_A_C_b37\nchr1:1020 A>C\n")
     found = read_table(path, "truth", {}, "hg19")
-    assert [(line.contig, line.pos) for line in found.lines] == [("chr1", 1010)]
+    told = [(line.contig, line.pos, line.ref, line.alt) for line in found.lines]
+    assert told == [("chr1", 1010, "A", "C"), ("chr1", 1020, "A", "C")]
     assert found.odd.counts == {"skipped: of another assembly": 1}
 
 
