@@ -63,20 +63,27 @@ def described(row: dict[str, Any], precision: int) -> list[str]:
     notes += STATUS[row["status"]]
     change = f"{row['contig']}:{row['pos']} {short(row['ref'])}>{short(row['alt'])}"
     lines = [f"{change}, {gene}, {row['dist_to_tss']:+} bp from its TSS{notes}"]
+    named = [name for name in ("effect", "quantile", "z") if name in row["effects"][0]]
     columns = [
         [
-            "nan" if effect[name] is None else f"{effect[name]:+.{precision}g}"
-            for effect in row["effects"]
+            name,
+            *(
+                "nan" if effect[name] is None else f"{effect[name]:+.{precision}g}"
+                for effect in row["effects"]
+            ),
         ]
-        for name in ("effect", "quantile", "z")
-        if name in row["effects"][0]
+        for name in named
     ]
     widths = [max(map(len, column)) for column in columns]
-    for effect, *numbers in zip(row["effects"], *columns, strict=True):
-        text = "  ".join(f"{n:>{width}}" for n, width in zip(numbers, widths, strict=True))
+    heading, *found = (
+        "  ".join(f"{n:>{width}}" for n, width in zip(numbers, widths, strict=True))
+        for numbers in zip(*columns, strict=True)
+    )
+    lines += [f"  {heading}  context"] if len(named) > 1 else []
+    for effect, numbers in zip(row["effects"], found, strict=True):
         words = in_words(effect["quantile"]) if "quantile" in effect else ""
         words = f", {words}" if words else ""
-        lines.append(f"  {text}  {effect['context_set']}:{effect['context_name']}{words}")
+        lines.append(f"  {numbers}  {effect['context_set']}:{effect['context_name']}{words}")
     return lines
 
 
