@@ -149,6 +149,14 @@ def test_letters_are_as_high_as_the_saturation_says(saturated: xr.Dataset) -> No
         assert all(abs(corner["x"] - position) < 0.5 for corner in own)
 
 
+def test_a_saturation_in_words(saturated: xr.Dataset) -> None:
+    count = len(saturated.pos)
+    one = charts.saturation(saturated, "childhood.DFC").description
+    assert one.startswith(f"Effects of {count} SNVs on childhood.DFC around the TSS of ")
+    several = charts.saturation(saturated, "stage=childhood kind=region").description
+    assert re.match(rf"Mean effects of {count} SNVs over \d+ contexts around the TSS", several)
+
+
 def test_of_several_contexts_the_mean_is_drawn(saturated: xr.Dataset) -> None:
     chart = charts.saturation(saturated, "stage=childhood kind=region")
     keep = [str(n).startswith("childhood.") for n in saturated.context_name.values.tolist()]
