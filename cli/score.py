@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _complete, _options, command_line
 from ._attribution import announce, attributing, take
 from ._calibrated import QUANTILES, calibrated, use_name
 from ._haplotypes import haplotypes
 from ._progress import Meter
 from ._scored import STDOUT, accounts, background, described, tell_finished, tell_scored
-from ._text import tell
+from ._text import plan_text, tell
 
 if TYPE_CHECKING:
     from seal_store.exporting.render import Exported
@@ -324,8 +326,7 @@ def _plan(prepared: Prepared, slices: int | None, common: dict[str, Any]) -> Non
         )
     alleles, last = sum(piece.alleles for piece in plan.slices), len(plan.slices) - 1
     facts = {"out": str(prepared.job.out), "alleles": alleles, "slices": last + 1}
-    text = f"planned {alleles} alleles in {last + 1} slices: run --slice 0 to --slice {last}"
-    _options.say(facts, f"{text}, then --finalize")
+    _options.say(facts, plan_text(counted(alleles, "allele"), last + 1, "slice"))
 
 
 def _slice(prepared: Prepared, numbers: tuple[int, ...]) -> None:
@@ -334,7 +335,7 @@ def _slice(prepared: Prepared, numbers: tuple[int, ...]) -> None:
     with Meter() as progress:
         run_slices(prepared, numbers, progress)
     facts = {"out": str(prepared.job.out), "slices": list(numbers)}
-    _options.say(facts, f"{len(numbers)} slices done")
+    _options.say(facts, f"{counted(len(numbers), 'slice')} done")
 
 
 def _finalize(prepared: Prepared, common: dict[str, Any]) -> None:

@@ -181,8 +181,8 @@ def test_swapped_rows_from_the_command_to_every_output(
     counted = ("swapped", "alt_is_reference", "ref_mismatches", "normalized", "rows")
     assert [facts[name] for name in counted] == [1, 0, 2, 1, 4]
     text = succeeded(cli(*score, "--out", tmp_path / "b.zarr")).stdout
-    assert "the store's genome has ALT in 1 rows (swapped" in text
-    assert "left-aligned or trimmed in 1 rows" in text
+    assert "the store's genome has ALT in 1 row (swapped" in text
+    assert "left-aligned or trimmed in 1 row" in text
     succeeded(cli("attribute", tmp_path / "b.zarr", "--method", "deeplift", "--target", "all"))
     for name in ("a.zarr", "b.zarr"):
         succeeded(cli("verify", tmp_path / name, "--full"))
