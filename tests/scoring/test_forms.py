@@ -387,8 +387,8 @@ def test_one_variant_is_said_to_be_unusual_if_the_store_knows(
     facts = json.loads(succeeded(cli(*args, "--json")).stdout)
     assert facts["calibration"]["file"] == "b.vcf"
     first = facts["variants"][0]["effects"][0]
-    assert said[1].endswith(f"h:{first['context_name']}, {in_words(first['quantile'])}")
-    assert said[3].startswith("background: 100 effects of b.vcf in each context")
+    assert said[2].endswith(f"h:{first['context_name']}, {in_words(first['quantile'])}")
+    assert said[4].startswith("background: 100 effects of b.vcf in each context")
     assert "background" not in succeeded(cli(*args, "--no-calibrated")).stdout
     for unlike in (("--genes", "all"), ("--max-distance", "5000"), ("--scheme", "centered")):
         assert "background" not in succeeded(cli(*args, *unlike)).stdout
