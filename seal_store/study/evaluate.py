@@ -170,9 +170,11 @@ def summary(study: Study) -> list[str]:
             low = c["value"][highest[-1]]
             found.append(f"{metric}: {counted(rest, 'context')} more, down to {low:.3f}: see --out")
         found += [_said(c, i) for i in np.flatnonzero(own & (c["score"] != MODEL)).tolist()]
-    ours = (c["stratum"] == "all") & (c["score"] == MODEL) & np.isnan(c["value"])
+    ours = (c["stratum"] == "all") & (c["score"] == MODEL)
+    known = set(c["metric"][ours & whole].tolist())
     for metric in dict.fromkeys(c["metric"][ours].tolist()):
-        found.append(f"{metric}: none: one label only, or nothing differs")
+        if metric not in known:
+            found.append(f"{metric}: none: one label only, or nothing differs")
     return found
 
 

@@ -358,6 +358,9 @@ def test_of_many_contexts_the_highest_are_told(
     options = EvaluateOptions(choose="each", bootstrap=9)
     lines = summary(evaluate_variants(results, truth, options))
     assert not any(line.endswith(": see --out") for line in lines)
+    same = make(np.hstack([np.ones((50, 1)), effect[:, 1:]]))  # one of them has no measure
+    told = summary(evaluate_variants(same, truth, options))
+    assert not any(line.startswith("spearman: none") for line in told)
     monkeypatch.setattr("seal_store.study.evaluate.SHOWN", 1)
     lines = summary(evaluate_variants(results, truth, options))
     name = results.contexts()[0][1]
