@@ -46,6 +46,7 @@ PARAMETER = re.compile(r"`([a-z]\w*)(?:=([^`]*))?`")
 """How the library names a parameter in its messages: `overwrite=True`, `contexts`."""
 
 NAMED_OTHERWISE = {
+    "calibration": "name",
     "context": "contexts",
     "targets": "target",
     "near": "near_vcf",

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _complete, _options
 from ._text import tell
 
@@ -84,8 +86,9 @@ def announce(attributor: Attributor | None, rows: int) -> None:
         return
     fits = f"; {len(attributor.targets) * rows:,} fits by Captum"
     tell(
-        f"attribution ({attributor.options.method}): {len(attributor.targets)} targets, "
-        f"{attributor.features} features, {attributor.row_bytes() * rows / 1e6:,.4g} MB for "
+        f"attribution ({attributor.options.method}): {counted(len(attributor.targets), 'target')}, "
+        f"{counted(attributor.features, 'feature')}, "
+        f"{attributor.row_bytes() * rows / 1e6:,.4g} MB for "
         f"{rows:,} rows before compression" + fits * (attributor.options.method not in CLOSED),
         err=True,
     )
@@ -104,7 +107,7 @@ def facts_of(attributor: Attributor | None, completeness: float | None) -> dict[
 
 def describe(facts: dict[str, Any]) -> str:
     """:func:`facts_of` for people."""
-    line = f"  attributions: {facts['method']} of {facts['targets']} targets"
+    line = f"  attributions: {facts['method']} of {counted(facts['targets'], 'target')}"
     if facts["samples"] is not None:
         line += f" from {facts['samples']} samples"
     if facts["completeness"] is None:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options, command_line
 from ._progress import Meter
+from ._text import plan_text
 
 if TYPE_CHECKING:
     from seal_store.results.haplotypes import Haplotypes
@@ -117,8 +120,7 @@ def haplotypes(
     if plan:
         made = library.plan_haplotypes(prepared, overwrite=overwrite, resume=resume)
         facts = {"out": str(out), "genes": made.genes, "shards": made.shards}
-        text = f"planned {made.genes} genes in {made.shards} shards: run --shard 0 to "
-        _options.say(facts, f"{text}--shard {made.shards - 1}, then --finalize")
+        _options.say(facts, plan_text(counted(made.genes, "gene"), made.shards, "shard"))
         return
     with Meter() as progress:
         if shard:
@@ -129,21 +131,20 @@ def haplotypes(
             how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "progress": progress}
             done = library.score_haplotypes(prepared, crew, **how)
     if shard:
-        _options.say({"out": str(out), "shards": list(shard)}, f"{len(shard)} shards done")
+        _options.say(
+            {"out": str(out), "shards": list(shard)}, counted(len(shard), "shard") + " done"
+        )
     else:
         _say(out, done)
 
 
 def _say(out: Place, done: Haplotypes) -> None:
-    from seal_store.scoring.carried import WHY
-
     facts = done.attributes
     named = ("genes", "samples", "haplotypes", "counts")
     summary = {"out": str(out), **{name: getattr(facts, name) for name in named}}
     lines = [
-        f"{out}: {facts.haplotypes:,} haplotypes of {facts.genes:,} genes, "
-        f"{facts.samples:,} samples"
+        f"{out}: {counted(facts.haplotypes, 'haplotype')} of {counted(facts.genes, 'gene')}, "
+        f"{counted(facts.samples, 'sample')}",
+        *(f"  {reason}: {count:,} ({meaning})" for reason, count, meaning in done.left_out()),
     ]
-    for reason, count in facts.counts.items():
-        lines.append(f"  {reason}: {count:,} ({WHY.get(reason, 'not scored')})")
-    _options.say(summary, "\n".join(lines))
+    _options.say(summary, lines)

@@ -344,6 +344,8 @@ def names(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def say_repaired(out: object, done: Repaired) -> None:
     """Print what a repair of ``out`` did."""
+    from seal_store.common.words import counted
+
     facts = {
         "out": str(out),
         "faults": len(done.report.faults),
@@ -351,7 +353,8 @@ def say_repaired(out: object, done: Repaired) -> None:
         "same": done.same,
         "sha256": done.sha256,
     }
-    text = f"{out}: {len(done.report.faults)} faults, {len(done.files)} files written again"
+    faults, files = (len(found) for found in (done.report.faults, done.files))
+    text = f"{out}: {counted(faults, 'fault')}, {counted(files, 'file')} written again"
     if not done.report.faults:
         text = f"{out}: no fault"
     elif not done.same:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seal_store.common.words import counted
+
 from . import _options
 from ._attribution import describe, facts_of
 
@@ -17,13 +19,13 @@ if TYPE_CHECKING:
 STDOUT = Path("-")
 
 COUNTED = {
-    "ref_mismatches": "REF differs from the genome in {} rows (flagged)",
-    "alt_is_reference": "the store's genome has ALT in {} of these rows (alt_is_reference; "
+    "ref_mismatches": "REF differs from the genome in {rows} (flagged)",
+    "alt_is_reference": "the store's genome has ALT in {count} of these rows (alt_is_reference; "
     "--ref-mismatch swap exchanges REF and ALT)",
-    "swapped": "the store's genome has ALT in {} rows (swapped, the sign of the effect turned)",
-    "normalized": "left-aligned or trimmed in {} rows (rows keep the input's POS, REF and ALT)",
-    "genes_not_computed": "pairs of allele and gene not computed: {}",
-    "genes_too_long": "pairs of allele and gene too long: {}",
+    "swapped": "the store's genome has ALT in {rows} (swapped, the sign of the effect turned)",
+    "normalized": "left-aligned or trimmed in {rows} (rows keep the input's POS, REF and ALT)",
+    "genes_not_computed": "pairs of allele and gene not computed: {count}",
+    "genes_too_long": "pairs of allele and gene too long: {count}",
 }
 """What a summary says of counts other than zero."""
 
@@ -41,7 +43,7 @@ def background(made: dict[str, Any], options: ScoreOptions) -> str:
     from seal_store.scoring.bins import IN_WORDS
 
     text = (
-        f"background: {made['rows']} effects of {made['file']} in each context "
+        f"background: {counted(made['rows'], 'effect')} of {made['file']} in each context "
         f"(--genes {made['genes']}, --max-distance {made['max_distance']})"
     )
     text += f", {IN_WORDS[made['by']]}" if made.get("by") else ""
@@ -63,20 +65,27 @@ def described(row: dict[str, Any], precision: int) -> list[str]:
     notes += STATUS[row["status"]]
     change = f"{row['contig']}:{row['pos']} {short(row['ref'])}>{short(row['alt'])}"
     lines = [f"{change}, {gene}, {row['dist_to_tss']:+} bp from its TSS{notes}"]
+    named = [name for name in ("effect", "quantile", "z") if name in row["effects"][0]]
     columns = [
         [
-            "nan" if effect[name] is None else f"{effect[name]:+.{precision}g}"
-            for effect in row["effects"]
+            name,
+            *(
+                "nan" if effect[name] is None else f"{effect[name]:+.{precision}g}"
+                for effect in row["effects"]
+            ),
         ]
-        for name in ("effect", "quantile", "z")
-        if name in row["effects"][0]
+        for name in named
     ]
     widths = [max(map(len, column)) for column in columns]
-    for effect, *numbers in zip(row["effects"], *columns, strict=True):
-        text = "  ".join(f"{n:>{width}}" for n, width in zip(numbers, widths, strict=True))
+    heading, *found = (
+        "  ".join(f"{n:>{width}}" for n, width in zip(numbers, widths, strict=True))
+        for numbers in zip(*columns, strict=True)
+    )
+    lines += [f"  {heading}  context"] if len(named) > 1 else []
+    for effect, numbers in zip(row["effects"], found, strict=True):
         words = in_words(effect["quantile"]) if "quantile" in effect else ""
         words = f", {words}" if words else ""
-        lines.append(f"  {text}  {effect['context_set']}:{effect['context_name']}{words}")
+        lines.append(f"  {numbers}  {effect['context_set']}:{effect['context_name']}{words}")
     return lines
 
 
@@ -111,7 +120,8 @@ def tell_scored(
     if scorer.engine.at_most is not None:
         most = scorer.engine.at_most
         facts.setdefault("notes", []).append(
-            f"the device's memory was enough for {most} variants at a time: --batch {most}"
+            f"the device's memory was enough for {counted(most, 'variant')} at a time: "
+            f"--batch {most}"
         )
     if scorer.attributor is not None:
         facts["attribution"] = facts_of(scorer.attributor, tally.completeness)
@@ -124,7 +134,7 @@ def tell_scored(
 
 def summary(facts: dict[str, Any]) -> str:
     """Where the input went, for people."""
-    lines = [f"{facts['out']}: {facts['rows']} rows (scheme {facts['scheme']})"]
+    lines = [f"{facts['out']}: {counted(facts['rows'], 'row')} (scheme {facts['scheme']})"]
     lines += accounts(facts)
     lines += [f"  {note}" for note in facts.get("notes", ())]
     if "attribution" in facts:
@@ -150,7 +160,9 @@ def accounts(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  {reason}: {count} ({REASONS[reason]})")
         lines += [f"    {example}" for example in facts.get("examples", {}).get(reason, [])]
     return lines + [
-        f"  {text.format(facts[name])}" for name, text in COUNTED.items() if facts.get(name)
+        f"  {text.format(count=facts[name], rows=counted(facts[name], 'row'))}"
+        for name, text in COUNTED.items()
+        if facts.get(name)
     ]
 
 
@@ -164,5 +176,5 @@ def tell_finished(prepared: Prepared) -> None:
     if out.suffix == ".zarr":
         counts = check_finished(prepared.scorer, prepared.whole, out)
         facts |= counts.to_dict()
-        text = "\n".join([f"{out}: is finished, {counts.rows} rows", *accounts(facts)])
+        text = "\n".join([f"{out}: is finished, {counted(counts.rows, 'row')}", *accounts(facts)])
     _options.say(facts, text)

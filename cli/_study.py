@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def finish(study: Study, out: Place | None, overwrite: bool, lines: list[str]) -
     """Write the table, if it is to be written, and say what was found."""
     from seal_store.study.writing import accounts
 
-    written = [f"{out}: {len(study):,} lines"] if out is not None else []
+    written = [f"{out}: {counted(len(study), 'line')}"] if out is not None else []
     if out is not None:
         study.write(out, overwrite=overwrite)
     facts = {"out": None if out is None else str(out), "rows": len(study), **study.facts}

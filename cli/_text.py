@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from seal_store.common.words import counted
 from seal_store.errors import printable
 
 
@@ -23,3 +24,9 @@ def shown(text: str | Sequence[str]) -> str:
     """What :func:`tell` prints."""
     lines = text.split("\n") if isinstance(text, str) else text
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in lines)
+
+
+def plan_text(what: str, pieces: int, piece: str) -> str:
+    """What a plan says: of ``what``, divided into so many pieces, shards or slices."""
+    last = f" to --{piece} {pieces - 1}" if pieces > 1 else ""
+    return f"planned {what} in {counted(pieces, piece)}: run --{piece} 0{last}, then --finalize"

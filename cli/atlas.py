@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options, command_line
 from ._attribution import attributing, take
 from ._progress import Meter
-from ._text import tell
+from ._text import plan_text, tell
 
 if TYPE_CHECKING:
     from seal_store.atlas.atlas import Atlas
@@ -129,15 +131,16 @@ def build(
     if shard:
         with Meter() as progress:
             library.run_shards(prepared, shard, progress)
-        _options.say({"out": str(out), "shards": list(shard)}, f"{len(shard)} shards done")
+        _options.say(
+            {"out": str(out), "shards": list(shard)}, counted(len(shard), "shard") + " done"
+        )
         return
     for note in prepared.notes():
         tell(note, err=True)
     if plan:
         made = library.plan_atlas(prepared, overwrite=overwrite, resume=resume)
         facts = {"out": str(out), "genes": made.gene_count, "shards": made.shards}
-        text = f"planned {made.gene_count} genes in {made.shards} shards: run --shard 0 to "
-        _options.say(facts, f"{text}--shard {made.shards - 1}, then --finalize")
+        _options.say(facts, plan_text(counted(made.gene_count, "gene"), made.shards, "shard"))
         return
     if dry_run:
         _options.say(_facts(takes := estimate(prepared)), _words(takes, 1))
@@ -188,10 +191,11 @@ def _words(takes: Estimate, workers: int) -> str:
     time = f"{hours:,.1f} h" if hours >= 1 else f"{hours * 60:,.1f} min"
     with_ = f" with {workers} workers" if workers > 1 else ""
     return (
-        f"about {takes.entries:,} SNVs of {takes.genes:,} genes in {takes.shards:,} shards: "
+        f"about {counted(takes.entries, 'SNV')} of {counted(takes.genes, 'gene')} in "
+        f"{counted(takes.shards, 'shard')}: "
         f"{time}{with_}, {takes.bytes / 1e9:,.3g} GB "
-        f"(measured on {takes.tried} SNVs, {takes.seconds / max(1, takes.entries) * 1e3:.3g} ms "
-        "each)"
+        f"(measured on {counted(takes.tried, 'SNV')}, "
+        f"{takes.seconds / max(1, takes.entries) * 1e3:.3g} ms each)"
     )
 
 
@@ -206,14 +210,16 @@ def _say(done: Atlas) -> None:
         "error": float(errors.max()),
     }
     lines = [
-        f"{done.path}: {len(done):,} genes, {facts['entries']:,} SNVs, "
-        f"{done.attributes.contexts:,} contexts, {done.total_bytes / 1e6:,.1f} MB"
+        f"{done.path}: {counted(len(done), 'gene')}, {counted(facts['entries'], 'SNV')}, "
+        f"{counted(done.attributes.contexts, 'context')}, {done.total_bytes / 1e6:,.1f} MB"
     ]
     if not done.attributes.is_full:
         lines.append(f"  largest error {facts['error']:.2%} of the largest effect of an SNV")
     if others := int(done.column("other_bases").sum()):
         facts["other_bases"] = others
-        lines.append(f"  {others:,} positions without entry: their base is none of A, C, G, T")
+        lines.append(
+            f"  {counted(others, 'position')} without entry: their base is none of A, C, G, T"
+        )
     _options.say(facts, "\n".join(lines))
 
 
@@ -265,4 +271,4 @@ def export(
     what = Exporting(_options.names(contexts), _options.names(gene), tuple(found), precision, **own)
     with Meter() as progress:
         count = export_atlas(Atlas(atlas), out, what, overwrite=overwrite, progress=progress)
-    _options.say({"out": str(out), "lines": count}, f"{out}: {count:,} lines")
+    _options.say({"out": str(out), "lines": count}, f"{out}: {counted(count, 'line')}")

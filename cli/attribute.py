@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options, command_line
 from ._attribution import announce, attributing, describe, facts_of, take
 from ._progress import Meter
@@ -46,5 +48,5 @@ def attribute(results: Place, store: Place | None, overwrite: bool, **common: An
     kind = facts_of(scorer.attributor, scorer.completeness)
     _options.say(
         {"results": str(results), "rows": len(opened), "attribution": kind},
-        f"{results}: {len(opened)} rows\n{describe(kind)}",
+        f"{results}: {counted(len(opened), 'row')}\n{describe(kind)}",
     )

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options, command_line
 from ._progress import Meter
-from ._text import tell
+from ._text import plan_text, tell
 
 if TYPE_CHECKING:
     from seal_store.building.plan import Planned
@@ -158,7 +160,9 @@ def build(
             library.run_shards(
                 partial, shard, device, tf32=tf32, from_profiles=from_profiles, progress=progress
             )
-            _options.say({"out": str(out), "shards": list(shard)}, f"{len(shard)} shards done")
+            _options.say(
+                {"out": str(out), "shards": list(shard)}, counted(len(shard), "shard") + " done"
+            )
             return
         if finalize:
             _summary(library.finalize(out, overwrite=overwrite, progress=progress))
@@ -207,8 +211,7 @@ def _planned(out: Place, planned: Planned, found: SealFolder | None) -> None:
     _report(planned)
     facts = {"out": str(out), "genes": planned.genes, "shards": planned.shards, **_where(found)}
     facts["odd_lines"] = planned.odd_lines.to_dict()
-    text = f"planned {planned.genes} genes in {planned.shards} shards: run --shard 0 to "
-    _options.say(facts, f"{text}--shard {planned.shards - 1}, then --finalize")
+    _options.say(facts, plan_text(counted(planned.genes, "gene"), planned.shards, "shard"))
 
 
 def _report(planned: Planned) -> None:
@@ -216,9 +219,9 @@ def _report(planned: Planned) -> None:
         tell(note, err=True)
     for status, count in planned.status.items():
         if status != "computed":
-            tell(f"{count} genes {status.replace('_', ' ')}", err=True)
+            tell(f"{counted(count, 'gene')} {status.replace('_', ' ')}", err=True)
     for contig, count in planned.contigs_not_in_fasta.items():
-        tell(f"  contig {contig} is not in the FASTA: {count} genes skipped", err=True)
+        tell(f"  contig {contig} is not in the FASTA: {counted(count, 'gene')} skipped", err=True)
     for gene in planned.without_profile[:20]:
         tell(f"  no profile for {gene}", err=True)
     if len(planned.without_profile) > 20:
@@ -238,7 +241,9 @@ def _summary(
         "odd_lines": odd_lines or {},
         **_where(found),
     }
-    _options.say(facts, f"{store.path}: {len(store)} genes, {contexts} contexts")
+    _options.say(
+        facts, f"{store.path}: {counted(len(store), 'gene')}, {counted(contexts, 'context')}"
+    )
 
 
 def _where(found: SealFolder | None) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options, command_line
 from ._progress import Meter
 
@@ -118,8 +120,8 @@ def _summary(facts: dict[str, Any]) -> str:
 
     counts, named = facts["counts"], facts["name"] and f" as {facts['name']}"
     lines = [
-        f"{facts['store']}: calibrated{named} for scheme {facts['scheme']} with {facts['rows']} "
-        f"effects of {facts['file']} in each context",
+        f"{facts['store']}: calibrated{named} for scheme {facts['scheme']} with "
+        f"{counted(facts['rows'], 'effect')} of {facts['file']} in each context",
         *accounts(counts),
     ]
     if left_out := counts["rows"] - facts["rows"]:
@@ -130,8 +132,9 @@ def _summary(facts: dict[str, Any]) -> str:
         where = most["context"] + (f" ({most['bin']})" if most["bin"] else "")
         contexts = len({own["context"] for own in tied})
         lines.append(
-            f"  1 % or more of the background is at one end, and cannot be ranked, in {contexts} "
-            f"contexts: most in {where}, {most['share']:.1%}; `seal-store inspect` lists them"
+            "  1 % or more of the background is at one end, and cannot be ranked, in "
+            f"{counted(contexts, 'context')}: most in {where}, {most['share']:.1%}; "
+            "`seal-store inspect` lists them"
         )
     fewest = min((own["rows"] for own in facts.get("bins") or ()), default=facts["rows"])
     if fewest < FEW:

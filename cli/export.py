@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options
 from ._progress import Meter
 
@@ -79,7 +81,7 @@ def export(results: Place, out: Place | None, out_option: Place | None, **common
     facts: dict[str, Any] = {"out": str(target), "rows": done.rows}
     if done.notes:
         facts["notes"] = done.notes
-    lines = [f"{target}: {done.rows} rows", *(f"  {note}" for note in done.notes)]
+    lines = [f"{target}: {counted(done.rows, 'row')}", *(f"  {note}" for note in done.notes)]
     _options.say(facts, "\n".join(lines))
 
 

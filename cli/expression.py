@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options
 
 if TYPE_CHECKING:
@@ -35,4 +37,4 @@ def expression(
     ids, chosen = _options.names(gene), _options.names(contexts)
     genes, columns = export_expression(Store(store), out, genes=ids, contexts=chosen, **form)
     facts = {"out": str(out), "genes": genes, "contexts": columns}
-    _options.say(facts, f"{out}: {genes} genes, {columns} contexts")
+    _options.say(facts, f"{out}: {counted(genes, 'gene')}, {counted(columns, 'context')}")

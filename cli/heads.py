@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options
 from ._progress import Meter
 
@@ -31,7 +33,7 @@ def add(store: Path, path: Path) -> None:
     with Meter() as progress:
         added = add_heads(store, path, progress)
     facts = [{"name": s.name, "contexts": len(s.contexts), "sha256": s.sha256()} for s in added]
-    lines = [f"added {fact['name']}: {fact['contexts']} contexts" for fact in facts]
+    lines = [f"added {own.name}: {counted(len(own.contexts), 'context')}" for own in added]
     _options.say(facts, lines)
 
 
@@ -50,7 +52,9 @@ def list_(store: Place, contexts: bool) -> None:
     lines = []
     for fact in facts:
         fact.pop("summary", None)
-        lines.append(f"{fact['name']}\t{fact['contexts']} contexts\t{fact['latent']} hidden units")
+        lines.append(
+            f"{fact['name']}\t{counted(fact['contexts'], 'context')}\t{fact['latent']} hidden units"
+        )
         if contexts:
             fact["context_names"] = names[sets == fact["name"]].tolist()
             lines += [f"  {name}" for name in fact["context_names"]]

@@ -26,8 +26,9 @@ NEEDS = {
 @_options.cache
 @_options.as_json
 def inspect(path: Place) -> None:
-    """Show what a store, results or an atlas hold, lack and need, and where they came from.
+    """Show what a store, results, an atlas or haplotypes hold and lack, and where they came from.
 
+    Of a store also what a score will need.
     --json has all of it in bytes, with the chunks of every array.
     """
     from seal_store.check.describe import describe
@@ -67,7 +68,9 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     for key, value in facts.items():
         if isinstance(value, dict):
             lines += [f"{indent}{key}:" + ("" if value else " none"), *_lines(value, indent + "  ")]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
+        elif value == []:
+            lines.append(f"{indent}{key}: none")
+        elif isinstance(value, list) and isinstance(value[0], dict):
             lines.append(f"{indent}{key}:")
             for item in value:
                 lines.append(f"{indent}  " + "  ".join(str(v) for v in item.values()))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options, command_line
 from ._progress import Meter
 from ._scored import STDOUT, accounts, described
@@ -117,7 +119,7 @@ def _file(found: Lookup, path: str, common: dict[str, Any]) -> None:
     if notes:
         facts["notes"] = notes
     if not (streams and _options.is_given("quiet") and not _options.is_given("as_json")):
-        lines = [f"{facts['out']}: {facts['rows']} rows", *accounts(facts)]
+        lines = [f"{facts['out']}: {counted(facts['rows'], 'row')}", *accounts(facts)]
         _options.say(facts, "\n".join([*lines, *(f"  {note}" for note in notes)]), err=streams)
 
 

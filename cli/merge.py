@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options, command_line
 from ._progress import Meter
 from ._scored import accounts
@@ -47,5 +49,5 @@ def merge(results: tuple[Place, ...], out: Place, precision: int, overwrite: boo
             progress=progress,
         )
     facts = {"out": str(out), "merged": len(results), **counts.to_dict()}
-    lines = [f"{out}: {counts.rows} rows of {len(results)} results", *accounts(facts)]
+    lines = [f"{out}: {counted(counts.rows, 'row')} of {len(results)} results", *accounts(facts)]
     _options.say(facts, "\n".join(lines))

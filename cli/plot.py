@@ -122,13 +122,31 @@ def locus(results: Place, **common: Any) -> None:
 @click.option("--effect", type=float, help="An effect to mark.")
 @_options.choice("--scheme", ["grid", "centered"], "Scheme of the calibration.")
 @click.option("--name", default="", help="Name of the calibration. Default: the one without.")
-@click.option("--kind", help="Of a calibration with bins that of this kind: snv, deletion ...")
-@click.option("--distance", type=int, help="And of this distance to the TSS, bp.")
+@click.option("--kind", help="Of bins by kind that of this one: snv, deletion ...")
+@click.option("--distance", type=int, help="Of bins by distance to the TSS that of this one, bp.")
 @_finish
 def calibration(store: Place, **common: Any) -> None:
     """The distribution of a calibration's background, and an effect within it."""
     names = ("context", "effect", "scheme", "name", "kind", "distance")
+    _check_bins(store, **{name: common[name] for name in names[2:]})
     _draw("calibration", common, store, **{name: common[name] for name in names})
+
+
+def _check_bins(store: Place, scheme: str, name: str, **given: str | int | None) -> None:
+    """Refuse what chooses a bin where the calibration has none by it."""
+    from seal_store.errors import InputError
+    from seal_store.scoring.calibration import key_of, source_of
+    from seal_store.store.store import Store
+
+    asked = {by for by, value in given.items() if value is not None}
+    if not asked or (source := source_of(Store(store), scheme, name)) is None:
+        return  # the chart refuses a calibration that is not there
+    has = {"both": {"kind", "distance"}}.get(made_by := source.get("by", ""), {made_by})
+    for by in sorted(asked - has):
+        raise InputError(
+            f"`{by}`: calibration {key_of(scheme, name)} of {store} has no bins by {by}",
+            f"leave it out, or name one that was made with `seal-store calibrate --by {by}`",
+        )
 
 
 @plot.command("evaluation")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options
 from ._progress import Meter
 
@@ -37,5 +39,5 @@ def report(results: Place, **common: Any) -> None:
         )
     _options.say(
         {"out": str(common["out"]), **asdict(done)},
-        f"{common['out']}: {done.shown:,} of {done.rows:,} rows, {done.size / 1e6:.1f} MB",
+        f"{common['out']}: {done.shown:,} of {counted(done.rows, 'row')}, {done.size / 1e6:.1f} MB",
     )

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _complete, _options, command_line
 from ._attribution import announce, attributing, take
 from ._calibrated import QUANTILES, calibrated, use_name
 from ._haplotypes import haplotypes
 from ._progress import Meter
 from ._scored import STDOUT, accounts, background, described, tell_finished, tell_scored
-from ._text import tell
+from ._text import plan_text, tell
 
 if TYPE_CHECKING:
     from seal_store.exporting.render import Exported
@@ -211,9 +213,10 @@ def vcf(
 def variant(variants: tuple[str, ...], store: Place, top: int, **common: Any) -> None:
     """Score VARIANTS given here, and print their strongest contexts.
 
-    Each is chr1:867550:C:G, 1-867550-C-G or HGVS: chr1:g.867550C>G, NC_000001.10:g.867550C>G;
-    del, ins, delins, dup and inv as well. Positions are 1-based, but for SPDI, an accession and
-    three more fields: NC_000001.10:867549:C:G. Quote what has a ">".
+    Each is chr1:867550:C:G, 1-867550-C-G, chr1_867550_C_G, "chr1:867550 C>G" as it is printed, or
+    HGVS: chr1:g.867550C>G, NC_000001.10:g.867550C>G; del, ins, delins, dup and inv as well.
+    Positions are 1-based, but for SPDI, an accession and three more fields:
+    NC_000001.10:867549:C:G. Quote what has a ">".
     """
     from seal_store.results.strongest import strongest_contexts
     from seal_store.scoring.calibration import fits
@@ -323,8 +326,7 @@ def _plan(prepared: Prepared, slices: int | None, common: dict[str, Any]) -> Non
         )
     alleles, last = sum(piece.alleles for piece in plan.slices), len(plan.slices) - 1
     facts = {"out": str(prepared.job.out), "alleles": alleles, "slices": last + 1}
-    text = f"planned {alleles} alleles in {last + 1} slices: run --slice 0 to --slice {last}"
-    _options.say(facts, f"{text}, then --finalize")
+    _options.say(facts, plan_text(counted(alleles, "allele"), last + 1, "slice"))
 
 
 def _slice(prepared: Prepared, numbers: tuple[int, ...]) -> None:
@@ -333,7 +335,7 @@ def _slice(prepared: Prepared, numbers: tuple[int, ...]) -> None:
     with Meter() as progress:
         run_slices(prepared, numbers, progress)
     facts = {"out": str(prepared.job.out), "slices": list(numbers)}
-    _options.say(facts, f"{len(numbers)} slices done")
+    _options.say(facts, f"{counted(len(numbers), 'slice')} done")
 
 
 def _finalize(prepared: Prepared, common: dict[str, Any]) -> None:

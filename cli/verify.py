@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seal_store.common.words import counted
+
 from . import _options
 from ._progress import Meter
 
@@ -62,7 +64,7 @@ def _lines(report: Report) -> list[str]:
     lines += [f"checked: {checked or 'nothing'}"]
     lines += [f"not checked: {what}: {why}" for what, why in report.skipped.items()]
     faults = len(report.faults)
-    verdict = f"{faults} fault{'s' * (faults > 1)}" if faults else "no fault"
+    verdict = counted(faults, "fault") if faults else "no fault"
     return [*lines, f"{report.path}: {report.kind}, {verdict}"]
 
 

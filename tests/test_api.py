@@ -85,7 +85,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_public_names_are_there_and_documented() -> None:
-    assert set(seal_store.__all__) <= set(dir(seal_store))
+    assert sorted(seal_store.__all__) == dir(seal_store)
     for name in seal_store.__all__:
         found = getattr(seal_store, name)
         if name == "__version__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seal_store.charts.base import CATEGORIES, UNIT, Scores, altair, inline, short, titled
+from seal_store.common.words import listed, nearest
 from seal_store.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 SHOWN = 25
 """Features shown: the strongest, either sign."""
+NAMED = 8
+"""Targets that a message names."""
 FEATURE_LABELS = ("name", "assay_type", "factor", "cell_type")
 
 
@@ -46,9 +49,12 @@ def attribution(
     targets = scores.texts("target_name")
     fits = [i for i, name in enumerate(targets) if target in (None, name)]
     if len(fits) != 1:
+        hint = f"name one of {listed(targets, NAMED)}"
+        if target is None:
+            raise InputError(f"no `target`: {len(targets)} contexts were attributed", hint)
         raise InputError(
-            f"`target` {printable(str(target))}: {len(fits)} of {len(targets)} fit",
-            f"name one of {', '.join(targets[:8])}",
+            f"`target` {printable(target)}: {len(fits)} of {len(targets)} fit",
+            nearest(target, targets) + hint,
         )
     named = data.attribution_feature[row, fits[0]].values if "attribution_feature" in data else None
     index, values = strongest_features(data.attribution[row, fits[0]].values, named, SHOWN)

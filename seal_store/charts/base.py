@@ -18,7 +18,9 @@ import numpy as np
 from seal_store.common.extras import require
 from seal_store.errors import InputError, printable
 from seal_store.model.contexts import select_contexts
+from seal_store.reference.contigs import resolve_contig
 from seal_store.results.group import Results
+from seal_store.variants.notation import plain_fields
 
 if TYPE_CHECKING:
     import altair as alt
@@ -93,8 +95,9 @@ class Scores:
         return np.array([":".join(parts) for parts in zip(*columns, strict=True)], object)
 
     def row(self, variant: str | int | None = None, gene: str | None = None) -> int:
-        """The row of a ``variant``, ``CONTIG:POS:REF:ALT`` or 0-based, against a ``gene``.
+        """The row of a ``variant``, as ``CONTIG:POS:REF:ALT`` or its number, against a ``gene``.
 
+        Rows are counted from 0. Other notations that name all four are understood too.
         Raises :class:`InputError` if it is not exactly one.
         """
         if isinstance(variant, int | np.integer) and not isinstance(variant, bool):
@@ -103,7 +106,7 @@ class Scores:
             return int(variant) % len(self.data.pos)
         fits = np.ones(len(self.data.pos), bool)
         if variant is not None:
-            fits &= self.names() == str(variant).replace("-", ":")
+            fits &= self.names() == self._named(str(variant))
         if gene is not None:
             fits &= self.of_gene(gene)
         rows = np.flatnonzero(fits)
@@ -115,6 +118,12 @@ class Scores:
                 "name one as CONTIG:POS:REF:ALT, and its `gene` if it has several",
             )
         return int(rows[0])
+
+    def _named(self, variant: str) -> str:
+        """A variant as written, as :meth:`names` has it; a contig under any of its names."""
+        contig, *rest = plain_fields(variant) or (variant,)
+        own = resolve_contig(contig, set(self.texts("contig"))) or contig
+        return ":".join((own, *(field.upper() for field in rest)))
 
     def of_gene(self, gene: str) -> np.ndarray:
         """Which rows are of a gene, by id or symbol."""

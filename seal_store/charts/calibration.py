@@ -48,7 +48,8 @@ def calibration(
     pairs = list(zip(map(str, sets), map(str, names), strict=True))
     found = select_contexts(pairs, (context,))
     if len(found) != 1:
-        raise InputError(f"`context` {context}: {len(found)} fit", "name one, as SET:NAME")
+        one = ":".join(pairs[found[0]])
+        raise InputError(f"`context` {context}: {len(found)} fit", f"name one, as {one}")
     own = read_calibration(store, scheme, [pairs[found[0]]], torch.device("cpu"), name)
     rows, among = own.source["rows"], ""
     if (part := own.part(kind, distance)) is not None:

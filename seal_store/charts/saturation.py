@@ -9,6 +9,7 @@ import numpy as np
 
 from seal_store.charts.base import BASES, UNIT, Scores, altair, inline, signed, titled
 from seal_store.charts.letters import vertices
+from seal_store.common.words import counted
 from seal_store.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def saturation(
     body = alt.layer(*marked).properties(width=width, height=alt.Step(20))
     best = int(np.abs(effect).argmax())
     description = (
-        f"Effects of {len(table)} SNVs on {_what(scores, keep)} {stretch}. "
+        f"{_effects(scores, keep, counted(len(table), 'SNV'))} {stretch}, in {UNIT}. "
         f"Strongest: {at[best]} {refs[best]}>{alts[best]} {effect[best]:+.3g}."
     )
     side = "+" if strand > 0 else "-"
@@ -142,6 +143,12 @@ def _what(scores: Scores, keep: np.ndarray) -> str:
     if len(keep) == 1:
         return f"effect on {scores.pairs()[keep[0]][1]}, {UNIT}"
     return f"mean effect over {len(keep)} contexts, {UNIT}"
+
+
+def _effects(scores: Scores, keep: np.ndarray, variants: str) -> str:
+    if len(keep) == 1:
+        return f"Effects of {variants} on {scores.pairs()[keep[0]][1]}"
+    return f"Mean effects of {variants} over {len(keep)} contexts"
 
 
 def _whole(alt: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Describe a store or results: what they hold, lack and came from, as JSON-ready facts.
+"""Describe what seal-store wrote: what it holds, lacks and came from, as JSON-ready facts.
 
 The keys are described in docs/formats.md.
 """
@@ -17,6 +17,9 @@ from seal_store.atlas.entries import Entries
 from seal_store.common.beside import partial_path
 from seal_store.results.group import ATTRIBUTE as RESULTS_ATTRIBUTE
 from seal_store.results.group import Results
+from seal_store.results.haplotypes import ARRAYS as HAPLOTYPES
+from seal_store.results.haplotypes import ATTRIBUTE as HAPLOTYPES_ATTRIBUTE
+from seal_store.results.haplotypes import Haplotypes
 from seal_store.scoring.calibration import CALIBRATION_GROUP, pinned, uncalibrated
 from seal_store.scoring.needs import describe_needs
 from seal_store.scoring.options import SCHEMES
@@ -48,6 +51,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         return _results(Results(path))
     if ATLAS_ATTRIBUTE in named:
         return _atlas(Entries(path))
+    if HAPLOTYPES_ATTRIBUTE in named:
+        return _haplotypes(Haplotypes(path))
     return _store(Store(path))
 
 
@@ -154,6 +159,26 @@ def _atlas(atlas: Entries) -> dict[str, Any]:
         "bytes": atlas.total_bytes,
         "arrays": _arrays(atlas.listed, atlas.group, [entry.name for entry in made.arrays]),
         "command": made.command,
+    }
+
+
+def _haplotypes(found: Haplotypes) -> dict[str, Any]:
+    made = found.attributes.to_dict()
+    return {
+        "kind": "haplotypes",
+        "path": str(found.path),
+        "sha256": found.sha256,
+        "scheme": "grid",  # haplotypes are anchored at the TSS
+        **{k: v for k, v in made.items() if k not in ("command", "counts")},
+        "copies_with_alleles": int(found.column("copies").sum()),
+        "left_out": [
+            {"reason": reason, "count": count, "meaning": meaning}
+            for reason, count, meaning in found.left_out()
+        ],
+        "missing": [],
+        "bytes": found.total_bytes,
+        "arrays": _arrays(found.listed, found.group, [entry.name for entry in HAPLOTYPES]),
+        "command": found.attributes.command,
     }
 
 

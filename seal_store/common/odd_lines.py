@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from seal_store.common.words import counted
+
 
 class OddLines:
     """Counts lines by what became of them and why: ``skipped: no strand``.
@@ -45,5 +47,4 @@ class OddLines:
 def described(found: Mapping[str, Any]) -> Iterator[str]:
     """What :meth:`OddLines.to_dict` gave, a line for people for each kind."""
     for what, entry in found.items():
-        lines = "1 line" if entry["lines"] == 1 else f"{entry['lines']} lines"
-        yield f"{lines} {what} (first: {entry['first']})"
+        yield f"{counted(entry['lines'], 'line')} {what} (first: {entry['first']})"

@@ -15,11 +15,13 @@ from functools import cache
 import numpy as np
 
 from seal_store.common.files import resource_table
+from seal_store.common.words import listed, nearest
 from seal_store.errors import HeadsError, printable
 from seal_store.model.labels import harmonised_stage
 
 KEYS = ("set", "kind", "stage", "region", "cell_type", "cell_state")
 _TERM = re.compile(rf"(?:^|\s+)({'|'.join(KEYS)})=", re.IGNORECASE)
+LISTED = "`seal-store heads list STORE --contexts` prints their names"
 SHOWN = 40
 """Known values that a message names."""
 
@@ -44,8 +46,9 @@ def select_contexts(names: Sequence[tuple[str, str]], wanted: Sequence[str]) -> 
         elif label not in by_label:
             raise HeadsError(
                 f"no context {label!r} in the chosen head sets",
-                "`seal-store heads list STORE --contexts` prints their names; by label they are "
-                "chosen as in 'stage=childhood region=DFC'",
+                nearest(label, (f"{s}:{n}" if ":" in label else n for s, n in names))
+                + f"{LISTED}; by label ({', '.join(KEYS)}) they are chosen as in "
+                "'stage=childhood region=DFC'",
             )
     return np.array(sorted(set().union(*(by_label[label] for label in wanted))))
 
@@ -64,17 +67,16 @@ def matching(contexts: Sequence[Context], query: str) -> set[int]:
             own = {i for i, label in enumerate(labels) if value in map(str.casefold, label[key])}
             if not own:
                 known = sorted({label[key][-1] for label in labels if label[key]})
-                more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
                 raise HeadsError(
                     f"no context has {key}={printable(value)}",
-                    f"there are {', '.join(known[:SHOWN])}{more}" if known else "none has any",
+                    f"there are {listed(known, SHOWN)}" if known else "none has any",
                 )
             fits |= own
         found &= fits
     if not found:
         raise HeadsError(
             f"no context fits all of {printable(query)!r}",
-            "`seal_store.open(STORE).context_frame()` has their labels",
+            f"leave a term out; {LISTED}, `seal_store.open(STORE).context_frame()` their labels",
         )
     return found
 

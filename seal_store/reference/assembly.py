@@ -16,6 +16,8 @@ from seal_store.reference.contigs import (
 )
 
 LIFT = "lift them: seal-store score vcf --liftover CHAIN"
+GO_ON = f"{LIFT}; or go on with `check_assembly=False`"
+ONLY_HEADER = f"{GO_ON}, as where they are lifted and the header is the old one"
 
 
 def check_variants(

@@ -27,6 +27,7 @@ import numpy as np
 
 from seal_store.common.files import compression
 from seal_store.common.odd_lines import OddLines
+from seal_store.common.words import counted
 from seal_store.errors import GeneTableError
 from seal_store.reference.contigs import UNKNOWN, assembly_of_name, assembly_of_text
 from seal_store.reference.gene_table import GeneTable
@@ -308,7 +309,7 @@ def _check_sound(path: Path, rows: Sequence[Row], odd: OddLines) -> None:
     if not odd.skipped:
         raise GeneTableError(f"{path}: no gene in this table", "check `genes`")
     first = odd.first.get(f"skipped: {MALFORMED}") or next(iter(odd.first.values()))
-    more = f" (and {odd.skipped - 1} lines like it)" if odd.skipped > 1 else ""
+    more = f" (and {counted(odd.skipped - 1, 'line')} like it)" if odd.skipped > 1 else ""
     raise GeneTableError(first + more, f"give {FORMATS}")
 
 

@@ -18,10 +18,12 @@ from seal_store.common.extras import require
 from seal_store.common.output import Output
 from seal_store.common.records import Record
 from seal_store.common.typed import texts
+from seal_store.common.words import counted
 from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
 from seal_store.results.attributes import MadeFrom
-from seal_store.store import manifest
+from seal_store.scoring.assign import REASONS
+from seal_store.store import manifest, summary
 from seal_store.store import untrusted as guard
 from seal_store.store.layout import STORE, ArraySpec, create, get, read, shape_of, spec
 from seal_store.store.opening import check_attributes, consolidate, open_all
@@ -35,6 +37,19 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "seal_store_haplotypes"
 VERSION = 1
+
+WHY = {
+    "unphased": "heterozygous and not phased: its copy is not known",
+    "missing_genotype": "not called on a copy, which is scored without it",
+    "ref_mismatch": "REF differs from the store's genome",
+    "overlapping": "overlaps an allele before it on the same copy",
+    "genes_left_out": "genes of samples: several phase sets in its windows, or on request",
+    "no_records": "genes of samples: on a contig of which the file has no record",
+    "contig_length": "genes of samples: the file's header gives the contig another length",
+    "partial_copy": "on a copy that the sample has of a part of the windows only",
+    "too_long": "a haplotype that the stored sequence is too short for",
+}
+"""Why an allele on a copy, or a gene of a sample, is left out; others are kinds of alleles."""
 
 _BY = ("context",)
 
@@ -170,6 +185,27 @@ class Haplotypes(manifest.Finished):
     def __len__(self) -> int:
         return self.attributes.haplotypes
 
+    def __repr__(self) -> str:
+        return summary.as_text(*self._summary())
+
+    def _repr_html_(self) -> str:
+        return summary.as_html(*self._summary())
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        """What a notebook shows: a title and lines, of names from anywhere."""
+        made = self.attributes
+        lines = {
+            "haplotypes": f"{len(self):,}, distinct ones of {counted(made.genes, 'gene')}",
+            "samples": f"{made.samples:,}",
+            "contexts": f"{made.contexts:,}",
+            "variants": made.variants,
+            "left out": ", ".join(f"{n:,} {why}" for why, n in made.counts.items()) or "none",
+            "store": f"{made.store.path}, sha256 {made.store.sha256[:16]}",
+        }
+        if made.store.synthetic:
+            lines["weights"] = "SYNTHETIC: no biological meaning"
+        return f"Haplotypes {self.path}", lines
+
     def column(self, name: str) -> np.ndarray:
         """A whole array; strings as numpy ``U``."""
         return column(get(self.group, name), self.path)
@@ -189,6 +225,14 @@ class Haplotypes(manifest.Finished):
             index=pd.Index(self.column("sample"), name="sample"),
             columns=pd.Index(self.column("gene_id"), name="gene_id"),
         )
+
+    def left_out(self) -> list[tuple[str, int, str]]:
+        """Of each reason for which something was left out its name, how often, what it means."""
+        meanings = REASONS | WHY
+        return [
+            (reason, count, meanings.get(reason, "not scored"))
+            for reason, count in self.attributes.counts.items()
+        ]
 
     def contexts(self) -> list[tuple[str, str]]:
         """Head set and name of each context."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -204,7 +204,13 @@ def leading_columns(results: Scored) -> tuple[str, ...]:
 
 def leading(rows: Rows) -> dict[str, np.ndarray]:
     """The columns before those of the contexts, by name; positions are 1-based."""
-    c = rows.columns
-    shown = {name: c[column] for name, column in COLUMN_OF.items()}
-    shown["gene_strand"] = np.where(c["strand"] > 0, "+", "-")
-    return shown | {name: c[name] for name in MORE_COLUMNS if name in c}
+    shown = as_shown(rows.columns)
+    return {name: shown[name] for name in LEADING if name in shown}
+
+
+def as_shown(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns of results under the names, and strands with the signs, that tables have."""
+    named = {own: name for name, own in COLUMN_OF.items()}
+    shown = {named.get(own, own): values for own, values in columns.items()}
+    shown["gene_strand"] = np.where(shown["gene_strand"] > 0, "+", "-")
+    return shown

@@ -14,6 +14,7 @@ from seal_store.exporting.cells import cell, texts
 from seal_store.exporting.kinds import file_at
 from seal_store.exporting.render import Exported, Form
 from seal_store.reference.assembly import same_lengths
+from seal_store.results.view import as_shown
 from seal_store.run.scores import write_scores
 from seal_store.run.stream import stream_scores
 from seal_store.run.watch import UNWATCHED, Watch, check_header
@@ -102,7 +103,7 @@ def _summaries(
     number, begun = f"%.{precision}g", False
     for columns in lookup.summarized(alleles):
         watch(lookup.counts)
-        named = {"chrom" if name == "contig" else name: v for name, v in columns.items()}
+        named = as_shown(columns)
         if not begun:
             handle.write(("\t".join(map(cell, _order(list(named)))) + "\n").encode())
             begun = True

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from seal_store.errors import VariantError
-from seal_store.reference.assembly import LIFT, check_variants, same_lengths
+from seal_store.reference.assembly import GO_ON, ONLY_HEADER, check_variants, same_lengths
 from seal_store.scoring.assign import Counts
 from seal_store.store.store import Store
 from seal_store.variants.liftover import Lifter
@@ -40,7 +40,7 @@ class Watch:
             raise VariantError(
                 f"{self.where}: REF differs from the store's genome in {differ} of the first "
                 f"{seen} variants: another assembly?",
-                f"{LIFT}; or go on with `check_assembly=False`",
+                GO_ON,
             )
 
 
@@ -80,4 +80,5 @@ def check_header(
 ) -> None:
     """Raise :class:`VariantError` if a file's header is not of ``where``, of these contigs."""
     header, named = source.contig_lengths, source.named_assembly
-    source.refuse(check_variants(source.name, header, assembly, contigs, where, named=named))
+    own = header, assembly, contigs, where, ONLY_HEADER
+    source.refuse(check_variants(source.name, *own, named=named))

@@ -21,19 +21,6 @@ from seal_store.variants.genotypes import ABSENT, LEFT_OUT, MISSING, NO_COPY, RE
 UNPHASED = MISSING_RULES = ("leave-out", "strict")
 PHASE_SETS = ("strict", "ignore")
 
-WHY = {
-    "unphased": "heterozygous and not phased: its copy is not known",
-    "missing_genotype": "not called on a copy, which is scored without it",
-    "ref_mismatch": "REF differs from the store's genome",
-    "overlapping": "overlaps an allele before it on the same copy",
-    "genes_left_out": "genes of samples: several phase sets in its windows, or on request",
-    "no_records": "genes of samples: on a contig of which the file has no record",
-    "contig_length": "genes of samples: the file's header gives the contig another length",
-    "partial_copy": "on a copy that the sample has of a part of the windows only",
-    "too_long": "a haplotype that the stored sequence is too short for",
-}
-"""Why an allele on a copy, or a gene of a sample, is left out; others are kinds of alleles."""
-
 
 @dataclass(frozen=True)
 class Rules:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from seal_store.common.typed import conform
 from seal_store.errors import InputError
+from seal_store.model.contexts import LISTED
 from seal_store.model.grid import MAX_DISTANCE
 
 SCHEMES = ("grid", "centered")
@@ -107,7 +108,9 @@ class AttributionOptions:
             _one_of(GROUPS, by=by)
         _one_of(DTYPES, dtype=self.dtype)
         if not self.targets:
-            raise InputError("no target to attribute", "name contexts with `targets`, or 'all'")
+            raise InputError(
+                "no target to attribute", f"name contexts with `targets`, or 'all'; {LISTED}"
+            )
         if self.samples is not None and (self.samples < 2 or self.method in CLOSED):
             exact = f"{self.method} is exact and draws none"
             why = exact if self.method in CLOSED else "at least 2 are needed"

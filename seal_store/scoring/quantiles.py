@@ -129,7 +129,7 @@ def read_calibration(
         raise StoreError(
             f"{store.path}: its {called} for scheme {scheme} lacks {len(lacking)} of "
             f"{len(contexts)} contexts, {':'.join(lacking[0])} first",
-            f"make it again with `{again} --overwrite`, or choose others with `heads`",
+            f"make it again with `{again} --overwrite`, or choose contexts that it has",
         )
     rows = [place[context] for context in contexts]
     level = to_device(arrays["quantile"], device)

@@ -31,12 +31,18 @@ from seal_store.store.place import Place, files_at
 from seal_store.store.untrusted import Expected
 
 KINDS = {
-    "seal_store": ("a store", "`open` takes it"),
-    "seal_store_results": ("a results group", "`open_results` takes it"),
-    "seal_store_atlas": ("an atlas", "`Atlas` takes it"),
-    "seal_store_haplotypes": ("haplotypes", "`Haplotypes` takes them"),
+    "seal_store": ("a store", "`seal-store score` scores from it, `seal_store.open` opens it"),
+    "seal_store_results": (
+        "a results group",
+        "`seal-store export` writes it as a table, `seal_store.open_results` opens it",
+    ),
+    "seal_store_atlas": ("an atlas", "`seal-store lookup` reads it, `seal_store.Atlas` opens it"),
+    "seal_store_haplotypes": (
+        "haplotypes",
+        "`seal-store export` writes them as a table, `seal_store.Haplotypes` opens them",
+    ),
 }
-"""Attributes by which our groups are told, and what opens each from Python."""
+"""Attributes by which our groups are told, and what takes each, on a command line and in Python."""
 
 
 def check_attributes(

@@ -12,6 +12,7 @@ import numpy as np
 from seal_store.common.files import local_path
 from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import conform
+from seal_store.common.words import counted
 from seal_store.errors import InputError, TrainingError
 from seal_store.model.contexts import select_contexts
 from seal_store.reference.contigs import chromosome
@@ -129,8 +130,9 @@ def summary(study: Study) -> list[str]:
     f, c = study.facts, study.columns
     how = "all there are" if f["exact"] else f"drawn with seed {f['seed']}"
     found = [
-        f"{f['cases']} case and {f['controls']} control variants, {f['families']} families; "
-        f"{f['permutations']} permutations, {how}"
+        f"{f['cases']:,} case and {counted(f['controls'], 'control variant')}, "
+        f"{counted(f['families'], 'family', 'families')}; "
+        f"{counted(f['permutations'], 'permutation')}, {how}"
     ]
     for measure in ("effect", "size"):
         for whole in (True, False):

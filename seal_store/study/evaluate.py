@@ -17,6 +17,7 @@ import numpy as np
 from seal_store.common.extras import require
 from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import conform
+from seal_store.common.words import counted
 from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
 from seal_store.results.group import Results
@@ -37,7 +38,7 @@ from seal_store.variants.bases import Reference
 
 CHOICES = {
     "mean": "beforehand: the mean over {count}",
-    "each": "each of {count} is shown: the best of them is no result",
+    "each": "each of {count} by itself: the best of them is no result",
     "largest": "beforehand: of each variant the largest of {count} in size",
     "nested": "by nested folds: the best of {count} on the other folds of the truth",
 }
@@ -46,6 +47,8 @@ DISTANCES = (0, 500, 2_000, 5_000, 20_000)
 """Edges of the strata by distance to the TSS, bp: from one on, up to the next."""
 FEW_LOCI = 20
 """Below this many, draws of loci say too little."""
+SHOWN = 5
+"""So many contexts at most are told to people one by one; the table has all."""
 MODEL, DISTANCE, RANDOM = "seal-store", "distance to TSS", "random"
 
 
@@ -125,7 +128,7 @@ def evaluate_variants(
     lines = _lines(own, scores, options, progress)
     facts = {
         **facts_of(results, own.table, len(own)),
-        "contexts": CHOICES[options.how].format(count=_counted(len(contexts))),
+        "contexts": CHOICES[options.how].format(count=counted(len(contexts), "context")),
         "choose": options.how,
         **({"folds": folds} if folds else {}),
         "contexts_asked": list(options.contexts),
@@ -152,28 +155,47 @@ COLUMNS: dict[str, type] = {
 
 
 def summary(study: Study) -> list[str]:
-    """Lines for people: the measures over all variants."""
+    """Lines for people: the measures over all variants; of many contexts their spread alone.
+
+    The best of many, which says nothing, is not named.
+    """
     c = study.columns
     found = [f"contexts: {study.facts['contexts']}"]
     if study.facts["loci"] < FEW_LOCI:
         found.append(
-            f"only {study.facts['loci']} loci: intervals of fewer than {FEW_LOCI} are too narrow"
+            f"only {counted(study.facts['loci'], 'locus', 'loci')}: intervals of fewer than "
+            f"{FEW_LOCI} are too narrow"
         )
-    for i in np.flatnonzero((c["stratum"] == "all") & ~np.isnan(c["value"])).tolist():
-        context = f" ({c['context'][i]})" if c["context"][i] else ""
-        span = f"[{c['low'][i]:.3f}, {c['high'][i]:.3f}]"
-        found.append(
-            f"{c['metric'][i]}: {c['score'][i]}{context} {c['value'][i]:.3f} {span}, "
-            f"{c['variants'][i]} variants in {c['loci'][i]} loci"
-        )
-    ours = (c["stratum"] == "all") & (c["score"] == MODEL) & np.isnan(c["value"])
+    whole = (c["stratum"] == "all") & ~np.isnan(c["value"])
+    for metric in dict.fromkeys(c["metric"][whole].tolist()):
+        own = whole & (c["metric"] == metric)
+        ours = np.flatnonzero(own & (c["score"] == MODEL))
+        if len(ours) > SHOWN:
+            low, middle, high = np.quantile(c["value"][ours], (0, 0.5, 1))
+            found.append(
+                f"{metric}: {MODEL}, {len(ours)} contexts: median {middle:.3f}, from {low:.3f} to "
+                f"{high:.3f}; --out has each"
+            )
+        else:
+            found += [_said(c, i) for i in ours.tolist()]
+        found += [_said(c, i) for i in np.flatnonzero(own & (c["score"] != MODEL)).tolist()]
+    ours = (c["stratum"] == "all") & (c["score"] == MODEL)
+    known = set(c["metric"][ours & whole].tolist())
     for metric in dict.fromkeys(c["metric"][ours].tolist()):
-        found.append(f"{metric}: none: one label only, or nothing differs")
+        if metric not in known:
+            found.append(f"{metric}: none: one label only, or nothing differs")
     return found
 
 
-def _counted(contexts: int) -> str:
-    return "1 context" if contexts == 1 else f"{contexts} contexts"
+def _said(columns: dict[str, np.ndarray], i: int) -> str:
+    """A line of the table for people."""
+    own = {name: values[i] for name, values in columns.items()}
+    context = f" ({own['context']})" if own["context"] else ""
+    return (
+        f"{own['metric']}: {own['score']}{context} {own['value']:.3f} "
+        f"[{own['low']:.3f}, {own['high']:.3f}], {counted(own['variants'], 'variant')} in "
+        f"{counted(own['loci'], 'locus', 'loci')}"
+    )
 
 
 def _predicted(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import numpy as np
 
 from seal_store.common.progress import Progress, silent
 from seal_store.common.typed import conform
+from seal_store.common.words import counted
 from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
 from seal_store.reference.contigs import chromosome
@@ -26,6 +28,7 @@ from seal_store.study.matching import Match, Place, effects_of, match
 from seal_store.study.tables import Line, Table, number, plain, read_table, same_number
 from seal_store.study.why import Features
 from seal_store.study.writing import Study, as_columns, facts_of
+from seal_store.variants.alleles import short
 from seal_store.variants.bases import Reference
 
 MEANINGS = {
@@ -39,6 +42,8 @@ NO_SET = {"", "-1", "0"}
 SHOWN = 5
 """Variants of a locus, gene and context that are named: those of the largest share."""
 SEVERAL = 1.0 + 1e-6
+_LONG = re.compile(r"(?<=:)[ACGTN]{25,}")
+"""An allele that people are told the beginning of."""
 
 
 @dataclass(frozen=True)
@@ -137,15 +142,17 @@ def summary(study: Study) -> list[str]:
     """Lines for people: loci, and the largest effect."""
     f = study.facts
     found = [
-        f"{f['loci'] - f['loci_without_rows']} of {f['loci']} loci have rows, of {f['genes']} "
-        f"genes; PIP {f['pip_matched']:.4g} of {f['pip']:.4g}; alleles swapped: {f['swapped']}"
+        f"{f['loci'] - f['loci_without_rows']} of {counted(f['loci'], 'locus', 'loci')} have rows, "
+        f"of {counted(f['genes'], 'gene')}; PIP {f['pip_matched']:.4g} of {f['pip']:.4g}; "
+        f"alleles swapped: {f['swapped']}"
     ]
     if len(study):
         c = study.columns
         i = int(np.abs(c["effect"]).argmax())
+        carried = _LONG.sub(lambda bases: short(bases[0]), c["variants"][i])
         found.append(
             f"largest: {c['effect'][i]:.4g} of {c['locus'][i]} on {c['gene_id'][i]} in "
-            f"{c['context'][i]}, by {c['variants'][i]}"
+            f"{c['context'][i]}, by {carried}"
         )
     return found
 

@@ -22,6 +22,7 @@ from seal_store.common.typed import shown
 from seal_store.errors import InputError, TrainingError
 from seal_store.reference.contigs import assembly_of_text, differ
 from seal_store.training.expression import MISSING, NumberedLines
+from seal_store.variants.alleles import short
 from seal_store.variants.given import position
 
 VARIANT = {
@@ -51,7 +52,7 @@ HINT = (
 )
 
 _WRITTEN = re.compile(
-    r"(?P<contig>.+?)(?P<sep>[:_-])(?P<pos>[0-9]{1,10})(?P=sep)(?P<ref>[ACGTN]+)[:_/-]"
+    r"(?P<contig>.+?)(?P<sep>[:_-])(?P<pos>[0-9]{1,10})(?:(?P=sep)| +)(?P<ref>[ACGTN]+)[:_/>-]"
     r"(?P<alt>[ACGTN]+)(?:_(?P<build>b3[78]))?",
     re.ASCII | re.IGNORECASE,
 )
@@ -85,7 +86,7 @@ class Line:
     cells: dict[str, str]
 
     def __str__(self) -> str:
-        return f"{self.where}, {self.contig}:{self.pos}:{self.ref}:{self.alt}"
+        return f"{self.where}, {self.contig}:{self.pos}:{short(self.ref)}:{short(self.alt)}"
 
 
 @dataclass

@@ -18,6 +18,7 @@ import numpy as np
 
 from seal_store.common.extras import require
 from seal_store.common.output import Output
+from seal_store.common.words import counted
 from seal_store.errors import OutputError, printable
 from seal_store.exporting.cells import cell
 from seal_store.results.group import Results
@@ -182,7 +183,7 @@ def facts_of(results: Results, table: Table, matched: int) -> dict[str, Any]:
 
 def accounts(facts: Mapping[str, Any]) -> list[str]:
     """Lines for people about what :func:`facts_of` gave."""
-    found = [f"{facts['table']}: {facts['matched']} of {facts['lines']} lines are used"]
+    found = [f"{facts['table']}: {facts['matched']:,} of {counted(facts['lines'], 'line')} used"]
     for what in ("unmatched", "odd_lines"):
         for reason, entry in facts[what].items():
             found.append(f"  {entry['lines']} {reason} (first: {entry['first']})")

@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from seal_store.common.files import file_sha256
+from seal_store.common.files import compression, file_sha256
+from seal_store.common.words import listed, nearest
 from seal_store.errors import VariantError
 from seal_store.reference.contigs import resolve_contig
 from seal_store.variants.index import find_index
+from seal_store.variants.input import HEAD
 
 MISSING, NO_COPY = -1, -2
 """In place of an allele: not called, and no such copy, as of X in a man."""
@@ -29,6 +31,8 @@ REFERENCE, LEFT_OUT, ABSENT = -1, -2, -3
 
 _NO_SET = -2_147_483_648
 READ_AT_ONCE = 1 << 20
+NAMED = 8
+"""Samples that a message names."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,11 @@ class Genotypes:
         """Raises :class:`VariantError` for a file without index or a sample, or that is none."""
         if not path.is_file():
             raise VariantError(f"{path}: not found", "check the path")
+        _check_bgzf(path)
         if find_index(path) is None:
             raise VariantError(
                 f"{path}: has no index (.csi, .tbi) as new as it",
-                f"make one with `bcftools index {path}`",
+                f"make one with `bcftools index {path}`, or of a VCF `tabix -p vcf {path}`",
             )
         from cyvcf2 import VCF
 
@@ -72,7 +77,7 @@ class Genotypes:
         if not known:
             raise VariantError(f"{path}: has no samples", "give a file with genotypes")
         if missing := [name for name in samples if name not in known]:
-            raise VariantError(f"{path}: no sample {missing[0]!r}", "its header names them")
+            raise VariantError(f"{path}: no sample {missing[0]!r}", _samples(missing[0], known))
         wanted = set(samples or known)
         self.samples = [name for name in known if name in wanted]
         self._file.set_samples(self.samples)
@@ -130,6 +135,29 @@ class Genotypes:
             ],
             np.int64,
         )
+
+
+def _check_bgzf(path: Path) -> None:
+    """Raise :class:`VariantError` for a file that is not in blocks, so that none can be found."""
+    with path.open("rb") as file:
+        kind = compression(file.read(HEAD))
+    if kind == "bgzf":
+        return
+    if kind == "gzip":
+        what, how = "gzip but not BGZF", f"`gunzip -c {path} | bgzip > NEW.vcf.gz`"
+    else:
+        what, how = "not in BGZF", f"`bgzip -c {path} > NEW.vcf.gz`"
+    raise VariantError(
+        f"{path}: {what}, which alone can have an index",
+        f"make one that is: {how}, then `tabix -p vcf NEW.vcf.gz`",
+    )
+
+
+def _samples(name: str, known: Sequence[str]) -> str:
+    """What to give instead of a sample that is not there."""
+    if set(filter(None, name.split(","))) <= set(known):
+        return "give `samples` for each of several, or a file with one a line"
+    return f"{nearest(name, known)}the file has {listed(known, NAMED)}"
 
 
 def whole_sha256(path: Path) -> str:

@@ -21,7 +21,7 @@ from seal_store.common.typed import shown
 from seal_store.errors import VariantError
 from seal_store.variants.alleles import MAX_POSITION, Allele, split_alts
 from seal_store.variants.bases import Reference
-from seal_store.variants.notation import parse_variant
+from seal_store.variants.notation import as_printed, parse_variant
 from seal_store.variants.regions import Region
 from seal_store.variants.source import Alleles, VariantSource, read_variants
 
@@ -35,7 +35,7 @@ FORMS = (
 HINT = "give columns contig (or chrom), pos (1-based), ref, alt and, if you like, id"
 
 _VARIANT = re.compile(r"[^/\\]+(:g\.[^/\\]+|([:-]) *\d+ *\2[^/\\]*\2[^/\\]*)", re.ASCII)
-"""What a text that names no file looks like."""
+"""What a text that names no file looks like, unless it is written as variants are printed."""
 
 _BASES = re.compile(r"[ACGTN,]+", re.IGNORECASE)
 
@@ -90,7 +90,7 @@ def _written_in(text: str, reference: Reference) -> Alleles:
     """Alleles of the file that a text names, else of the variant that it is."""
     if text == "-" or "://" in text or (text != "" and os.path.exists(text)):
         return read_variants(text)
-    if _VARIANT.fullmatch(text.strip()):
+    if _VARIANT.fullmatch(text.strip()) or as_printed(text):
         return _given([text], reference)
     raise VariantError(f"`variants` {shown(text)}: no such file, nor a variant", FORMS)
 

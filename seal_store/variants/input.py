@@ -18,7 +18,7 @@ from seal_store.common.files import compression
 from seal_store.errors import VariantError
 from seal_store.store.place import Sought, place, single_at
 
-_HEAD = 18
+HEAD = 18
 """Bytes that tell plain, gzip and BGZF apart."""
 
 _IN_MEMORY = 16 << 20
@@ -129,7 +129,7 @@ class Input:
             )
 
     def _head(self, place: int) -> bytes:
-        return _all(self._bytes, place, _HEAD)
+        return _all(self._bytes, place, HEAD)
 
     @cached_property
     def _bytes(self) -> Sought | _Pipe:

@@ -1,5 +1,8 @@
 """Variants as people write them: ``chr1:867550:C:G``, ``1-867550-C-G``, HGVS g. and SPDI.
 
+Also as this package prints them, ``chr1:867550 C>G``, and as GTEx does, ``chr1_867550_C_G_b38``. A
+contig's name may have any of the characters between fields: the last fields count.
+
 Positions are 1-based in all of them but SPDI, which is an accession and three more fields between
 colons: ``NC_000001.10:867549:C:G``, with the number of bases before the change. HGVS and SPDI
 become alleles as VCF has them: with the base before an insertion or deletion, and shifted to the
@@ -13,14 +16,20 @@ import re
 from collections.abc import Callable
 
 from seal_store.errors import VariantError
-from seal_store.reference.contigs import UNKNOWN, assembly_of_name, chromosome, differ
+from seal_store.reference.contigs import (
+    UNKNOWN,
+    assembly_of_name,
+    assembly_of_text,
+    chromosome,
+    differ,
+)
 from seal_store.reference.fasta import reverse_complement
 from seal_store.variants.alleles import Allele, alleles_of
 from seal_store.variants.prepare import Bases, left_aligned
 
 FORMS = (
-    "write chr1:867550:C:G, 1-867550-C-G, HGVS like chr1:g.867550C>G or SPDI like "
-    "NC_000001.10:867549:C:G"
+    "write chr1:867550:C:G, 1-867550-C-G, chr1_867550_C_G, 'chr1:867550 C>G', HGVS like "
+    "chr1:g.867550C>G or SPDI like NC_000001.10:867549:C:G"
 )
 
 _ACCESSION = re.compile(r"(?:[A-Z]{2}_[0-9]+|[A-Z]{1,2}[0-9]{5,8})(?:\.[0-9]+)?", re.ASCII)
@@ -28,6 +37,18 @@ _SPDI = re.compile(
     r"(?P<contig>[^:]+):(?P<before>[0-9]{1,10}):(?P<gone>[0-9]{1,5}|[ACGTN]*):(?P<new>[ACGTN]*)",
     re.ASCII | re.IGNORECASE,
 )
+_PRINTED = (
+    re.compile(
+        r"(?P<contig>[^/\\]+):(?P<pos>[0-9]{1,10}) +(?P<ref>[ACGTN]+)>(?P<alt>[^\s/\\]+)",
+        re.ASCII | re.IGNORECASE,
+    ),
+    re.compile(
+        r"(?P<contig>[^/\\]+)_(?P<pos>[1-9][0-9]{0,9})_(?P<ref>[ACGTN]+)_(?P<alt>[ACGTN,]+)"
+        r"(?:_b(?P<build>3[78]))?",
+        re.ASCII | re.IGNORECASE,
+    ),
+)
+"""As described and joined: what no other notation can be taken for."""
 _NOT_GENOMIC = {
     "an HGVS description of a transcript or protein": re.compile(r"(?:^|[:\s(])[cnrpm]\.", re.I),
     "an identifier": re.compile(
@@ -55,21 +76,48 @@ def parse_variant(text: str, bases: Bases, assembly: str = "unknown") -> list[Al
         if pattern.search(text):
             hint = f"{FORMS}; Ensembl's VEP and VariantValidator give the genomic form of others"
             raise _refuse(text, f"{what}, and only genomic notations are understood", hint)
-    fields = text.rsplit(":", 3)
     if ":g." in text:
         found = [_hgvs(text, bases, assembly)]
-    elif len(fields) == 4 and _ACCESSION.fullmatch(fields[0].strip()):
+    elif text.count(":") == 3 and _ACCESSION.fullmatch(text.partition(":")[0].strip()):
         found = [_spdi(text, bases, assembly)]
     else:
-        if len(fields) != 4:
-            fields = text.rsplit("-", 3)
-        if len(fields) != 4:
-            raise _refuse(text, "not understood", FORMS)
-        found = _alleles(text, _contig(text, fields[0], assembly), *fields[1:])
+        contig, pos, ref, alt = _fields(text, assembly)
+        found = _alleles(text, _contig(text, contig, assembly), pos, ref, alt)
     for allele in found:
         if allele.kind in ("malformed", "telomere"):
             raise _refuse(text, allele.problem, FORMS)
     return found
+
+
+def as_printed(text: str) -> re.Match[str] | None:
+    """``contig``, ``pos``, ``ref``, ``alt`` of ``chr1:5 A>C`` or ``chr1_5_A_C``; else None."""
+    return next((m for own in _PRINTED if (m := own.fullmatch(text.strip()))), None)
+
+
+def plain_fields(text: str) -> tuple[str, str, str, str] | None:
+    """CONTIG, POS, REF, ALT of a text that has all four; None for another one, as HGVS."""
+    if printed := as_printed(text):
+        contig, pos, ref, alt = (printed[name] for name in ("contig", "pos", "ref", "alt"))
+        return contig, pos, ref, alt
+    for separator in ":-":
+        fields = text.rsplit(separator, 3)
+        if len(fields) == 4:
+            return fields[0], fields[1], fields[2], fields[3]
+    return None
+
+
+def _fields(text: str, assembly: str) -> tuple[str, str, str, str]:
+    fields = plain_fields(text)
+    if fields is None and re.search(r"\.\.\.\([0-9]+ bases\)", text):
+        raise _refuse(text, "an allele is shortened", "give all of its bases")
+    if fields is None:
+        raise _refuse(text, "not understood", FORMS)
+    printed = as_printed(text)
+    build = printed and printed.groupdict().get("build")
+    own = f"GRCh{build}" if build else ""
+    if differ(assembly_of_text(own), assembly):
+        raise _refuse(text, f"is of {own}, the store of {assembly}", "lift it over")
+    return fields
 
 
 def _alleles(text: str, contig: str, pos: str, ref: str, alt: str) -> list[Allele]:

@@ -161,11 +161,11 @@ def test_the_command(cli: Cli, store: Store, atlas: Atlas, tmp_path: Path) -> No
     args = ["atlas", "build", store.path, "--gene", "GENE02", "--span", 2, "--device", "cpu"]
     tried = cli(*args, "--out", tmp_path / "a.zarr", "--dry-run")
     assert tried.exit_code == 0
-    assert "about 15 SNVs of 1 genes in 1 shards: " in tried.stdout
+    assert "about 15 SNVs of 1 gene in 1 shard: " in tried.stdout
     assert not list(tmp_path.iterdir())
     made = cli(*args, "--out", tmp_path / "a.zarr", "-q")
     assert made.exit_code == 0, made.output
-    assert "1 genes, 15 SNVs, 802 contexts" in made.stdout
+    assert "1 gene, 15 SNVs, 802 contexts" in made.stdout
     assert Atlas(tmp_path / "a.zarr").column("entries").tolist() == [15]
     again = cli(*args, "--out", tmp_path / "a.zarr")
     assert "exists already" in again.stderr

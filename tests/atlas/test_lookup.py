@@ -182,6 +182,12 @@ def test_summaries_of_a_file(
     assert done.exit_code == 0, done.output
     head, *lines = (line.split("\t") for line in out.read_text().splitlines())
     assert head[:4] == ["chrom", "pos", "ref", "alt"]
+    scores = tmp_path / "scores.tsv"
+    assert cli("lookup", atlas.path, vcf, "--out", scores, "-q").exit_code == 0
+    of_scores, *others = (line.split("\t") for line in scores.read_text().splitlines())
+    strands = [line[of_scores.index("gene_strand")] for line in others]
+    assert [line[head.index("gene_strand")] for line in lines] == strands
+    assert set(strands) <= {"+", "-"}
     effect = scored["GENE02"].effect
     place = np.abs(effect).argmax(1)
     found = [float(line[head.index("largest")]) for line in lines[: len(effect)]]

@@ -18,8 +18,9 @@ from click.testing import Result
 import seal_store
 from seal_store import charts
 from seal_store.charts import letters
+from seal_store.charts.base import Scores
 from seal_store.errors import HeadsError, InputError, OutputError
-from seal_store.model.contexts import matching, select_contexts
+from seal_store.model.contexts import select_contexts
 from seal_store.model.labels import context_labels
 from seal_store.store.store import Store
 from seal_store.synthetic import World
@@ -92,6 +93,21 @@ def test_cells_of_an_effect_map_are_the_means_of_their_contexts(scores: xr.Datas
     assert f"Strongest: {strongest} {effect[strongest]:+.3g}" in chart.description
 
 
+def test_a_row_is_named_as_variants_are_printed(scores: xr.Dataset) -> None:
+    own = Scores(scores)
+    contig, pos, ref, alt = str(own.names()[3]).split(":")
+    bare = contig.removeprefix("chr")
+    for text in (
+        f"{contig}:{pos}:{ref}:{alt}",
+        f"{bare}-{pos}-{ref}-{alt.lower()}",
+        f"{contig}_{pos}_{ref}_{alt}",
+        f"{bare}:{pos} {ref}>{alt}",
+    ):
+        assert own.row(text) == 3
+    with pytest.raises(InputError, match="is not among the rows"):
+        own.row("chr1")
+
+
 def test_the_scale_of_colours_is_symmetric(scores: xr.Dataset) -> None:
     chart = charts.effect_map(scores, 3).to_dict()
     scales = re.findall(r'"domain": \[([^\]]*)\], "interpolate": "lab"', json.dumps(chart))
@@ -131,6 +147,14 @@ def test_letters_are_as_high_as_the_saturation_says(saturated: xr.Dataset) -> No
         assert max(ys, key=abs) == pytest.approx(height, rel=1e-5)
         assert min(ys, key=abs) == pytest.approx(0, abs=1e-9)
         assert all(abs(corner["x"] - position) < 0.5 for corner in own)
+
+
+def test_a_saturation_in_words(saturated: xr.Dataset) -> None:
+    count = len(saturated.pos)
+    one = charts.saturation(saturated, "childhood.DFC").description
+    assert one.startswith(f"Effects of {count} SNVs on childhood.DFC around the TSS of ")
+    several = charts.saturation(saturated, "stage=childhood kind=region").description
+    assert re.match(rf"Mean effects of {count} SNVs over \d+ contexts around the TSS", several)
 
 
 def test_of_several_contexts_the_mean_is_drawn(saturated: xr.Dataset) -> None:
@@ -193,8 +217,13 @@ def test_attributions_are_those_of_the_results(store: Store, world: World) -> No
     stored = given.attribution.values[2, target]
     assert [bar["value"] for bar in bars] == pytest.approx(sorted(stored, key=abs, reverse=True))
     assert bars[0]["name"] == str(given.feature_name.values[np.abs(stored).argmax()])
-    with pytest.raises(InputError, match="2 of 2 fit"):
+    names = ", ".join(given.target_name.values.tolist())
+    with pytest.raises(InputError, match="no `target`: 2 contexts were attributed") as caught:
         charts.attribution(given, 2)
+    assert caught.value.hint == f"name one of {names}"
+    with pytest.raises(InputError, match="`target` .*: 0 of 2 fit") as caught:
+        charts.attribution(given, 2, target=str(given.target_name.values[1])[:-1].upper())
+    assert f"nearest: {given.target_name.values[1]}" in caught.value.hint
 
 
 def test_a_locus_shows_the_strongest_of_the_contexts(scores: xr.Dataset) -> None:
@@ -222,7 +251,7 @@ def test_only_the_strongest_of_many_points_are_drawn(
 
 
 def test_a_calibration_s_curve_is_what_effects_are_looked_up_in(
-    store: Store, world: World, tmp_path: Path
+    cli: Cli, store: Store, world: World, tmp_path: Path
 ) -> None:
     path = tmp_path / "store.zarr"
     shutil.copytree(store.path, path)
@@ -237,6 +266,12 @@ def test_a_calibration_s_curve_is_what_effects_are_looked_up_in(
     assert max(point["share"] for point in curve) == 0.5
     share = np.interp(effect, [p["effect"] for p in curve], [p["share"] for p in curve])
     assert share == pytest.approx((1 - abs(quantile)) / 2, abs=2e-3)
+    args = ("plot", "calibration", path, "--context", "childhood.DFC", "--out", tmp_path / "c.json")
+    for flag, value in (("--kind", "snv"), ("--distance", 0)):
+        done = cli(*args, flag, value)
+        assert done.exit_code == 1
+        assert f"{flag}: calibration grid of {path} has no bins by {flag[2:]}; " in done.stderr
+    assert cli(*args).exit_code == 0
 
 
 KINDS = {".png": b"\x89PNG", ".svg": b"<svg", ".pdf": b"%PDF", ".html": b"<!DOCTYPE", ".json": b"{"}
@@ -410,11 +445,17 @@ def test_queries_choose_what_is_scored_and_exported(
         ("stage=never", "there are adolescence, adulthood"),
         ("region=Atlantis", "there are "),
         ("stage=adulthood cell_type=Placodes", "no context fits all"),
+        ("stage=adulthood cell_type=Placodes", "`seal-store heads list STORE --contexts`"),
+        ("adult.DFC", "nearest: adulthood.DFC, "),
+        ("Adulthood.dfc", "nearest: adulthood.DFC, "),
+        ("tissue_state_early_fetal_to_adult:adult.DFC", "_to_adult:adulthood.DFC, "),
+        ("stge=adulthood", "by label (set, kind, stage, "),
+        ("stge=adulthood", "`seal-store heads list STORE --contexts`"),
     ],
 )
 def test_what_nothing_fits_names_what_there_is(store: Store, query: str, says: str) -> None:
     with pytest.raises(HeadsError) as caught:
-        matching(pairs(store), query)
+        select_contexts(pairs(store), [query])
     assert says in f"{caught.value} {caught.value.hint}"
 
 

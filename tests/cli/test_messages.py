@@ -18,7 +18,8 @@ import seal_store
 import seal_store.cli as cli_package
 from seal_store.building.options import BuildOptions
 from seal_store.cli import NAMED_OTHERWISE, as_typed, main
-from seal_store.cli._text import tell
+from seal_store.cli._text import plan_text, tell
+from seal_store.common.words import counted
 from seal_store.errors import InputError
 from seal_store.model.heads import load_heads
 from seal_store.scoring.options import AttributionOptions, ScoreOptions
@@ -51,6 +52,8 @@ def command(*names: str) -> click.Command:
             ("export",),
             "--contexts x: several head sets have it",
         ),
+        ("name one: `calibration`", ("score", "variant"), "name one: --calibration"),
+        ("name one: `calibration`", ("plot", "calibration"), "name one: --name"),
         ("choose another `out`", ("score", "vcf"), "choose another --out"),
         ("choose another `out`", ("fetch",), "choose another --to"),
         ("`results` were made", ("export",), "RESULTS were made"),
@@ -91,6 +94,12 @@ def test_one_fault_in_both_words(cli: Cli, store: Store, world: World, tmp_path:
         assert result.exit_code == 1
         assert "error: --max-distance 30000: not between" in result.stderr
         assert "`" not in result.stderr
+
+
+def test_without_a_target_the_command_that_lists_them_is_named(cli: Cli, world: World) -> None:
+    args = ("--store", "s.zarr", "--out", "o.zarr", "--attribute", "deeplift")
+    done = cli("score", "vcf", world.variants, *args)
+    assert "name contexts with --target, or 'all'; `seal-store heads list STORE" in done.stderr
 
 
 ESCAPES = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202e"
@@ -182,3 +191,34 @@ def test_a_folder_that_is_no_demo_is_not_written_to(
     assert "is no folder of an earlier demo" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["genome.fa"]
     assert mine.read_text() == ">mine\nACGT\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "says"),
+    [
+        (1, "planned 1 gene in 1 shard: run --shard 0, then --finalize"),
+        (3, "planned 1 gene in 3 shards: run --shard 0 to --shard 2, then --finalize"),
+    ],
+)
+def test_a_plan_in_words(pieces: int, says: str) -> None:
+    assert plan_text(counted(1, "gene"), pieces, "shard") == says
+
+
+def test_counts_have_the_word_that_fits() -> None:
+    found = [counted(n, "gene") for n in (0, 1, 2, 1_000)]
+    assert found == ["0 genes", "1 gene", "2 genes", "1,000 genes"]
+    assert [counted(n, "locus", "loci") for n in (1, 2)] == ["1 locus", "2 loci"]
+
+
+def test_one_gene_and_one_row_are_one(
+    cli: Cli, make_store: Callable[..., Store], tmp_path: Path
+) -> None:
+    store = make_store(gene=("GENE02",))
+    tss = int(store.column("tss")[0])
+    ref = chr(store.sequence(0)[22_500])
+    (tmp_path / "in.vcf").write_text(f"chr1\t{tss}\t.\t{ref}\t{'CGTA'['ACGT'.index(ref)]}\n")
+    out = tmp_path / "o.zarr"
+    args = ("score", "vcf", tmp_path / "in.vcf", "--store", store.path, "--out", out, "-q")
+    done = cli(*args, "--device", "cpu")
+    assert done.stdout.startswith(f"{out}: 1 row (scheme grid)\n")
+    assert f"{tmp_path / 'o.tsv'}: 1 row\n" in cli("export", out, tmp_path / "o.tsv").stdout

@@ -321,7 +321,7 @@ def test_an_odd_line_is_skipped_and_counted_or_all_there_is(
 
 def test_more_odd_lines_than_genes_are_refused(tmp_path: Path) -> None:
     text = GENE + OTHER.replace("\t5\t", "\tx\t") + OTHER.replace("\t9\t", "\t4\t")
-    with pytest.raises(GeneTableError, match=r"genes\.gtf:2: 'x' is .*and 1 lines like it"):
+    with pytest.raises(GeneTableError, match=r"genes\.gtf:2: 'x' is .*and 1 line like it"):
         read_genes(write(tmp_path, text))
 
 

@@ -397,7 +397,9 @@ def test_one_variant_with_its_quantiles(
         assert found["quantile"] == pytest.approx(rows.calibrated["quantile"][7, place], abs=1e-4)
         assert found["z"] == pytest.approx(rows.calibrated["z"][7, place], rel=1e-3)
     strongest = row["effects"][0]
-    line, words = succeeded(cli(*args, "--precision", 3)).splitlines()[1].split(", ")
+    heading, line = succeeded(cli(*args, "--precision", 3)).splitlines()[1:3]
+    assert heading.split() == ["effect", "quantile", "z", "context"]
+    line, words = line.split(", ")
     assert line.split() == [
         *(f"{strongest[name]:+.3g}" for name in ("effect", "quantile", "z")),
         f"{strongest['context_set']}:{strongest['context_name']}",
@@ -417,7 +419,7 @@ def test_where_the_background_is_all_the_same_json_has_null(
     args = ["score", "variant", f"{contig}:{tss}:{ref}:{alt}", "--store", copied, "--calibrated"]
     (row,) = json.loads(succeeded(cli(*args, "--device", "cpu", "--json")))["variants"]
     assert {(effect["quantile"], effect["z"]) for effect in row["effects"]} == {(None, None)}
-    assert succeeded(cli(*args, "--device", "cpu")).splitlines()[1].split()[1:3] == ["nan", "nan"]
+    assert succeeded(cli(*args, "--device", "cpu")).splitlines()[2].split()[1:3] == ["nan", "nan"]
 
 
 def test_chosen_contexts_and_one_gene_have_their_own_quantiles(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -339,12 +340,36 @@ def test_the_command(cli: Cli, store: Store, people: Path, tmp_path: Path) -> No
     args = ["score", "haplotypes", people, "--store", store.path, "--out", out, "--gene", "GENE02"]
     done = cli(*args, "--samples", "s1", "--device", "cpu", "-q")
     assert done.exit_code == 0, done.output
-    assert "of 1 genes, 1 samples" in done.stdout
+    assert "of 1 gene, 1 sample\n" in done.stdout
     assert Haplotypes(out).column("sample").tolist() == ["s1"]
+    assert repr(Haplotypes(out)).startswith(f"<seal_store Haplotypes {out}>\n  haplotypes  ")
+    assert "of 1 gene" in Haplotypes(out)._repr_html_()
     again = cli(*args, "--device", "cpu", "-q")
     assert "exists already" in again.stderr
     unknown = cli(*args, "--overwrite", "--samples", "nobody", "--device", "cpu", "-q")
-    assert "no sample 'nobody'" in unknown.stderr
+    assert "no sample 'nobody'; the file has " in unknown.stderr
+    both = cli(*args, "--overwrite", "--samples", "s0,s1", "--device", "cpu", "-q")
+    assert "no sample 's0,s1'; give --samples for each of several" in both.stderr
+    near = cli(*args, "--overwrite", "--samples", "S1", "--device", "cpu", "-q")
+    assert "no sample 'S1'; nearest: s1" in near.stderr
+
+
+def test_inspect_says_what_is_there_and_what_was_left_out(
+    cli: Cli, store: Store, tmp_path: Path
+) -> None:
+    rows = [snv(store, 1, 5, "0|1", "0/1"), snv(store, 1, 40, "1|1", "0|0")]
+    vcf = written(tmp_path / "p.vcf", rows, ["known", "unsure"])
+    out = tmp_path / "h.zarr"
+    scored(store, vcf, out, genes=("GENE02",), options=CPU)
+    facts = json.loads(cli("inspect", out, "--json").stdout)
+    assert (facts["kind"], facts["scheme"]) == ("haplotypes", "grid")
+    assert (facts["genes"], facts["samples"], facts["haplotypes"]) == (1, 2, 2)
+    assert facts["copies_with_alleles"] == 2
+    assert facts["store"]["sha256"] == store.sha256
+    assert [(own["reason"], own["count"]) for own in facts["left_out"]] == [("unphased", 1)]
+    assert {own["name"] for own in facts["arrays"]} >= {"effect", "interaction", "sample"}
+    text = cli("inspect", out).stdout
+    assert "\n  unphased  1  heterozygous and not phased: its copy is not known\n" in text
 
 
 @pytest.mark.parametrize("step", [(), ("--plan",), ("--finalize",), ("--shard", "0")])
@@ -396,6 +421,15 @@ def test_a_file_that_does_not_serve(store: Store, people: Path, tmp_path: Path) 
     bare.write_bytes(content)
     with pytest.raises(VariantError, match="has no index"):
         Genotypes(bare)
+    text = gzip.decompress(content)
+    for name, written_as, says in (
+        ("p.vcf", text, f"`bgzip -c {tmp_path}/p.vcf > NEW.vcf.gz`, then `tabix -p vcf NEW"),
+        ("g.vcf.gz", gzip.compress(text), f"`gunzip -c {tmp_path}/g.vcf.gz | bgzip > NEW.vcf.gz`"),
+    ):
+        (tmp_path / name).write_bytes(written_as)
+        with pytest.raises(VariantError, match="not .*BGZF, which alone can have") as caught:
+            Genotypes(tmp_path / name)
+        assert says in caught.value.hint
     with pytest.raises(VariantError, match="not found"):
         Genotypes(tmp_path / "none.vcf.gz")
     with pytest.raises(InputError, match="anchored at the TSS"):

@@ -181,8 +181,8 @@ def test_swapped_rows_from_the_command_to_every_output(
     counted = ("swapped", "alt_is_reference", "ref_mismatches", "normalized", "rows")
     assert [facts[name] for name in counted] == [1, 0, 2, 1, 4]
     text = succeeded(cli(*score, "--out", tmp_path / "b.zarr")).stdout
-    assert "the store's genome has ALT in 1 rows (swapped" in text
-    assert "left-aligned or trimmed in 1 rows" in text
+    assert "the store's genome has ALT in 1 row (swapped" in text
+    assert "left-aligned or trimmed in 1 row" in text
     succeeded(cli("attribute", tmp_path / "b.zarr", "--method", "deeplift", "--target", "all"))
     for name in ("a.zarr", "b.zarr"):
         succeeded(cli("verify", tmp_path / name, "--full"))
@@ -387,8 +387,8 @@ def test_one_variant_is_said_to_be_unusual_if_the_store_knows(
     facts = json.loads(succeeded(cli(*args, "--json")).stdout)
     assert facts["calibration"]["file"] == "b.vcf"
     first = facts["variants"][0]["effects"][0]
-    assert said[1].endswith(f"h:{first['context_name']}, {in_words(first['quantile'])}")
-    assert said[3].startswith("background: 100 effects of b.vcf in each context")
+    assert said[2].endswith(f"h:{first['context_name']}, {in_words(first['quantile'])}")
+    assert said[4].startswith("background: 100 effects of b.vcf in each context")
     assert "background" not in succeeded(cli(*args, "--no-calibrated")).stdout
     for unlike in (("--genes", "all"), ("--max-distance", "5000"), ("--scheme", "centered")):
         assert "background" not in succeeded(cli(*args, *unlike)).stdout

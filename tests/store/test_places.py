@@ -304,10 +304,12 @@ def test_the_other_opener_is_named(store: Store, world: World, tmp_path: Path) -
     seal_store.score(store, world.variants, device="cpu", out=path)
     with pytest.raises(FormatError, match="is a results group, not a store") as caught:
         seal_store.open(path)
-    assert "`open_results`" in caught.value.hint
+    assert "`seal-store export`" in caught.value.hint
+    assert "`seal_store.open_results`" in caught.value.hint
     with pytest.raises(FormatError, match="is a store, not a results group") as caught:
         seal_store.open_results(store.path)
-    assert "`open`" in caught.value.hint
+    assert "`seal-store score`" in caught.value.hint
+    assert "`seal_store.open`" in caught.value.hint
     with pytest.raises(ParameterError, match="`path` None: not a path"):
         seal_store.open(None)  # type: ignore[arg-type]
 

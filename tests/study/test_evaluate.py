@@ -350,6 +350,27 @@ def test_contexts_each_or_together(make: Make, table: Write, rng: np.random.Gene
     assert cell(largest, "spearman")["value"] == pytest.approx(spearmanr(slope, own).statistic)
 
 
+def test_of_many_contexts_the_spread_is_told(
+    make: Make, table: Write, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    effect = rng.normal(size=(50, 3)).astype(np.float32)
+    results, truth = make(effect), table(effect=effect[:, 1])
+    options = EvaluateOptions(choose="each", bootstrap=9)
+    lines = summary(evaluate_variants(results, truth, options))
+    assert sum(line.startswith("spearman: seal-store (") for line in lines) == 3
+    same = make(np.hstack([np.ones((50, 1)), effect[:, 1:]]))  # one of them has no measure
+    told = summary(evaluate_variants(same, truth, options))
+    assert not any(line.startswith("spearman: none") for line in told)
+    monkeypatch.setattr("seal_store.study.evaluate.SHOWN", 1)
+    lines = summary(evaluate_variants(results, truth, options))
+    low, middle = sorted(spearmanr(effect[:, 1], effect[:, i]).statistic for i in (0, 2))
+    (line,) = (line for line in lines if line.startswith("spearman: seal-store"))
+    assert line == (
+        f"spearman: seal-store, 3 contexts: median {middle:.3f}, from {low:.3f} to 1.000; "
+        "--out has each"
+    )
+
+
 def test_a_gene_or_the_row_of_largest_effect(make: Make, table: Write) -> None:
     """Rows 0 to 9 are of one gene and 10 to 19, of the same variants, of another."""
     effect = np.vstack([np.full((10, 3), 0.1), np.full((10, 3), -0.2)])
@@ -485,9 +506,10 @@ def test_columns_that_are_missing_are_refused_in_one_line(
 
 def test_builds_that_variants_name_must_be_that_of_the_results(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
-    path.write_text("variant\nchr1_1000_A_C_b38\nchr1_1010_A_C_b37\n")
+    path.write_text("variant\nchr1_1000_A_C_b38\nchr1_1010_A_C_b37\nchr1:1020 A>C\n")
     found = read_table(path, "truth", {}, "hg19")
-    assert [(line.contig, line.pos) for line in found.lines] == [("chr1", 1010)]
+    told = [(line.contig, line.pos, line.ref, line.alt) for line in found.lines]
+    assert told == [("chr1", 1010, "A", "C"), ("chr1", 1020, "A", "C")]
     assert found.odd.counts == {"skipped: of another assembly": 1}
 
 

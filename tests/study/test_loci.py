@@ -230,7 +230,7 @@ def test_the_command(cli: Cli, make: Make, table: Write, tmp_path: Path) -> None
     lines = out.read_text().splitlines()
     assert lines[1].startswith("'@SUM(1)\\u202e\t")
     plain = cli(*args, "--overwrite")
-    assert "2 of 2 loci have rows, of 1 genes; PIP 0.75 of 0.75; alleles swapped: 0" in plain.stdout
+    assert "2 of 2 loci have rows, of 1 gene; PIP 0.75 of 0.75; alleles swapped: 0" in plain.stdout
     assert "\u202e" not in plain.stdout
     assert cli(*args[:-3], "--out", tmp_path / "o.parquet", "-q").exit_code == 0
     frame = pd.read_parquet(tmp_path / "o.parquet")
@@ -241,3 +241,18 @@ def test_the_command(cli: Cli, make: Make, table: Write, tmp_path: Path) -> None
     assert refused.exit_code == 1
     assert "'nowhere'" in refused.stderr
     assert out.read_text().splitlines() == lines
+
+
+def test_long_alleles_are_whole_in_the_table_only(
+    make: Make, table: Write, cli: Cli, tmp_path: Path
+) -> None:
+    long = "A" * 400
+    sets = table(locus=["a", "a"], PIP=[0.5, 0.5], ref=[long, "A"], alt=["A", long + "C"])
+    out = tmp_path / "out.tsv"
+    results = make(np.ones((1, 3)), ref=[long], alt=["A"])
+    text = cli("loci", results.path, "--credible-sets", sets, "--out", out, "-q").stdout
+    shown = f"{'A' * 20}...(400 bases)"
+    assert f", by 1:1000:{shown}:A 1.00\n" in text
+    assert f"{shown.replace('400', '401')})\n" in text
+    assert long not in text
+    assert f"1:1000:{long}:A 1.00" in out.read_text()

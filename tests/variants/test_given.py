@@ -105,7 +105,10 @@ def test_named_tuples_go_by_name_where_they_have_the_names(store: Store) -> None
     assert columns(unnamed, store) == EXPECTED  # pandas cannot name the first
 
 
-WRITTEN = ["chr1:107140:ACAT:A", "2-34810-A-T", "chr2:g.34810A>T"]
+WRITTEN = [
+    *("chr1:107140:ACAT:A", "2-34810-A-T", "chr2:g.34810A>T"),
+    *("chr2:34810 A>T", "chr2_34810_A_T"),
+]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,7 @@ def test_texts(several: Callable[[list[str]], Any], store: Store) -> None:
     assert columns(several(WRITTEN), store) == [
         (0, "chr1", 107140, "ACAT", "A", WRITTEN[0]),
         (1, "2", 34810, "A", "T", WRITTEN[1]),
-        (2, "chr2", 34810, "A", "T", WRITTEN[2]),
+        *((row, "chr2", 34810, "A", "T", WRITTEN[row]) for row in (2, 3, 4)),
     ]
     assert [columns(text, store)[0][1:] for text in WRITTEN] == [
         row[1:] for row in columns(WRITTEN, store)
@@ -134,11 +137,11 @@ def test_texts_in_arrow_and_polars(store: Store) -> None:
 
 def test_a_text_that_is_none_is_counted_with_its_problem(store: Store) -> None:
     found = seal_store.score(store, [*WRITTEN, "rubbish", "chr1:x:A:C"], device="cpu")
-    assert found.row.values.tolist() == [0, 1, 2]
+    assert found.row.values.tolist() == list(range(len(WRITTEN)))
     counts = json.loads(found.attrs["counts"])
     assert counts["not_scored"] == {"malformed": 2}
     first = counts["examples"]["malformed"][0]
-    assert first.startswith("row 3: ")
+    assert first.startswith(f"row {len(WRITTEN)}: ")
     assert "'rubbish'" in first
 
 

@@ -10,6 +10,7 @@ import pysam
 import pytest
 from click.testing import Result
 
+import seal_store
 from seal_store.errors import VariantError
 from seal_store.reference.assembly import check_variants
 from seal_store.reference.contigs import UNKNOWN
@@ -151,3 +152,19 @@ def test_an_assembly_that_only_the_name_tells_is_refused(tmp_path: Path) -> None
     path = tmp_path / "in.vcf"
     path.write_text(f"##fileformat=VCFv4.2\n##reference=GRCh38\n{FIXED}\n{RECORD}\n")
     assert VariantSource(path).named_assembly == "hg38"
+
+
+def test_what_is_lifted_under_an_old_header_is_told_how_to_go_on(
+    cli: Cli, store: Store, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.vcf"
+    contigs = "##contig=<ID=chr1,length=248956422>"
+    path.write_text(f"##fileformat=VCFv4.2\n{contigs}\n{FIXED}\n{RECORD}\n")
+    args = ("--store", store.path, "--out", tmp_path / "o.tsv", "-q")
+    done = cli("score", "vcf", path, *args)
+    assert done.exit_code == 1
+    assert "; or go on with --no-check-assembly, as where they are lifted" in done.stderr
+    assert cli("score", "vcf", path, *args, "--no-check-assembly").exit_code == 0
+    with pytest.raises(VariantError) as caught:
+        seal_store.score(store, path)
+    assert "`check_assembly=False`" in caught.value.hint

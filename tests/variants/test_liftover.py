@@ -470,7 +470,7 @@ def test_score_vcf_with_a_chain(
     assert header[13:18] == names
     assert {len(line) for line in lines} == {len(header)}
     text = cli(*common, "--out", tmp_path / "c.tsv").stdout
-    assert "the store's genome has ALT in 1 rows (swapped" in text
+    assert "the store's genome has ALT in 1 row (swapped" in text
     assert "liftover_unmapped: 1" in text
 
 
