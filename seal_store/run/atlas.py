@@ -7,6 +7,7 @@ are done. Whoever does a shard twice changes nothing.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
@@ -24,11 +25,12 @@ from seal_store.common.beside import check_plain
 from seal_store.common.files import check_fingerprint
 from seal_store.common.lock import hold
 from seal_store.common.output import JOURNAL, Output
+from seal_store.common.prefetch import begun
 from seal_store.common.progress import Progress, silent
 from seal_store.common.tasks import noted
 from seal_store.errors import InputError, OutputError, UnfinishedError
 from seal_store.run.atlas_job import AtlasJob, Prepared
-from seal_store.run.atlas_values import gene_values
+from seal_store.run.atlas_values import Scored, gene_values, scored
 from seal_store.run.crew import ALONE, Crew
 from seal_store.store import manifest, shard_journal
 from seal_store.store.layout import create, get
@@ -153,13 +155,22 @@ def _run_shard(
     chunks: dict[str, dict[tuple[int, ...], bytes]] = {name: {} for name in files}
     size = attributes.genes_per_shard
     facts: dict[str, list[Any]] = {}
+    genes = prepared.genes[shard * size : (shard + 1) * size]
+
+    def take(place: int, found: Scored) -> None:
+        values = gene_values(attributes, found)
+        for name, own in files.items():
+            chunks[name] |= own.encoded(values.arrays[name][None], place)
+        for name, fact in values.facts.items():
+            facts.setdefault(name, []).append(fact)
+
     with noted(partial, shard):
-        for place, gene in enumerate(prepared.genes[shard * size : (shard + 1) * size]):
-            values = gene_values(prepared, attributes, prepared.positions(gene), progress)
-            for name, own in files.items():
-                chunks[name] |= own.encoded(values.arrays[name][None], place)
-            for name, fact in values.facts.items():
-                facts.setdefault(name, []).append(fact)
+        taken: Callable[[], object] = bool
+        for place, gene in enumerate(genes):
+            found = scored(prepared, prepared.positions(gene), progress)
+            taken()  # the gene before, while this one was scored
+            taken = begun(functools.partial(take, place, found))
+        taken()
         shard_journal.check_plan(partial, key)
         shard_journal.drop(partial, shard)
         for entry in attributes.computed:

@@ -53,11 +53,12 @@ def estimate(prepared: Prepared) -> Estimate:
     near = np.argsort(np.abs(np.flatnonzero(tried.base) - prepared.job.span), kind="stable")[:TRIED]
     place = np.flatnonzero(tried.base)[np.sort(near)]
     attributes = prepared.attributes()  # loads the engine
-    gene_values(prepared, attributes, _part(tried, place[: TRIED // 8]))  # the first run is slow
+    scored(prepared, _part(tried, place[: TRIED // 8]))  # the first run is slow
     part = _part(tried, place)
     begun = time.perf_counter()
-    values = gene_values(prepared, attributes, part)
-    seconds = time.perf_counter() - begun - values.coding
+    effects = scored(prepared, part)
+    seconds = time.perf_counter() - begun
+    values = gene_values(attributes, effects)
     each, once = _stored(attributes, values, part)
     return Estimate(
         len(genes),
@@ -91,6 +92,44 @@ def _stored(attributes: AtlasAttributes, values: GeneValues, part: Positions) ->
     return each, once
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Effects float32 ``(SNVs, contexts)`` of a gene's SNVs, in the order of ``positions``.
+
+    ``more`` are the other arrays by name: ``quantile`` and attributions, where there are any.
+    """
+
+    positions: Positions
+    context_set: list[str]
+    effect: np.ndarray
+    more: dict[str, np.ndarray]
+
+
+def scored(
+    prepared: Prepared, positions: Positions, progress: Callable[[int], object] = bool
+) -> Scored:
+    """Score the SNVs of a gene."""
+    scorer = prepared.scorer(positions.gene)
+    effect = np.empty((positions.entries, len(scorer.context_set)), np.float32)
+    more = {} if scorer.attributor is None else scorer.attributor.empty(positions.entries)
+    if scorer.calibration is not None:
+        more["quantile"] = np.empty(positions.entries, np.float32)
+    done = 0
+    for rows in scorer.score(Alleles(_snvs(prepared, positions), place="")):
+        part = slice(done, done + len(rows))
+        effect[part] = rows.effect
+        if rows.calibrated:
+            largest = np.abs(rows.effect).argmax(1)
+            more["quantile"][part] = _picked(rows.calibrated["quantile"], largest)
+        for name in more.keys() - {"quantile"}:
+            more[name][part] = rows.attribution[name]
+        done += len(rows)
+        progress(len(rows))
+    if done != positions.entries:
+        raise OutputError(f"{done} of {positions.entries} SNVs were scored", "this is a bug")
+    return Scored(positions, list(scorer.context_set), effect, more)
+
+
 @dataclass
 class GeneValues:
     """A gene's arrays by name, without the dimension ``gene``, and its facts."""
@@ -101,48 +140,24 @@ class GeneValues:
     """Seconds that the coding of the effects took."""
 
 
-def gene_values(
-    prepared: Prepared,
-    attributes: AtlasAttributes,
-    positions: Positions,
-    progress: Callable[[int], object] = bool,
-) -> GeneValues:
-    """Score and code the SNVs of a gene."""
-    scorer = prepared.scorer(positions.gene)
-    effect = np.empty((positions.entries, attributes.contexts), np.float32)
-    sizes, done = attributes.sizes(), 0
-    quantile = np.empty(positions.entries, np.float32)
-    why = {} if scorer.attributor is None else scorer.attributor.empty(positions.entries)
-    alleles = Alleles(_snvs(prepared, positions), place="")
-    for rows in scorer.score(alleles):
-        part = slice(done, done + len(rows))
-        effect[part] = rows.effect
-        if rows.calibrated:
-            quantile[part] = _picked(rows.calibrated["quantile"], np.abs(rows.effect).argmax(1))
-        for name, values in why.items():
-            values[part] = rows.attribution[name]
-        done += len(rows)
-        progress(len(rows))
-    if done != positions.entries:
-        raise OutputError(f"{done} of {positions.entries} SNVs were scored", "this is a bug")
-    flat = _summarized(effect, scorer.context_set)
-    if attributes.calibration:
-        flat["quantile"] = quantile
+def gene_values(attributes: AtlasAttributes, found: Scored) -> GeneValues:
+    """Summarize and code what was scored."""
+    effect, positions = found.effect, found.positions
+    flat = _summarized(effect, found.context_set) | found.more
     facts = {"entries": positions.entries, "other_bases": positions.others, "rank": 0, "error": 0.0}
-    flat |= why
     arrays: dict[str, np.ndarray] = {"base": positions.base}
     coding = 0.0
     if attributes.is_full:
         flat["effect"] = effect
     else:
         begun = time.perf_counter()
-        found = _coded(effect, np.abs(flat["largest"]), attributes)
-        flat |= {"step": found.step, "coefficient": found.coefficient}
-        coding, arrays["basis"] = time.perf_counter() - begun, found.basis
-        facts |= {"rank": found.rank, "error": found.error * float(attributes.max_error or 0)}
-    where = np.flatnonzero(positions.base)
+        own = _coded(effect, np.abs(flat["largest"]), attributes)
+        flat |= {"step": own.step, "coefficient": own.coefficient}
+        coding, arrays["basis"] = time.perf_counter() - begun, own.basis
+        facts |= {"rank": own.rank, "error": own.error * float(attributes.max_error or 0)}
+    where, size = np.flatnonzero(positions.base), attributes.sizes()["position"]
     for name, values in flat.items():
-        whole = np.zeros((sizes["position"], ALTS, *values.shape[1:]), values.dtype)
+        whole = np.zeros((size, ALTS, *values.shape[1:]), values.dtype)
         whole[where] = values.reshape(len(where), ALTS, *values.shape[1:])
         arrays[name] = np.moveaxis(whole, 1, 2) if name == "coefficient" else whole
     return GeneValues(arrays, facts, coding)
