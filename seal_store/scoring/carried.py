@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -87,20 +87,27 @@ def copies_of(frame: Frame, within: Within, samples: int, rules: Rules) -> Copie
     origin = sequence_start(frame.tss)
     while True:
         wanted = (
-            max(origin, first - found.lost(is_left=True)),
-            min(origin + len(frame.sequence), last + found.lost(is_left=False)),
+            max(origin, first - found.most_lost(LEFT)),
+            min(origin + len(frame.sequence), last + found.most_lost(RIGHT)),
         )
+        # outwards, so that what is nearer is known of each copy when it is asked
         if wanted[0] < low:
-            for call in within(wanted[0] + 1, low):
-                if call.pos - 1 + len(call.ref) <= low:  # else it was read
-                    found.add(call)
+            beyond = sorted(within(wanted[0] + 1, low), key=_end, reverse=True)
+            found.add_beyond(beyond, LEFT)
         if wanted[1] > high:
-            for call in within(high + 1, wanted[1]):
-                if call.pos - 1 >= high:
-                    found.add(call)
+            found.add_beyond(list(within(high + 1, wanted[1])), RIGHT)
         if wanted[0] >= low and wanted[1] <= high:
             return found.copies()
         low, high = min(low, wanted[0]), max(high, wanted[1])
+
+
+LEFT, RIGHT = 0, 1
+"""Sides of the TSS, along the contig."""
+
+
+def _end(call: Call) -> int:
+    """0-based end of REF."""
+    return call.pos - 1 + len(call.ref)
 
 
 class _Carriers:
@@ -114,9 +121,31 @@ class _Carriers:
         self._excluded = np.zeros(samples, bool)
         self._first_set = np.full(samples, UNKNOWN_SET)
         self._has_copy = np.ones((samples, 2), bool)
+        self._lost = np.zeros((2, samples, 2), np.int64)
+        self._seen: set[tuple[int, str, tuple[str, ...]]] = set()
+
+    def add_beyond(self, calls: Sequence[Call], side: int) -> None:
+        """Take in records beyond the windows of whoever's deletions reach them: nearest first.
+
+        Of the others they say nothing: what is told of a sample does not depend on who else is in
+        the file. Those that were read before, for END or a long REF, are left out.
+        """
+        begin, end = self._frame.first, self._frame.first + self._frame.length
+        seen = frozenset(self._seen)
+        for call in calls:
+            if (call.pos, call.ref, call.alts) in seen:
+                continue
+            apart = begin - _end(call) if side == LEFT else call.pos - 1 - end
+            reached = self._lost[side] > apart
+            # where it is not told which copy has an allele, it may be the one that is reached
+            het = call.allele[:, 0] != call.allele[:, 1]
+            either = het & ~call.phased | (call.allele == NO_COPY).any(1)
+            reached |= reached.any(1, keepdims=True) & either[:, None]
+            self.add(replace(call, allele=np.where(reached, call.allele, 0)))
 
     def add(self, call: Call) -> None:
         """Take in a record."""
+        self._seen.add((call.pos, call.ref, call.alts))
         allele, counts, rules = call.allele, self._counts, self._rules
         self._has_copy &= allele != NO_COPY
         counts["missing_genotype"] += int((allele == MISSING).sum())
@@ -142,13 +171,16 @@ class _Carriers:
             if reason:
                 counts[reason] += int(carried.sum())
                 continue
-            self._changes.append(trim(call.pos, call.ref, alt))
+            change = trim(call.pos, call.ref, alt)
+            self._changes.append(change)
             self._carriers.append(carried)
+            if change.net < 0:
+                side = LEFT if change.start <= self._frame.tss - 1 else RIGHT
+                self._lost[side][carried] -= change.net
 
-    def lost(self, *, is_left: bool) -> int:
-        """Bases that all deletions on a side of the TSS bring in, at most."""
-        sides = (c for c in self._changes if (c.start <= self._frame.tss - 1) == is_left)
-        return sum(max(0, -change.net) for change in sides)
+    def most_lost(self, side: int) -> int:
+        """Bases that the deletions of any copy on a side of the TSS bring in, at most."""
+        return int(self._lost[side].max(initial=0))
 
     def copies(self) -> Copies:
         """The haplotypes, and who has them."""

@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ from seal_store.scoring.scorer import Scorer
 from seal_store.store.store import Store
 from seal_store.synthetic import World
 from seal_store.variants.bases import StoreBases
-from seal_store.variants.genotypes import Genotypes, whole_sha256
+from seal_store.variants.genotypes import Call, Genotypes, whole_sha256
 from seal_store.variants.given import given_alleles
 
 Cli = Callable[..., Result]
@@ -333,6 +334,68 @@ def test_a_deletion_brings_in_alleles_from_beyond_the_windows(
     begin = 31 if side > 0 else 11
     differs = [i for i, (x, y) in enumerate(zip(found, bases[begin:], strict=False)) if x != y]
     assert differs == [frame.length - 1 - 11 if side > 0 else 11]
+
+
+@pytest.mark.parametrize("rules", [Rules(), Rules("strict", "strict", "strict")])
+def test_what_is_told_of_a_sample_does_not_depend_on_others(
+    store: Store, tmp_path: Path, rng: np.random.Generator, rules: Rules
+) -> None:
+    """Deletions of some, and beyond the windows genotypes of every kind."""
+    gene, names = 2, [f"s{i}" for i in range(8)]
+    tss, at = bases_of(store, gene)
+    frame = frame_of(store, gene)
+    edges = frame.first + 1, frame.first + frame.length
+    calls = [*(["0|0"] * 4), "0|1", "1|0", "1|1", "0/1", "1/1", ".|.", ".|1", "0|.", "1", "0"]
+
+    def called(pos: int) -> list[str]:
+        sets = rng.integers(1, 3, len(names)).tolist()
+        return [f"{rng.choice(calls)}:{own}" for own in sets]
+
+    rows: list[Row] = []
+    for side, edge in zip((-1, 1), edges, strict=True):
+        for pos in (tss + side * 3_000 + rng.integers(0, 90, 4) * 30).tolist():
+            ref = at(pos, int(rng.integers(2, 30)))
+            carried = [f"{rng.choice(['0|0', '0|1', '1|0'])}:1" for _ in names]
+            rows.append((pos, ref, ref[0], carried))
+        for beyond in rng.permutation(np.arange(-40, 140, 5))[:16].tolist():
+            pos = edge + side * beyond
+            length = int(rng.choice([1, 1, 4]))
+            ref = at(pos, length)
+            alt = ref[0] if length > 1 else "CGTA"["ACGT".index(ref)]
+            rows.append((pos, ref, alt, called(pos)))
+    rows.append((edges[0] - 60, at(edges[0] - 60), "<DEL>", called(0)))
+    vcf = written(tmp_path / "x.vcf", rows, names, form="GT:PS")
+
+    def carried(*samples: str) -> tuple[list[object], Counter[str]]:
+        within = partial(Genotypes(vcf, samples).within, "chr1")
+        found = copies_of(frame, within, len(samples), rules)
+        own = [[found.changes[p] if p >= 0 else p for p in two] for two in found.place.tolist()]
+        return own, found.counts
+
+    together, counts = carried(*names)
+    alone = [carried(name) for name in names]
+    assert together == [own for (own,), _ in alone]
+    assert counts == sum((found for _, found in alone), Counter())
+    assert counts["missing_genotype"]
+    assert counts["partial_copy"]
+
+
+def test_a_record_that_reaches_into_the_windows_by_its_end_is_read_once(store: Store) -> None:
+    """An index finds it by END, once for the windows and once beyond them."""
+    tss, at = bases_of(store, 2)
+    frame = frame_of(store, 2)
+    one, set_ = np.array([[1, 0]], np.int16), np.zeros(1, np.int64)
+    phased = np.ones(1, bool)
+    reaching = Call(frame.first - 20, at(frame.first - 20), ("<DEL>",), one, phased, set_)
+    ref = at(tss - 500, 90)
+    deletion = Call(tss - 500, ref, (ref[0],), one, phased, set_)
+
+    def within(first: int, last: int) -> list[Call]:
+        return [reaching, *([deletion] if last > tss - 500 else [])]
+
+    copies = copies_of(frame, within, 1, Rules())
+    assert copies.counts == {"symbolic": 1}
+    assert copies.place.tolist() == [[0, -1]]
 
 
 def test_the_command(cli: Cli, store: Store, people: Path, tmp_path: Path) -> None:
