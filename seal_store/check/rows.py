@@ -12,9 +12,12 @@ from seal_store.common.beside import GROUP
 from seal_store.common.progress import Progress
 from seal_store.errors import StoreError
 from seal_store.scoring.options import EXACT
-from seal_store.store.layout import read
+from seal_store.store.layout import CALIBRATED, read
 
 Rule = Callable[[np.ndarray], np.ndarray]
+
+_MAY_BE_NAN = {entry.name for entry in CALIBRATED}
+"""Where the background's effects are all the same nothing is more or less usual."""
 
 
 class Rows:
@@ -64,7 +67,10 @@ class Rows:
         bad = np.zeros(len(values), bool)
         check, message = "finite", "holds NaN or infinite"
         if values.dtype.kind == "f":
-            bad = ~np.isfinite(values).reshape(len(values), -1).all(1)
+            sound = np.isfinite(values)
+            if name in _MAY_BE_NAN:
+                sound |= np.isnan(values)
+            bad = ~sound.reshape(len(values), -1).all(1)
         elif name in _RULES:
             check, message = "values", _RULES[name][1]
             bad = ~_RULES[name][0](values)

@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from seal_store.errors import FormatError
+
+if TYPE_CHECKING:
+    from zarr.core.array_spec import ArrayConfigParams
 
 FORMAT_VERSION = 1
 RESULTS_VERSION = 1
@@ -357,12 +360,17 @@ def spec(table: Iterable[ArraySpec], name: str) -> ArraySpec:
     return next(entry for entry in table if entry.name == name)
 
 
+WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
+"""Of arrays of floats every chunk is written, also where all is NaN, as their fill value is: a file
+that is not there is a file that was lost."""
+
+
 def get(group: zarr.Group, name: str) -> zarr.Array[Any]:
     """The array ``name`` of ``group``. Raises :class:`FormatError` if there is none."""
     found = group.get(name)
     if not isinstance(found, zarr.Array):
         raise FormatError(f"{group.store_path.store}: array {name} is missing", "build it again")
-    return found
+    return found.with_config(WHOLE) if found.dtype.kind == "f" else found
 
 
 def read(array: zarr.Array[Any], key: Any = ..., *, orthogonal: bool = False) -> np.ndarray:
@@ -437,14 +445,16 @@ def create_array(
         if dtype is not None and dtype.itemsize > 1
         else ZstdCodec(level=3)
     )
+    is_float = dtype is not None and dtype.kind == "f"
     return group.create_array(
         entry.name,
+        config=WHOLE if is_float else None,
         shape=shape,
         chunks=chunks,
         shards=shards,
         dtype=str if dtype is None else dtype,
         compressors=[compressor] * (not entry.weights) + [Crc32cCodec()] * checksum,
-        fill_value=np.nan if dtype is not None and dtype.kind == "f" else None,
+        fill_value=np.nan if is_float else None,
         dimension_names=entry.dims,
         attributes=entry.attributes,
     )

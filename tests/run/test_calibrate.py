@@ -420,6 +420,16 @@ def test_where_the_background_is_all_the_same_json_has_null(
     (row,) = json.loads(succeeded(cli(*args, "--device", "cpu", "--json")))["variants"]
     assert {(effect["quantile"], effect["z"]) for effect in row["effects"]} == {(None, None)}
     assert succeeded(cli(*args, "--device", "cpu")).splitlines()[2].split()[1:3] == ["nan", "nan"]
+    # a chunk that is all NaN, as where nothing was written, is written and read
+    args = ["score", "vcf", background, "--store", copied, "--calibrated", "--device", "cpu", "-q"]
+    out = tmp_path / "o.zarr"
+    assert cli(*args, "--out", out).exit_code == 0
+    assert cli(*args, "--out", tmp_path / "s.zarr", "--plan").exit_code == 0
+    assert cli(*args, "--out", tmp_path / "s.zarr", "--slice", 0).exit_code == 0
+    assert cli(*args, "--out", tmp_path / "s.zarr", "--finalize").exit_code == 0
+    for path in (out, tmp_path / "s.zarr"):
+        assert np.isnan(Results(path).rows().calibrated["quantile"]).all()
+        assert "fault" not in succeeded(cli("verify", path)).replace("no fault", "")
 
 
 def test_chosen_contexts_and_one_gene_have_their_own_quantiles(
