@@ -25,7 +25,7 @@ UNUSED = {
     "plan": _NOT_SHARED,
     "shard": {*_NOT_SHARED, "overwrite", "resume"},
     "finalize": {*_NOT_SHARED, "resume"},
-    "repair": {"overwrite", "resume"},
+    "repair": {"resume"},
 }
 """Options that do nothing with one that chooses a step."""
 
@@ -125,7 +125,8 @@ def build(
         from seal_store.check.repair_atlas import repair_atlas
 
         with Meter() as progress:
-            _options.say_repaired(out, repair_atlas(job, crew, progress=progress))
+            mended = repair_atlas(job, crew, overwrite=overwrite, progress=progress)
+        _options.say_repaired(out, mended)
         return
     prepared = Prepared(job)
     if shard:

@@ -129,9 +129,15 @@ class Entries(manifest.Finished):
 
         A set called as what else is told of the largest effect has ``largest_over_SET``.
         """
-        other = {"set", "context"}
-        names = self.column("head_set").tolist()
-        return [f"largest_over_{n}" if n in other else f"largest_{n}" for n in names]
+        found: list[str] = []
+        taken = {"largest", "largest_set", "largest_context"}
+        for name in self.column("head_set").tolist():
+            own = f"largest_{name}"
+            while own in taken:
+                own = own.replace("largest_", "largest_over_", 1)
+            taken.add(own)
+            found.append(own)
+        return found
 
     @cached_property
     def _on_contig(self) -> dict[str, np.ndarray]:

@@ -38,6 +38,12 @@ class Genes:
                 for file, _, values in self.folder.blocks(array):
                     if values.dtype.kind == "f" and not np.isfinite(values).all():
                         self.report.add("finite", file, "holds NaN or infinite")
+        try:
+            self.atlas.of_genes("rank")  # and the labels, without which no entry is found
+            self._entries()
+        except (StoreError, KeyError):  # its own fault is noted
+            self.report.skipped["entries"] = "needs labels and facts that are damaged"
+            return
         absent = self.report.faulty("files")
         for gene in range(len(self.atlas)):
             if not self.folder.share.has(gene):

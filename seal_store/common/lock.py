@@ -95,8 +95,12 @@ def _acquire(path: Path, *, shared: bool) -> int:
         )
     since = datetime.now(UTC).isoformat(timespec="seconds")
     own = {"host": host, "boot": boot, "pid": os.getpid(), "since": since}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(own).encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(own).encode(), 0)
+    except OSError:  # as on a full disk; left open, it would be held
+        os.close(descriptor)
+        raise
     return descriptor
 
 

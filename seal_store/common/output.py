@@ -25,6 +25,7 @@ from pathlib import Path
 from seal_store.common.beside import (
     METADATA_BYTES,
     MOVE,
+    OURS,
     PUBLISHED,
     Named,
     attribute_names,
@@ -145,6 +146,9 @@ class Output:
             )
 
     def _is_ours(self) -> bool:
+        named = attribute_names(self.partial) if self.kind else set()
+        if self.kind not in named and any(name.startswith(OURS) for name in named):
+            return False  # a group of ours, of another kind
         names = {TABLE, JOURNAL, PUBLISHED, self.checkpoint, *self.names}
         return is_ours(self.partial, names)
 

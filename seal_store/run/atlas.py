@@ -21,7 +21,7 @@ import zarr
 from seal_store.atlas.arrays import FACTS
 from seal_store.atlas.atlas import Atlas
 from seal_store.atlas.attributes import ATTRIBUTE, AtlasAttributes
-from seal_store.common.beside import check_plain
+from seal_store.common.beside import attribute_names, check_plain
 from seal_store.common.files import check_fingerprint
 from seal_store.common.lock import hold
 from seal_store.common.output import JOURNAL, Output
@@ -37,6 +37,7 @@ from seal_store.store.layout import create, get
 from seal_store.store.opening import consolidate
 from seal_store.store.place import Place, output_at
 from seal_store.store.shards import ShardFiles
+from seal_store.variants.regions import nameless
 
 MADE_BY = ("command", "device", "software")
 """Attributes that say by what an atlas was made, not of what."""
@@ -83,6 +84,8 @@ def _planned(partial: Path) -> AtlasAttributes:
     if not (partial / JOURNAL).exists() and not (partial / manifest.MANIFEST).exists():
         raise UnfinishedError(f"{partial}: no planned atlas here", "plan it first")
     check_plain(partial)
+    if ATTRIBUTE not in attribute_names(partial):
+        raise OutputError(f"{partial}: what was begun there is no atlas", "choose another `out`")
     group = zarr.open_group(str(partial), mode="r", use_consolidated=False)
     return AtlasAttributes.parse(group.attrs[ATTRIBUTE])
 
@@ -99,16 +102,17 @@ def check_job(
     path: Path,
     made: AtlasAttributes,
     group: zarr.Group,
-    but: tuple[str, ...] = ("command",),
     unread: Collection[str] = (),
+    but: tuple[str, ...] = ("command",),
 ) -> None:
     """Compare a job with attributes, ``but`` for some, and labels: counts tell not which genes.
 
-    Labels of the names ``unread`` are left out.
+    Labels of the names ``unread`` are left out. Files of regions may have other names.
     """
     now, then = prepared.attributes().to_dict(), made.to_dict()
     for facts in (now, then):
         facts["store"].pop("path")
+        facts["regions"] = [nameless(text) for text in facts.get("regions") or ()]
         for name in but:
             del facts[name]
     labels = prepared.labels(prepared.scorer(prepared.genes[0]))
@@ -250,7 +254,8 @@ def build_atlas(
         if manifest.stands(held) and resume:
             found = Atlas(held.place)
             try:
-                check_job(prepared, Path(str(found.path)), found.attributes, found.group, MADE_BY)
+                own = Path(str(found.path)), found.attributes, found.group
+                check_job(prepared, *own, but=MADE_BY)
                 return found
             except OutputError:
                 if not overwrite:

@@ -23,7 +23,7 @@ from seal_store.store.outside import check_outside
 from seal_store.store.place import Place
 from seal_store.store.store import Store, sequence_start
 from seal_store.variants.alleles import short
-from seal_store.variants.regions import Region, inside
+from seal_store.variants.regions import Region, inside, nameless
 
 SHARDS = 1_000
 """Shards that a plan makes by itself, at most: batch systems limit their arrays."""
@@ -56,7 +56,7 @@ class AtlasJob:
     genes_per_shard: int | None = None
     command: str = ""
     made: AtlasAttributes | None = None
-    """Of an atlas that is repaired: it keeps the ``command``, ``device`` and ``software``."""
+    """Of an atlas that is repaired: it keeps what it says of where and by what it was made."""
 
     def __post_init__(self) -> None:
         conform(self)
@@ -179,7 +179,8 @@ class Prepared:
         made = scorer.provenance()
         count = len(self.genes)
         facts, here = store.attributes, set(store.column("contig")[self.genes].tolist())
-        by = job.made
+        by, own = job.made, from_json(MadeFrom, made["store"])
+        named = [nameless(text) for text in job.named]
         return AtlasAttributes(
             atlas_version=ATLAS_VERSION,
             scheme=made["scheme"],
@@ -187,7 +188,7 @@ class Prepared:
             span=job.span,
             max_error=job.max_error,
             floor=self._floor(scorer),
-            regions=job.named or None,
+            regions=by.regions if by and _nameless(by) == named else job.named or None,
             gene_count=count,
             genes_per_shard=job.genes_per_shard or -(-count // SHARDS),
             contexts=len(scorer.context_name),
@@ -197,7 +198,7 @@ class Prepared:
             calibration=_background(made["calibration"]),
             attribution=_attribution(scorer, made["attribution"]),
             features=self.store.config.features,
-            store=from_json(MadeFrom, made["store"]),
+            store=by.store if by and by.store.sha256 == own.sha256 else own,
             contigs={name: n for name, n in self._length.items() if name in here},
             genome_sha256=facts.genome.sha256,
             gene_table_sha256=facts.gene_table.sha256,
@@ -224,6 +225,10 @@ class Prepared:
             found |= {f"target_{n}": found[f"context_{n}"][by.targets] for n in ("name", "set")}
             found |= {"feature_name": self.store.column("feature_name")}
         return {**found, "head_set": np.array(list(dict.fromkeys(scorer.context_set)))}
+
+
+def _nameless(made: AtlasAttributes) -> list[str]:
+    return [nameless(text) for text in made.regions or ()]
 
 
 def _attribution(scorer: Scorer, made: dict[str, Any] | None) -> AttributionAttributes | None:

@@ -17,9 +17,8 @@ from seal_store.exporting.render import PLAIN, TABLES, Form, ending, is_vcf
 from seal_store.results.group import Results
 from seal_store.run.scores import check_kind, open_writer, scores_at
 from seal_store.scoring.assign import Counts
-from seal_store.store.layout import VARIANTS_PER_CHUNK
+from seal_store.store.layout import VARIANTS_PER_CHUNK, get, read
 from seal_store.store.place import Place
-from seal_store.variants.regions import in_common
 
 SHOWN = 3
 """Inputs that ``variants`` names; ``merged`` has all."""
@@ -112,19 +111,46 @@ def _made_of(results: Results) -> list[dict[str, Any]]:
 def _check_apart(
     one: Results, parts: list[dict[str, Any]], other: Results, others: list[dict[str, Any]]
 ) -> None:
-    """Raise :class:`InputError` if two results have rows in common, as far as regions tell."""
+    """Raise :class:`InputError` if two results are the same, or have rows of one input in common.
+
+    Those have that are of one input and have variants at the same position: a record's rows are
+    all in the same results, whatever regions they are of.
+    """
+    same: dict[str, Any] = {}
     for part, theirs in product(parts, others):
         if part["sha256"] == theirs["sha256"]:
             raise InputError(
                 f"{one.path} and {other.path} have the same results", "name them only once"
             )
-        same = part["variants_sha256"] is not None
-        same = same and part["variants_sha256"] == theirs["variants_sha256"]
-        if same and in_common(part.get("regions"), theirs.get("regions")):
-            raise InputError(
-                f"{one.path} and {other.path} have variants of {part['variants']} in common",
-                "merge one of them, or score regions that are apart",
-            )
+        if part["variants_sha256"] and part["variants_sha256"] == theirs["variants_sha256"]:
+            same = part
+    if same and (where := _in_common(one, other)):
+        raise InputError(
+            f"{one.path} and {other.path} have variants of {same['variants']} in common, as at "
+            f"{where}",
+            "merge one of them, or score regions that are apart",
+        )
+
+
+def _in_common(one: Results, other: Results) -> str:
+    """A position at which both have rows; empty if there is none."""
+    theirs = _positions(other)
+    for contig, own in _positions(one).items():
+        found = np.intersect1d(own, theirs.get(contig, np.zeros(0, np.int64)))
+        if len(found):
+            return f"{contig}:{found[0]}"
+    return ""
+
+
+def _positions(results: Results) -> dict[str, np.ndarray]:
+    """The positions, 1-based, of the rows on each contig."""
+    found: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(results), VARIANTS_PER_CHUNK):
+        part = slice(start, start + VARIANTS_PER_CHUNK)
+        contig, pos = results.labels("contig", part), read(get(results.group, "pos"), part)
+        for name in np.unique(contig).tolist():
+            found.setdefault(str(name), []).append(np.unique(pos[contig == name]))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def _check_alike(first: Results, other: Results) -> None:

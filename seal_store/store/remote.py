@@ -233,14 +233,14 @@ class Listed:
             self._kept.put(self._key(part), data, self._is_right)
 
     def _is_right(self, data: bytes) -> bool:
-        """Whether a part is as it was written: a chunk or an index by its end, else a whole file.
+        """Whether a part is as it was written: a whole file by its SHA-256, else by its own end.
 
-        Other parts cannot be told, and are not kept.
+        A chunk and an index of a shard end with their checksum; other parts cannot be told, and
+        are not kept.
         """
-        if ends_with_crc(data):
-            return True
-        whole = len(data) == self.size
-        return whole and hashlib.sha256(data).hexdigest() == self._listed["sha256"]
+        if len(data) == self.size:
+            return hashlib.sha256(data).hexdigest() == self._listed["sha256"]
+        return ends_with_crc(data)
 
 
 def merged(

@@ -9,6 +9,7 @@ takes the folder for a whole store meanwhile.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -83,8 +84,13 @@ def write(
     for name in names:
         sync(partial / name)
     files = {name: manifest.entry(partial / name) for name in names}
-    more = {} if facts is None else {"facts": facts}
+    facts = json.loads(json.dumps(facts))  # as they will be read
+    more = {} if facts is None else {"facts": facts, "facts_sha256": _digest(facts)}
     write_json(entry_path(partial, shard), {"key": key, "files": files, "made": made, **more})
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def facts(partial: Path, shard: int) -> dict[str, Any]:
@@ -106,6 +112,8 @@ def _read(partial: Path, shard: int) -> tuple[dict[str, Entry], dict[str, Any]] 
     try:
         found = json.loads(read_plain(entry_path(partial, shard), METADATA_BYTES))
         if found.get("key", "") != plan_key(partial):
+            return None
+        if "facts" in found and found["facts_sha256"] != _digest(found["facts"]):
             return None
         return dict(found["files"]), {name: found["made"][name] for name in ALIKE}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

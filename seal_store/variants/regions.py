@@ -117,21 +117,10 @@ def chosen(
     return regions, named
 
 
-def in_common(named: Sequence[str] | None, others: Sequence[str] | None) -> bool:
-    """Whether positions are in both of what :func:`chosen` calls regions; none are everywhere.
-
-    A file, of which only the name and SHA-256 are known, has those of the same file in common.
-    """
-    if not named or not others:
-        return True
-    files = [{text[-64:] for text in texts if _FILE.search(text)} for texts in (named, others)]
-    own, theirs = (
-        [parse_region(text) for text in texts if not _FILE.search(text)]
-        for texts in (named, others)
-    )
-    known = Regions(own)
-    touch = any(known.overlap(other.contig, other.first, other.last) for other in theirs)
-    return not files[0].isdisjoint(files[1]) or (bool(known) and touch)
+def nameless(named: str) -> str:
+    """What :func:`chosen` calls regions, a file by its SHA-256 alone."""
+    found = _FILE.search(named)
+    return found[0].strip() if found else named
 
 
 class Regions:

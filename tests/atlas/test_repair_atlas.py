@@ -8,8 +8,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import zarr
 from click.testing import Result
 from interrupted import files
 
@@ -22,6 +25,7 @@ from seal_store.run.atlas import build_atlas, plan_atlas, run_shards
 from seal_store.run.atlas_job import AtlasJob, Prepared
 from seal_store.store import manifest
 from seal_store.store.store import Store
+from seal_store.variants.regions import Region
 
 Cli = Callable[..., Result]
 
@@ -129,9 +133,11 @@ def no_time(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_repair_that_is_cut_off_leaves_the_atlas_and_goes_on(
-    own_job: AtlasJob, own: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["zarr.json", "tss/c/0", "step/zarr.json", "journal/key", ""])
+def test_a_repair_that_is_cut_off_leaves_the_atlas(
+    own_job: AtlasJob, own: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The next one begins anew, whatever is damaged in what it left."""
     whole = files(own)
     for shard in (0, 1):
         damage(own / f"rms/c/{shard}/0/0", "cut")
@@ -140,10 +146,73 @@ def test_a_repair_that_is_cut_off_leaves_the_atlas_and_goes_on(
         patched.setattr("seal_store.run.atlas.finalize_atlas", no_time)
         repair_atlas(own_job)
     assert files(own) == damaged
-    computed = os.stat(partial_path(own) / "rms/c/1/0/0").st_ino
+    if name:
+        damage(partial_path(own) / name, "flipped")
     assert repair_atlas(own_job).same
     assert files(own) == whole
-    assert numbered(own)["rms/c/1/0/0"] == computed
+
+
+def test_what_a_repair_left_is_removed_where_nothing_is_damaged(
+    own_job: AtlasJob, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (own / "rms/c/0/0/0").read_bytes()
+    damage(own / "rms/c/0/0/0", "cut")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("seal_store.run.atlas.finalize_atlas", no_time)
+        repair_atlas(own_job)
+    (own / "rms/c/0/0/0").write_bytes(whole)
+    assert repair_atlas(own_job).files == []
+    assert not partial_path(own).exists()
+
+
+def test_labels_alone_take_no_shard(own_job: AtlasJob, own: Path) -> None:
+    before, inodes = files(own), numbered(own)
+    for name in ("gene_id/c/0", "tss/c/0", "strand/c/0"):
+        damage(own / name, "flipped")
+    done = repair_atlas(own_job)
+    assert done.same
+    assert files(own) == before
+    assert {f for f in done.files if "/c/" in f} == {"gene_id/c/0", "tss/c/0", "strand/c/0"}
+    now = numbered(own)
+    assert all(now[name] == inodes[name] for name in now if name.startswith("coefficient/c"))
+
+
+def test_other_genes_are_refused_where_their_labels_are_damaged(
+    own_job: AtlasJob, own: Path
+) -> None:
+    """All labels that tell genes apart are lost; the manifest still knows them."""
+    for name in ("gene_id/c/0", "tss/c/0", "strand/c/0", "contig/c/0"):
+        damage(own / name, "missing")
+    before = files(own)
+    with pytest.raises(StoreError, match="is not what the manifest lists"):
+        repair_atlas(replace(own_job, genes=("GENE02", "GENE03", "GENE06")))
+    assert files(own) == before
+    assert not partial_path(own).exists()
+    assert repair_atlas(own_job).same
+
+
+def test_facts_that_are_wrong_in_several_shards_come_back(own_job: AtlasJob, own: Path) -> None:
+    before = files(own)
+    entries: Any = zarr.open_group(str(own), mode="r+", use_consolidated=False)["entries"]
+    entries[...] = np.asarray(entries[...]) + 3
+    names = (name for name in files(own) if name != "manifest.json")
+    manifest.write(own, {name: manifest.entry(own / name) for name in names})
+    repair_atlas(own_job)
+    assert files(own) == before
+
+
+def test_a_store_that_was_moved_and_regions_named_otherwise(
+    own_job: AtlasJob, store: Store, tmp_path: Path
+) -> None:
+    regions = (Region("chr1"),)
+    named = (f"/a/x.bed {'0' * 64}",)
+    job = replace(own_job, out=tmp_path / "r.zarr", regions=regions, named=named)
+    before = files(build_atlas(Prepared(job)).path)
+    damage(tmp_path / "r.zarr/rms/c/0/0/0", "cut")
+    moved = Path(shutil.copytree(store.path, tmp_path / "moved.zarr"))
+    other = replace(job, store=moved, named=(f"b/y.bed {'0' * 64}",))
+    assert repair_atlas(other).same
+    assert files(tmp_path / "r.zarr") == before
 
 
 def test_the_command(cli: Cli, store: Store, own: Path) -> None:
@@ -170,9 +239,11 @@ def test_another_build_that_was_begun_is_kept(own_job: AtlasJob, own: Path) -> N
     plan_atlas(Prepared(replace(own_job, span=3)), overwrite=True)
     run_shards(Prepared(replace(own_job, span=3)), [0])
     begun = files(partial_path(own))
-    with pytest.raises(OutputError, match="span 3, not 12"):
+    with pytest.raises(OutputError, match="another build was begun there"):
         repair_atlas(own_job)
     assert files(partial_path(own)) == begun
+    assert repair_atlas(own_job, overwrite=True).same
+    assert not partial_path(own).exists()
 
 
 @pytest.mark.slow
