@@ -15,12 +15,11 @@ from seal_store.common.typed import conform
 from seal_store.common.words import counted
 from seal_store.errors import InputError, TrainingError
 from seal_store.model.contexts import select_contexts
-from seal_store.reference.contigs import chromosome
 from seal_store.reference.gtf import without_version
 from seal_store.results.group import Results
-from seal_store.study.matching import Match, effects_of, match, strongest_places
+from seal_store.study.matching import Match, Place, effects_of, match, strongest_places
 from seal_store.study.permute import Tested, benjamini_hochberg, difference_of_means
-from seal_store.study.tables import Line, Table, read_table
+from seal_store.study.tables import Line, Table, may_be_signed, read_table
 from seal_store.study.writing import Study, as_columns, facts_of
 from seal_store.training.expression import NumberedLines
 from seal_store.variants.bases import Reference
@@ -87,9 +86,10 @@ def burden(
     table = read_table(
         groups, "groups", MEANINGS, results.attributes.store.assembly, needed=[("group",)]
     )
-    both = _keep_known(table)
+    _keep_known(table)
     matches = _of_genes(match(results, table, progress, bases), genes, table)
     places = strongest_places(results, matches, contexts, progress)
+    matches, places = _once(matches, places, table)
     case = np.array([GROUPS[m.line.cells["group"].lower()] for m in matches], bool)
     _check_groups(case, table)
     family = _families(matches)
@@ -99,7 +99,9 @@ def burden(
             "leave out the column family to compare variants across families",
         )
     rows = np.array([place.row for place in places], np.int64)
-    sign = np.array([m.sign for m in matches], np.int8)
+    # A1 and A2 do not say which allele is carried: then it is ALT
+    is_told = may_be_signed(table)
+    sign = np.array([m.sign if is_told else 1 for m in matches], np.int8)
     effects = effects_of(results, rows, contexts, progress) * sign[:, None]
     labels = [(sets[i], names[i]) for i in contexts.tolist()]
     columns, tested = _tested(effects, labels, case, family, options, progress)
@@ -109,8 +111,10 @@ def burden(
         "gene_set": list(options.gene_set),
         "cases": int(case.sum()),
         "controls": int((~case).sum()),
-        "families": len(set(family.tolist())) if family.any() else 0,
-        "in_both_groups": both,
+        "families": len(set(family.tolist()) - {0}),
+        "without_family": int((family == 0).sum()) if family.any() else 0,
+        "in_both_groups": len(set(rows[case].tolist()) & set(rows[~case].tolist())),
+        "turned": int((sign < 0).sum()),
         "permutations": tested.count,
         "exact": tested.exact,
         "seed": options.seed,
@@ -131,7 +135,10 @@ def summary(study: Study) -> list[str]:
     how = "all there are" if f["exact"] else f"drawn with seed {f['seed']}"
     found = [
         f"{f['cases']:,} case and {counted(f['controls'], 'control variant')}, "
-        f"{counted(f['families'], 'family', 'families')}; "
+        f"{counted(f['families'], 'family', 'families')}"
+        + f" and {counted(f['without_family'], 'variant')} without"
+        * bool(f["without_family"])
+        + f", effects turned: {f['turned']}; "
         f"{counted(f['permutations'], 'permutation')}, {how}"
     ]
     for measure in ("effect", "size"):
@@ -183,27 +190,35 @@ def _of_genes(matches: Sequence[Match], genes: frozenset[str] | None, table: Tab
     return found
 
 
-def _keep_known(table: Table) -> int:
-    """Leave out lines without a group, and such as say the same again; variants in both groups."""
-    seen: set[tuple[object, ...]] = set()
-    group_of: dict[tuple[object, ...], set[bool]] = {}
+AGAIN = "the same variant, group and family again"
+
+
+def _keep_known(table: Table) -> None:
+    """Leave out lines without a group."""
     kept: list[Line] = []
     for line in table.lines:
-        group = GROUPS.get(line.cells["group"].lower())
-        contig = chromosome(line.contig) or line.contig
-        alleles = (line.ref, line.alt) if line.ordered else tuple(sorted((line.ref, line.alt)))
-        variant = (contig, line.pos, *alleles, line.cells.get("gene", ""))
-        key = (*variant, group, line.cells.get("family", ""))
-        if group is None:
+        if line.cells["group"].lower() in GROUPS:
+            kept.append(line)
+        else:
             table.odd.skip("group is neither case nor control", str(line))
-        elif key in seen:
-            table.odd.skip("the same variant, group and family again", str(line))
+    table.lines[:] = kept
+
+
+def _once(
+    matches: Sequence[Match], places: Sequence[Place], table: Table
+) -> tuple[list[Match], list[Place]]:
+    """Each row once in a group of a family, however its variant and gene are written."""
+    seen: set[tuple[object, ...]] = set()
+    kept = []
+    for one, place in zip(matches, places, strict=True):
+        cells = one.line.cells
+        key = (place.row, GROUPS[cells["group"].lower()], cells.get("family", ""))
+        if key in seen:
+            table.odd.skip(AGAIN, str(one.line))
         else:
             seen.add(key)
-            group_of.setdefault(variant, set()).add(group)
-            kept.append(line)
-    table.lines[:] = kept
-    return sum(len(own) > 1 for own in group_of.values())
+            kept.append((one, place))
+    return [one for one, _ in kept], [place for _, place in kept]
 
 
 def _check_groups(case: np.ndarray, table: Table) -> None:

@@ -50,6 +50,7 @@ FEW_LOCI = 20
 SHOWN = 5
 """So many contexts at most are told to people one by one; the table has all."""
 MODEL, DISTANCE, RANDOM = "seal-store", "distance to TSS", "random"
+SIGNS = "sign_agreement"
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,7 @@ def _nested(truth: Truth, effects: np.ndarray) -> tuple[Score, dict[str, int]]:
         held = truth.fold == fold
         rest = ~held & ~np.isnan(target)
         best, most = 0, -np.inf
-        for i in range(effects.shape[1]):
+        for i in range(effects.shape[1] if rest.any() else 0):
             own = effects[rest, i].astype(np.float64)
             measure = auroc if is_labelled else rank_correlation
             score = np.abs(own) if is_labelled else own
@@ -288,14 +289,19 @@ def _others(truth: Truth, scores: Sequence[Score]) -> list[Score]:
 
 
 def _distance(truth: Truth) -> Score:
-    """The nearer, the larger; of signs the one that most variants have."""
-    majority = 1.0 if np.nansum(np.sign(truth.effect) * truth.weight) >= 0 else -1.0
+    """The nearer, the larger; its signs are those of :func:`_majority`."""
     return Score(
         DISTANCE,
-        np.full(len(truth), majority),
+        np.ones(len(truth)),
         -truth.distance.astype(float),
-        only=("auroc", "auprc", "spearman_size", "sign_agreement"),
+        only=("auroc", "auprc", "spearman_size", SIGNS),
     )
+
+
+def _majority(truth: Truth, distance: Score, own: np.ndarray) -> Score:
+    """The sign that most of ``own`` variants have, by weight, for each of them."""
+    most = np.nansum(np.sign(truth.effect[own]) * truth.weight[own])
+    return replace(distance, signed=np.full(len(truth), 1.0 if most >= 0 else -1.0))
 
 
 def _strata(truth: Truth) -> Iterator[tuple[str, np.ndarray]]:
@@ -322,11 +328,14 @@ def _lines(
         for metric in metrics:
             target = _target(truth, metric)
             own = inside & ~np.isnan(target)
+            if metric.name == SIGNS:
+                own &= target != 0  # they have no sign to agree with
             if own.sum() < FEWEST:
                 done += len(scores)
                 continue
             distance = scores[-2]
-            by_distance = _measured(truth, metric, distance, own, options)
+            baseline = _majority(truth, distance, own) if metric.name == SIGNS else distance
+            by_distance = _measured(truth, metric, baseline, own, options)
             for score in scores:
                 done += 1
                 progress("measures", done, total)

@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,17 @@ from seal_store.common.typed import conform
 from seal_store.common.words import counted
 from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
-from seal_store.reference.contigs import chromosome
 from seal_store.results.group import Results
-from seal_store.study.matching import Match, Place, effects_of, match
-from seal_store.study.tables import Line, Table, number, plain, read_table, same_number
+from seal_store.study.matching import Edits, Match, Place, effects_of, is_gene, match
+from seal_store.study.tables import (
+    Line,
+    Table,
+    nothing_left,
+    number,
+    plain,
+    read_table,
+    same_number,
+)
 from seal_store.study.why import Features
 from seal_store.study.writing import Study, as_columns, facts_of
 from seal_store.variants.alleles import short
@@ -90,14 +97,15 @@ def loci(
     )
     if not table.columns & {"locus", "cs"}:
         _name_region(table)
-    total = _keep_known(table)
-    matches = _once(match(results, table, progress, bases), table, total)
+    key_of = Edits(bases).key
+    _keep_known(table, key_of)
+    matches = match(results, table, progress, bases)
+    signals = _signals(table.lines, key_of)
+    known = {(_locus(m.line), key_of(m.line)) for m in matches}
+    lines_of = _by_locus(table.lines)
+    matches = _once(matches, table)
     if not matches:
-        first = next(iter(table.unmatched), "no line is left")
-        raise InputError(
-            f"`credible_sets` {table.name}: no variant has a row in {results.path}: {first}",
-            "score these variants, in the assembly of the store",
-        )
+        raise nothing_left(table, "credible_sets", results)
     by_gene: dict[tuple[str, str], list[tuple[Match, Place]]] = defaultdict(list)
     for found in matches:
         for place in found.places:
@@ -109,22 +117,26 @@ def loci(
     features = Features(results)
     for done, ((locus, gene), own) in enumerate(by_gene.items(), 1):
         effects = every[np.searchsorted(rows, [place.row for _, place in own])]
-        parts += _lines(locus, gene, own, effects, labels, total[locus], options.top, features)
+        total = _total(lines_of[locus], own[0][1], key_of)
+        parts += _lines(locus, gene, own, effects, labels, total, options.top, features)
         progress("loci and genes", done, len(by_gene))
     columns = as_columns(parts, COLUMNS)
     with_rows = {locus for locus, _ in by_gene}
-    without = [locus for locus in total if locus not in with_rows]
+    without = [locus for locus in lines_of if locus not in with_rows]
+    pips = [(locus, own) for locus, several in signals.items() for own in several]
     facts = {
         **facts_of(results, table, len(matches)),
         "contexts_asked": list(options.contexts),
-        "loci": len(total),
+        "loci": len(lines_of),
         "loci_without_rows": len(without),
         "first_locus_without_rows": without[0] if without else None,
         "genes": len({gene for _, gene in by_gene}),
         "swapped": sum(found.swapped for found in matches),
-        "loci_of_several_signals": sum(pip > SEVERAL for pip in total.values()),
-        "pip": sum(total.values()),
-        "pip_matched": sum(_pip(m.line) for m in matches),
+        "loci_of_several_signals": len({at for at, own in pips if sum(own.values()) > SEVERAL}),
+        "pip": sum(pip for _, own in pips for pip in own.values()),
+        "pip_matched": sum(
+            pip for at, own in pips for key, pip in own.items() if (at, key) in known
+        ),
     }
     return Study("Effects of credible sets", columns, facts)
 
@@ -159,7 +171,7 @@ def summary(study: Study) -> list[str]:
 
 def _locus(line: Line) -> str:
     """The locus of a line, with its credible set where both are given."""
-    names = (line.cells.get("locus", ""), line.cells.get("cs", ""))
+    names = (plain(line.cells.get(name, "")) for name in ("locus", "cs"))
     return " cs ".join(filter(None, names))
 
 
@@ -167,25 +179,51 @@ def _pip(line: Line) -> float:
     return number(line.cells["pip"])
 
 
-def _keep_known(table: Table) -> dict[str, float]:
-    """Leave out lines that say nothing or say it again; the sum of PIP of each locus."""
+Key = Callable[[Line], tuple[object, ...]]
+
+
+def _keep_known(table: Table, key_of: Key) -> None:
+    """Leave out lines that say nothing or say it again."""
     first: dict[tuple[object, ...], Line] = {}
-    total: dict[str, float] = {}
     for line in table.lines:
         if problem := _problem(line):
             table.odd.skip(problem, str(line))
             continue
-        pip, locus = _pip(line), _locus(line)
-        alleles = (line.ref, line.alt) if line.ordered else tuple(sorted((line.ref, line.alt)))
-        contig = chromosome(line.contig) or line.contig
-        key = (locus, contig, line.pos, *alleles, line.cells.get("gene", ""))
-        other = first.setdefault(key, line)
-        if other is line:
-            total[locus] = total.get(locus, 0.0) + pip
-        else:
+        locus = _locus(line)
+        other = first.setdefault((locus, key_of(line), line.cells.get("gene", "")), line)
+        if other is not line:
             _count_again(line, other, locus, table)
     table.lines[:] = first.values()
-    return total
+
+
+def _by_locus(lines: Sequence[Line]) -> dict[str, list[Line]]:
+    found: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        found[_locus(line)].append(line)
+    return found
+
+
+def _signals(
+    lines: Sequence[Line], key_of: Key
+) -> dict[str, list[dict[tuple[object, ...], float]]]:
+    """PIP of the variants of each locus, once for each gene that lines name.
+
+    Lines without a gene are of all of them.
+    """
+    found = {}
+    for locus, own in _by_locus(lines).items():
+        genes = dict.fromkeys(line.cells.get("gene", "") for line in own)
+        found[locus] = [
+            {key_of(ln): _pip(ln) for ln in own if ln.cells.get("gene", "") in ("", gene)}
+            for gene in ([gene for gene in genes if gene] or [""])
+        ]
+    return found
+
+
+def _total(lines: Sequence[Line], place: Place, key_of: Key) -> float:
+    """PIP of the variants of a locus' lines that name the gene of ``place``, or none."""
+    own = [ln for ln in lines if not (gene := ln.cells.get("gene", "")) or is_gene(place, gene)]
+    return sum({key_of(line): _pip(line) for line in own}.values())
 
 
 def _count_again(line: Line, other: Line, locus: str, table: Table) -> None:
@@ -197,7 +235,7 @@ def _count_again(line: Line, other: Line, locus: str, table: Table) -> None:
     table.odd.skip("the same variant in the same locus again", str(line))
 
 
-def _once(matches: Sequence[Match], table: Table, total: dict[str, float]) -> list[Match]:
+def _once(matches: Sequence[Match], table: Table) -> list[Match]:
     """Matches with each row once in a locus: lines may say the same with and without a gene."""
     first: dict[tuple[str, int], Line] = {}
     found = []
@@ -209,18 +247,17 @@ def _once(matches: Sequence[Match], table: Table, total: dict[str, float]) -> li
             found.append(replace(own, places=tuple(places)))
         else:
             _count_again(line, others[0], locus, table)
-            total[locus] -= _pip(line)
     return found
 
 
 def _is_one_region(table: object) -> bool:
     """Whether this is a file of FINEMAP's, which is of one region and does not name it."""
-    return isinstance(table, str | os.PathLike) and os.fspath(table).endswith(".snp")
+    return isinstance(table, str | os.PathLike) and os.fspath(table).endswith((".snp", ".snp.gz"))
 
 
 def _name_region(table: Table) -> None:
     for line in table.lines:
-        line.cells["locus"] = Path(table.name).stem
+        line.cells["locus"] = Path(table.name.removesuffix(".gz")).stem
 
 
 def _problem(line: Line) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from seal_store.common.progress import Progress, silent
 from seal_store.errors import InputError
-from seal_store.reference.contigs import called, differ, resolve_contig
+from seal_store.reference.contigs import called, chromosome, differ, resolve_contig
 from seal_store.reference.gtf import without_version
 from seal_store.results.group import Results
 from seal_store.store.layout import VARIANTS_PER_CHUNK, get, read
@@ -79,7 +79,7 @@ def match(
             f"`store`: of {called(bases.assembly)}, the results of {called(made.assembly)}",
             "name the store that they were scored from",
         )
-    edit_of = _Edits(bases)
+    edit_of = Edits(bases)
     edits = [
         [
             edit_of(line.contig, line.pos, *both)
@@ -101,7 +101,7 @@ def match(
         if swapped:
             own = at[contig, turned]
         gene = line.cells.get("gene", "")
-        chosen = _one_a_gene([place for place in own if not gene or _is_gene(place, gene)])
+        chosen = _one_a_gene([place for place in own if not gene or is_gene(place, gene)])
         if chosen:
             found.append(Match(line, chosen, swapped != line.of_ref))
             continue
@@ -117,13 +117,14 @@ def match(
     return found
 
 
-class _Edits:
+class Edits:
     """Edits of alleles, left-aligned where ``bases`` say how."""
 
     def __init__(self, bases: Reference | None) -> None:
         self.bases = bases
 
     def __call__(self, contig: str, pos: int, ref: str, alt: str) -> Edit:
+        """The edit of an allele; ``pos`` is 1-based."""
         found = _edit(pos, ref, alt)
         if self.bases is None or len(ref) == len(alt) or not self._stands(contig, *found[:2]):
             return found
@@ -131,6 +132,14 @@ class _Edits:
             return _edit(*left_aligned(*found, lambda at: self._base(contig, at)))
         except LookupError:  # it could be shifted further than bases are known
             return found
+
+    def key(self, line: Line) -> tuple[object, ...]:
+        """What is the same for two lines of one variant, however it is written."""
+        contig = chromosome(line.contig) or line.contig
+        own = self(line.contig, line.pos, line.ref, line.alt)
+        if line.ordered:
+            return contig, own
+        return contig, *sorted((own, self(line.contig, line.pos, line.alt, line.ref)))
 
     def _stands(self, contig: str, pos: int, ref: str) -> bool:
         assert self.bases is not None
@@ -156,7 +165,8 @@ def _edit(pos: int, ref: str, alt: str) -> Edit:
     return pos + start, ref[start : len(ref) - end], alt[start : len(alt) - end]
 
 
-def _is_gene(place: Place, gene: str) -> bool:
+def is_gene(place: Place, gene: str) -> bool:
+    """Whether a cell names the gene of a row: by id, id without version, or symbol."""
     plain = without_version(gene)
     return gene in (place.gene, place.symbol) or plain == without_version(place.gene)
 
@@ -172,7 +182,7 @@ def _places(
     results: Results,
     edits: set[Edit],
     positions: set[int],
-    edit_of: _Edits,
+    edit_of: Edits,
     progress: Progress,
 ) -> tuple[set[str], dict[tuple[str, Edit], list[Place]], set[tuple[str, int]]]:
     """The contigs of all rows, the rows of ``edits``, and at which ``positions`` there are rows."""

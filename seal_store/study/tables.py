@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from seal_store.common.odd_lines import OddLines
 from seal_store.common.typed import shown
 from seal_store.errors import InputError, TrainingError
 from seal_store.reference.contigs import assembly_of_text, differ
+from seal_store.results.group import Results
 from seal_store.training.expression import MISSING, NumberedLines
 from seal_store.variants.alleles import short
 from seal_store.variants.given import position
@@ -50,6 +52,11 @@ HINT = (
     "give contig (or chrom, chr), pos and ref, alt (or other_allele, effect_allele), or one column "
     "variant as chr1:867550:C:G"
 )
+
+_POWER = re.compile(r"[0-9](?:\.[0-9]{1,9})?[eE]\+?0?[0-9]", re.ASCII)
+_PADDED = re.compile(r"0[1-9]", re.ASCII)
+_NUMBERED = {"23": "X", "24": "Y", "26": "MT"}
+"""Chromosomes as PLINK numbers them."""
 
 _WRITTEN = re.compile(
     r"(?P<contig>.+?)(?P<sep>[:_-])(?P<pos>[0-9]{1,10})(?:(?P=sep)| +)(?P<ref>[ACGTN]+)[:_/>-]"
@@ -147,12 +154,17 @@ def read_table(
     return found
 
 
+def may_be_signed(table: Table) -> bool:
+    """Whether columns say which allele signed effects are of: A1 and A2 do not."""
+    return not table.columns & _BY_NUMBER or "effect allele" in table.columns
+
+
 def check_allele_of_effects(table: Table, parameter: str) -> None:
     """Raise :class:`InputError` where columns do not say which allele signed effects are of.
 
     PLINK and METAL mean their first allele, others the second.
     """
-    if table.columns & _BY_NUMBER and "effect allele" not in table.columns:
+    if not may_be_signed(table):
         raise InputError(
             f"`{parameter}` {table.name}: allele1 and allele2 (A1, A2) do not say which of them "
             "the effect is of",
@@ -171,8 +183,30 @@ def number(text: str) -> float:
 
 
 def plain(text: str) -> str:
-    """A whole number as it is usually written: ``1`` for ``1.0``; other text as it is."""
-    return text.partition(".")[0] if _WHOLE.fullmatch(text) else text
+    """A whole number as it is usually written: ``1`` for ``1.0`` or ``1e+00``; other text as is."""
+    if _WHOLE.fullmatch(text):
+        return text.partition(".")[0]
+    if _POWER.fullmatch(text) and (value := Decimal(text)) == value.to_integral_value():
+        return str(int(value))
+    return text
+
+
+def _contig(text: str) -> str:
+    """A contig's name where programs have made a number of it: ``1.0``, ``01``, PLINK's 23."""
+    name = plain(text)
+    return _NUMBERED.get(name, name.lstrip("0") if _PADDED.fullmatch(name) else name)
+
+
+def nothing_left(table: Table, parameter: str, results: Results) -> InputError:
+    """No line of a table can be used: for what it says, or as the results lack its variants."""
+    if not table.unmatched.counts:
+        first = next(iter(table.odd), "none is left")
+        return InputError(f"`{parameter}` {table.name}: no line can be used: {first}", HINT)
+    first = next(iter(table.unmatched))
+    return InputError(
+        f"`{parameter}` {table.name}: no variant has a row in {results.path}: {first}",
+        "score these variants, in the assembly of the store",
+    )
 
 
 def same_number(one: float, other: float) -> bool:
@@ -335,7 +369,7 @@ def _told(cells: Mapping[str, str], form: Sequence[str], assembly: str) -> _Told
         contig, place, *alleles = (written[name] for name in ("contig", "pos", "ref", "alt"))
     else:
         contig, place, *alleles = (cells[name] for name in form)
-    pos = position(place)
+    contig, pos = _contig(contig), position(plain(place))
     ref, alt = (allele.upper() for allele in alleles)
     if contig in MISSING:
         return "no contig"

@@ -18,6 +18,7 @@ from seal_store.study.tables import (
     Line,
     Table,
     check_allele_of_effects,
+    nothing_left,
     number,
     plain,
     read_table,
@@ -99,11 +100,7 @@ def read_truth(
     matches = match(results, found, progress, bases)
     places = strongest_places(results, matches, contexts, progress)
     if not places:
-        first = next(iter(found.unmatched), "no line is left")
-        raise InputError(
-            f"`truth` {found.name}: no variant has a row in {results.path}: {first}",
-            "score these variants, in the assembly of the store",
-        )
+        raise nothing_left(found, "truth", results)
     kept = _once(matches, places, found)
     lines = [matches[i].line for i in kept]
     places = [places[i] for i in kept]

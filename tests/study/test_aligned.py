@@ -54,7 +54,7 @@ def test_alleles_are_the_same_where_what_is_carried_is(
     first: dict[str, int] = {}
     for row, edit in enumerate(own):
         first.setdefault(bases.carried(*edit), row)
-    assert len(first) < len(own) / 2
+    assert len(first) < 0.8 * len(own)  # most can be written in several ways
     pos, ref, alt = zip(*own, strict=True)
     results = make(np.ones((len(own), 3)), pos=pos, ref=ref, alt=alt)
     path = table(pos=pos, ref=ref, alt=alt)

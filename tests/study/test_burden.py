@@ -236,7 +236,8 @@ def test_lines_are_counted_and_both_groups_needed(make: Make, table: Write) -> N
     )
     found = seal_store.burden(results, cases)
     facts = found.attrs
-    assert (facts["cases"], facts["controls"], facts["families"]) == (3, 2, 3)
+    assert (facts["cases"], facts["controls"], facts["families"]) == (3, 2, 2)
+    assert facts["without_family"] == 1
     assert facts["in_both_groups"] == 1
     assert {k: v["lines"] for k, v in facts["odd_lines"].items()} == {
         "skipped: group is neither case nor control": 1,
@@ -274,3 +275,35 @@ def test_the_command(cli: Cli, make: Make, table: Write, tmp_path: Path) -> None
     assert wrong.exit_code == 1
     assert wrong.stderr.count("\n") == 1
     assert "check --groups" in wrong.stderr
+
+
+def test_a_row_counts_once_however_it_is_written(make: Make, table: Write) -> None:
+    results = make(np.ones((3, 3)), ref=["CA", "A", "A"], alt=["C", "C", "C"], gene_id=["g"] * 3)
+    lines = {
+        "pos": [1_000, 999, 1_010, 1_010, 1_020],
+        "ref": ["CA", "GCA", "A", "A", "A"],
+        "alt": ["C", "GC", "C", "C", "C"],
+        "gene": ["", "", "", "g", ""],
+        "group": ["case"] * 4 + ["control"],
+    }
+    facts = seal_store.burden(results, table(**lines)).attrs
+    assert (facts["cases"], facts["controls"]) == (2, 1)
+    (again,) = facts["odd_lines"].values()
+    assert again["lines"] == 2
+
+
+def test_alleles_without_an_order_are_not_turned(make: Make, tmp_path: Path) -> None:
+    """A1 and A2 do not say which allele is carried; effect_allele does, and is counted."""
+    results = make(np.arange(1.0, 13).reshape(4, 3))
+    found = {}
+    for first, second in (("A1", "A2"), ("effect_allele", "other_allele"), ("alt", "ref")):
+        path = tmp_path / f"{first}.tsv"
+        rows = [f"1\t{1_000 + 10 * i}\tA\tC\t{'case control'.split()[i % 2]}" for i in range(4)]
+        if first == "alt":
+            rows = [row.replace("A\tC", "C\tA") for row in rows]
+        path.write_text(f"chrom\tpos\t{first}\t{second}\tgroup\n" + "\n".join(rows) + "\n")
+        own = seal_store.burden(results, path)
+        found[first] = own[own["measure"] == "effect"]["difference"].tolist(), own.attrs["turned"]
+    assert found["A1"] == found["alt"]
+    assert found["alt"][1] == 0
+    assert found["effect_allele"] == ([-x for x in found["alt"][0]], 4)

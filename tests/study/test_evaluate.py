@@ -576,3 +576,21 @@ def test_options_that_mean_nothing_are_refused(make: Make, table: Write) -> None
     with pytest.raises(OutputError, match="not a table"):
         seal_store.evaluate_variants(results, truth, out="x.doc")
     assert EvaluateOptions(["a"]).how == "mean"
+
+
+def test_the_sign_baseline_is_of_the_stratum(make: Make, table: Write) -> None:
+    """All up in one group, all down in another: a constant is no better than the baseline."""
+    group, effect = ["up"] * 30 + ["down"] * 10 + ["none"] * 5, [1] * 30 + [-1] * 10 + [0] * 5
+    truth = table(effect=effect, group=group, locus=list(range(45)))
+    found = seal_store.evaluate_variants(make(np.full((45, 3), -0.1)), truth, **FEW)
+    down = cell(found, "sign_agreement", stratum="group down")
+    assert (down["value"], down["over_distance"], down["over_distance_high"]) == (1, 0, 0)
+    assert cell(found, "sign_agreement", "distance to TSS", stratum="group up")["value"] == 1
+    assert cell(found, "sign_agreement")["variants"] == 40  # of 0 there is no sign
+
+
+def test_folds_without_what_the_others_have_are_said(make: Make, table: Write) -> None:
+    label = ["1", "0"] * 5 + [""] * 10
+    truth = table(label=label, effect=[""] * 10 + ["1"] * 10, fold=["a"] * 10 + ["b"] * 10)
+    with pytest.raises(InputError, match="outside fold a nothing tells contexts apart"):
+        seal_store.evaluate_variants(make(np.ones((20, 3))), truth, choose="nested", **FEW)

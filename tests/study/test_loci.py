@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_swapped_alleles_turn_the_sign_and_the_line_says_so(make: Make, tmp_path
     assert found["variants"][0] == "1:1000:C:A (swapped) 0.50; 1:1010:A:C 0.50"
     assert found.attrs["swapped"] == 1
     assert {k: v["lines"] for k, v in found.attrs["unmatched"].items()} == {
-        "no row on this contig": 1,
+        "no row at this position": 1,
         "other alleles at this position": 1,
     }
     ordered = path.read_text().replace("allele1\tallele2", "ref\talt")
@@ -256,3 +257,65 @@ def test_long_alleles_are_whole_in_the_table_only(
     assert f"{shown.replace('400', '401')})\n" in text
     assert long not in text
     assert f"1:1000:{long}:A 1.00" in out.read_text()
+
+
+def test_pip_without_a_row_is_of_the_gene(make: Make, table: Write) -> None:
+    """A signal for each of two genes, and lines that name no gene."""
+    results = make(np.ones((5, 3)), pos=[1_000, 1_000, 1_010, 1_010, 1_020], gene_id=[*"abab", "a"])
+    two = {
+        "pos": [1_000, 1_010, 1_000, 1_010, 5_000],
+        "gene": [*"aabb", "b"],
+        "pip": [0.6, 0.4, 0.2, 0.7, 0.1],
+        "locus": ["L"] * 5,
+    }
+    found = seal_store.loci(results, table(**two))
+    of = {gene: own.iloc[0] for gene, own in found.groupby("gene_id")}
+    assert of["a"][["pip_matched", "pip_unmatched"]].tolist() == pytest.approx([1, 0])
+    assert of["b"][["pip_matched", "pip_unmatched"]].tolist() == pytest.approx([0.9, 0.1])
+    assert found.attrs["pip"] == pytest.approx(2)
+    assert found.attrs["pip_matched"] == pytest.approx(1.9)
+    assert found.attrs["loci_of_several_signals"] == 0
+    for genes in (["a", ""], ["", "a"]):  # a line for the gene, and one for any
+        both = table(pos=[1_000, 1_000], gene=genes, pip=[0.6, 0.6], locus=["L", "L"])
+        found = seal_store.loci(results, both)
+        assert found["pip_unmatched"].max() == pytest.approx(0)
+        assert found.attrs["pip"] == pytest.approx(0.6)
+
+
+def test_an_unmatched_variant_written_twice_counts_once(make: Make, table: Write) -> None:
+    results = make(np.ones((1, 3)))
+    lines = {
+        "pos": [1_000, 2_000, 1_999],
+        "ref": ["A", "CA", "GCA"],
+        "alt": ["C", "C", "GC"],
+        "pip": [0.5, 0.4, 0.4],
+        "locus": ["L"] * 3,
+    }
+    found = seal_store.loci(results, table(**lines))
+    assert found["pip_unmatched"].tolist() == pytest.approx([0.4] * 3)
+
+
+def test_numbers_as_programs_write_them(make: Make, tmp_path: Path) -> None:
+    """pandas and R write whole numbers as others; BGEN and PLINK chromosomes."""
+    results = make(
+        np.ones((4, 3)), contig=["chr1", "chr1", "chr2", "chrX"], pos=[1_000, 1_000_000, 5, 6]
+    )
+    path = tmp_path / "region7.snp.gz"
+    lines = ["1.0 1000.0 0.1", "01 1e+06 0.2", "2 5 0.3", "23 6 0.4"]
+    text = "chromosome position prob allele1 allele2\n" + "".join(f"{x} A C\n" for x in lines)
+    path.write_bytes(gzip.compress(text.encode()))
+    found = seal_store.loci(results, path)
+    assert set(found["locus"]) == {"region7"}
+    assert found.attrs["pip_matched"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [("pip", "5%", "PIP is not a number"), ("locus", "", "no locus")],
+)
+def test_lines_that_say_nothing_are_no_missing_rows(
+    make: Make, table: Write, column: str, value: str, said: str
+) -> None:
+    lines = {"pip": [0.5], "locus": ["L"], column: [value]}
+    with pytest.raises(InputError, match=f"no line can be used: 1 line skipped: {said}"):
+        seal_store.loci(make(np.ones((1, 3))), table(**lines))
