@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,18 +125,15 @@ def haplotypes(
         return
     with Meter() as progress:
         if shard:
-            library.run_shards(prepared, shard, progress)
-        elif finalize:
+            run = partial(library.run_shards, prepared, shard, progress)
+            _options.do_tasks(out, "shard", shard, run)
+            return
+        if finalize:
             done = library.finalize_haplotypes(prepared, overwrite=overwrite, progress=progress)
         else:
             how: dict[str, Any] = {"overwrite": overwrite, "resume": resume, "progress": progress}
             done = library.score_haplotypes(prepared, crew, **how)
-    if shard:
-        _options.say(
-            {"out": str(out), "shards": list(shard)}, counted(len(shard), "shard") + " done"
-        )
-    else:
-        _say(out, done)
+    _say(out, done)
 
 
 def _say(out: Place, done: Haplotypes) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seal_store.check.repair import Repaired
     from seal_store.results.view import Selection
     from seal_store.run.crew import Crew
+    from seal_store.store.place import Place
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -174,8 +175,8 @@ crewed = stack(
         "--scheduler",
         default="",
         metavar="ADDRESS",
-        help="Share the work among the workers of this Dask scheduler, or of one started here: "
-        "local.",
+        help="Share the work among the workers of this Dask scheduler (tcp://HOST:PORT or its "
+        "--scheduler-file), or of one started here: local.",
     ),
 )
 """Options of commands that several processes can share."""
@@ -287,7 +288,9 @@ def crew(given: dict[str, Any]) -> Crew:
     """Take ``workers`` and ``scheduler`` out of a command's options; who does the work."""
     from seal_store.run.crew import Crew
 
-    return Crew(given.pop("workers"), given.pop("scheduler"), given["device"])
+    found = Crew(given.pop("workers"), given.pop("scheduler"), given["device"])
+    found.check()
+    return found
 
 
 def refuse_unused(options: Collection[str], where: str) -> None:
@@ -360,3 +363,22 @@ def say_repaired(out: object, done: Repaired) -> None:
     elif not done.same:
         text += "; its bytes, and so its SHA-256, are others than before"
     say(facts, text)
+
+
+def do_tasks(out: Place, unit: str, numbers: Sequence[int], run: Callable[[], object]) -> None:
+    """Do shards or slices of a plan, and say so.
+
+    Of an output that is finished there is nothing to do: a batch system may run a task again.
+    """
+    from seal_store.common.words import counted
+    from seal_store.errors import UnfinishedError
+    from seal_store.run.status import is_finished
+
+    text = f"{counted(len(numbers), unit)} done"
+    try:
+        run()
+    except UnfinishedError:
+        if not is_finished(out):
+            raise
+        text = f"{out}: is finished, nothing is left to do"
+    say({"out": str(out), f"{unit}s": list(numbers)}, text)

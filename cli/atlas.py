@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,10 +132,8 @@ def build(
     prepared = Prepared(job)
     if shard:
         with Meter() as progress:
-            library.run_shards(prepared, shard, progress)
-        _options.say(
-            {"out": str(out), "shards": list(shard)}, counted(len(shard), "shard") + " done"
-        )
+            run = partial(library.run_shards, prepared, shard, progress)
+            _options.do_tasks(out, "shard", shard, run)
         return
     for note in prepared.notes():
         tell(note, err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,13 +157,10 @@ def build(
                 located = locate(from_seal)
                 _tell(located)
                 from_profiles = located.from_profiles
-            partial = output_at(out).partial
-            library.run_shards(
-                partial, shard, device, tf32=tf32, from_profiles=from_profiles, progress=progress
-            )
-            _options.say(
-                {"out": str(out), "shards": list(shard)}, counted(len(shard), "shard") + " done"
-            )
+            how: dict[str, Any] = {"from_profiles": from_profiles, "progress": progress}
+            own = output_at(out).partial, shard, device
+            run = partial(library.run_shards, *own, tf32=tf32, **how)
+            _options.do_tasks(out, "shard", shard, run)
             return
         if finalize:
             _summary(library.finalize(out, overwrite=overwrite, progress=progress))
@@ -171,7 +169,7 @@ def build(
             _summary(library.add_hidden(out, device, progress))
             return
         if repair:
-            how: dict[str, Any] = {"from_profiles": from_profiles, "progress": progress}
+            how = {"from_profiles": from_profiles, "progress": progress}
             _options.say_repaired(out, repair_store(local_path(out), device, **how))
             return
         if from_seal is None and not all(given[name] for name in ("genome", "genes", "cnn")):

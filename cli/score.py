@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -333,9 +334,8 @@ def _slice(prepared: Prepared, numbers: tuple[int, ...]) -> None:
     from seal_store.run.slices import run_slices
 
     with Meter() as progress:
-        run_slices(prepared, numbers, progress)
-    facts = {"out": str(prepared.job.out), "slices": list(numbers)}
-    _options.say(facts, f"{counted(len(numbers), 'slice')} done")
+        run = partial(run_slices, prepared, numbers, progress)
+        _options.do_tasks(prepared.job.out, "slice", numbers, run)
 
 
 def _finalize(prepared: Prepared, common: dict[str, Any]) -> None:

@@ -39,9 +39,12 @@ def _lines(found: Status) -> list[str]:
         return [f"{found.path}: is finished"]
     running, failed = found.of("running"), found.of("failed")
     waiting = found.total - len(found.done) - len(running) - len(failed)
+    dead = sum(is_alive(note) is False for note in running.values())
     lines = [
         f"{found.path}: {len(found.done)} of {found.total} {found.unit}s done, "
-        f"{len(running)} running, {waiting} waiting, {len(failed)} failed"
+        f"{len(running) - dead} running, {waiting} waiting, {len(failed)} failed"
+        + f", {dead} left by processes that are gone"
+        * bool(dead)
     ]
     for task, note in list(running.items())[:SHOWN]:
         gone = ": that process is gone" if is_alive(note) is False else ""

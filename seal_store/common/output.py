@@ -92,6 +92,8 @@ class Output:
         self._beside, self._begins = tuple(indexes), {**names, **indexes}
         self._lock, self._held = lock or self.path, ExitStack()
         self._discard = False
+        self.ended = False
+        """Whether an earlier run, cut off while it published, was ended by this one."""
         for name in (replaced_path(self.path).name, *(f"{n}{NEW}.tmp" for n in self.names)):
             _check_length(self.path, name)
 
@@ -128,6 +130,11 @@ class Output:
         allowed = overwrite or (resume and left)
         existing = [name for name in (*self._new, *self._beside) if self._stands(name)]
         if existing and not allowed:
+            if self.ended:
+                raise OutputError(
+                    f"{self.place} is finished now: an earlier run was cut off while it published",
+                    "nothing is left to do; `overwrite=True` makes it anew",
+                )
             raise OutputError(
                 f"{self.place.with_name(existing[0])} exists already",
                 "choose another `out` or add `overwrite=True`",
@@ -212,6 +219,7 @@ class Output:
             return
         known = {*self.names, *self._beside}
         if self._is_ours() and known.issuperset(map(str, files.values())):
+            self.ended = True
             self._rename({name: to for name, to in files.items() if "/" not in name})
 
     def _rename(self, files: Mapping[str, str]) -> None:

@@ -294,7 +294,7 @@ class Results(manifest.Finished):
         partial = partial_path(self.path)
         if files_at(partial).has(manifest.MANIFEST):
             return f"all of it is there: rename {partial.name} to {self.path.name}"
-        return "score again with `overwrite=True`"
+        return "finish it with `seal-store score ... --resume`, or score again"
 
     def __len__(self) -> int:
         return int(get(self.group, "pos").shape[0])

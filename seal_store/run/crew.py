@@ -57,6 +57,13 @@ class Crew:
             raise InputError("device 'cuda:all': no CUDA device found", "use `device='cpu'`")
         return [f"cuda:{i % count}" for i in range(self.workers or count)]
 
+    def check(self) -> None:
+        """Raise :class:`OutputError` if there is a scheduler and it does not answer."""
+        if self.scheduler not in ("", "local"):
+            from seal_store.run.engine_dask import check_answers
+
+            check_answers(self.scheduler)
+
     def do(self, work: Work, tasks: Sequence[int], done: Done = bool) -> dict[int, Any]:
         """Do ``tasks``; what each returned.
 

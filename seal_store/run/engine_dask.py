@@ -97,7 +97,7 @@ def _client(scheduler: str, count: int, threads: int) -> Iterator[Client]:
 
     if scheduler != "local":
         try:
-            client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+            client = _connected(scheduler)
         except (OSError, ValueError) as error:
             raise OutputError(
                 f"no Dask scheduler answers at {scheduler}: {reason_of(error)}",
@@ -118,6 +118,22 @@ def _client(scheduler: str, count: int, threads: int) -> Iterator[Client]:
         client.as_current(),
     ):
         yield client
+
+
+def _connected(scheduler: str) -> Client:
+    """Of an address, or of a file that `dask scheduler --scheduler-file` writes."""
+    from distributed import Client
+
+    if os.path.isfile(scheduler):
+        return Client(scheduler_file=scheduler, timeout=PATIENCE, set_as_default=False)
+    return Client(scheduler, timeout=PATIENCE, set_as_default=False)
+
+
+def check_answers(scheduler: str) -> None:
+    """Raise as :func:`run_dask` where a scheduler cannot be reached: before anything is planned."""
+    require("dask", "work by a Dask scheduler")
+    with _client(scheduler, 0, 1):
+        pass
 
 
 def _do(work: Work, task: int, device: str, run: str) -> Any:

@@ -137,6 +137,14 @@ def status(path: str | os.PathLike[str]) -> Status:
     raise UnfinishedError(f"{out}: {made}", "status is of work in shards or slices")
 
 
+def is_finished(path: str | os.PathLike[str]) -> bool:
+    """Whether the output stands, and nothing of it is planned."""
+    try:
+        return status(path).finished
+    except UnfinishedError:
+        return False
+
+
 def _shards(partial: Path) -> int | None:
     """Shards of what is planned; None where nothing is planned in shards."""
     if (partial / haplotypes.PLAN).exists():

@@ -43,8 +43,8 @@ REASONS = {
     "no_gene_in_range": "no TSS within the distance",
     "gene_not_computed": "its gene is in the table but was not computed in this store",
     "too_long": "REF, ALT or net deletion too long for the scheme or the stored sequence",
-    "ref_mismatch": "REF differs from the genome, skipped on request",
-    "alt_is_reference": "REF differs from the genome, which has ALT; skipped on request",
+    "ref_mismatch": "REF differs from the genome",
+    "alt_is_reference": "REF differs from the genome, which has ALT",
 }
 """Why an allele is not scored."""
 

@@ -379,9 +379,10 @@ def read(array: zarr.Array[Any], key: Any = ..., *, orthogonal: bool = False) ->
         return np.asarray(array.oindex[key] if orthogonal else array[key])
     except (ValueError, RuntimeError, OSError) as error:
         where = str(array.store_path).removeprefix("file://")
+        why = str(error).splitlines()[0][:120]
         raise FormatError(
-            f"{where}: damaged data ({str(error).splitlines()[0][:120]})",
-            "copy it again or build it again",
+            f"{where}: damaged data ({'wrong checksum' if 'checksum' in why else why})",
+            "`seal-store verify` names all that is; copy it again or make it again",
         ) from error
 
 

@@ -103,6 +103,7 @@ def complete(out: Output) -> None:
     if out.kind in attribute_names(out.partial) and (out.partial / MANIFEST).exists():
         remove(out.partial / JOURNAL)
         out.take_place()
+        out.ended = True
     else:
         out.complete()
 

@@ -220,7 +220,12 @@ def _put(path: Address, data: bytes | Path, *, new: bool = False) -> str:
     how: Any = {"use_multipart": size > WHOLE_BYTES}
 
     def put(client: Any, mode: str) -> str:
-        return str(client.put(key_in_bucket(path), data, mode=mode, **how)["e_tag"])
+        try:
+            return str(client.put(key_in_bucket(path), data, mode=mode, **how)["e_tag"])
+        except FileNotFoundError:
+            raise RemoteError(
+                f"{path.root}: no such bucket", "make it first, or check the address"
+            ) from None
 
     if not new:
         return asked(path, lambda client: put(client, "overwrite"))

@@ -112,6 +112,8 @@ def chosen(
     regions = [region for text in texts for region in parse_regions(text)]
     named = [str(region) for region in regions]
     for file in files:
+        if not Path(file).is_file():
+            raise InputError(f"`regions` {file}: no such file", "it names a file of regions")
         regions += read_regions(file)
         named.append(f"{file} {file_sha256(file)}")
     return regions, named

@@ -174,6 +174,12 @@ def test_the_command(cli: Cli, store: Store, atlas: Atlas, tmp_path: Path) -> No
         done = cli(*args, "--out", tmp_path / "b.zarr", *step, "-q")
         assert done.exit_code == 0, done.output
     assert Atlas(tmp_path / "b.zarr").column("entries").tolist() == [15]
+    done = cli(*args, "--out", tmp_path / "b.zarr", "--shard", 0)  # by a batch system, again
+    assert (done.exit_code, "is finished, nothing is left" in done.stdout) == (0, True)
+    done = cli(*args, "--out", tmp_path / "none.zarr", "--shard", 0)
+    assert (done.exit_code, "no planned atlas" in done.stderr) == (1, True)
+    regions = cli("atlas", "export", tmp_path / "b.zarr", "x.tsv.gz", "--regions", "chr1:1-5")
+    assert "no such file; it names a file of regions" in regions.stderr
     unused = cli(*args, "--out", tmp_path / "c.zarr", "--full", "--max-error", 0.1)
     assert unused.exit_code == 2
     assert "--max-error has no effect with --full" in unused.stderr

@@ -208,6 +208,8 @@ def test_killed_while_it_is_sent_nothing_opens_and_the_next_run_ends_it(
         Results(f"{bucket}/x.zarr")
     assert not verify(f"{bucket}/x.zarr").ok
     sent = {r for r in counted.requests if r.startswith("PUT")}
+    shown = cli("inspect", f"{bucket}/x.zarr")
+    assert "`seal-store score ... --resume`" in shown.stderr
     counted.requests.clear()
     done = cli(*far, "--resume")
     assert done.exit_code == 0, done.output
@@ -237,6 +239,28 @@ def test_a_build_goes_on_with_what_was_sent(
     assert done.exit_code == 0, done.output
     assert verify(f"{bucket}/hg.zarr", contents=False).ok
     check_alike(f"{bucket}/hg.zarr", Path(str(store.path)), counted.port)
+
+
+def test_a_repeated_command_says_that_it_ended_what_was_cut_off(
+    store: Store, world: World, bucket: str, cli: Cli, counted: Proxy
+) -> None:
+    score = ("score", "vcf", world.variants, "--store", store.path, "--device", "cpu", "-q")
+    far = (*score, "--out", f"{bucket}/x.zarr")
+    killed(counted, r"PUT .*/x\.zarr/manifest\.json", *far)
+    done = cli(*far)
+    assert done.exit_code == 1
+    assert "x.zarr is finished now: an earlier run was cut off while it published" in done.stderr
+    assert verify(f"{bucket}/x.zarr").ok
+    assert "exists already" in cli(*far).stderr
+
+
+def test_a_bucket_that_is_not_there_is_named(
+    store: Store, world: World, bucket: str, cli: Cli
+) -> None:
+    score = ("score", "vcf", world.variants, "--store", store.path, "--device", "cpu", "-q")
+    done = cli(*score, "--out", "s3://no-such-bucket/x.zarr")
+    assert done.exit_code == 1
+    assert "s3://no-such-bucket: no such bucket; make it first" in done.stderr
 
 
 def test_overwriting_removes_the_manifest_first_and_leaves_nothing_old(

@@ -427,6 +427,8 @@ def test_where_the_background_is_all_the_same_json_has_null(
     assert cli(*args, "--out", tmp_path / "s.zarr", "--plan").exit_code == 0
     assert cli(*args, "--out", tmp_path / "s.zarr", "--slice", 0).exit_code == 0
     assert cli(*args, "--out", tmp_path / "s.zarr", "--finalize").exit_code == 0
+    again = cli(*args, "--out", tmp_path / "s.zarr", "--slice", 0, "--json")
+    assert (again.exit_code, json.loads(again.stdout)["slices"]) == (0, [0])  # is finished
     for path in (out, tmp_path / "s.zarr"):
         assert np.isnan(Results(path).rows().calibrated["quantile"]).all()
         assert "fault" not in succeeded(cli("verify", path)).replace("no fault", "")

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import Result
 from interrupted import files
 from marks import Marks
 
@@ -41,6 +42,7 @@ from seal_store.run.workers import run_workers, unheard
 from seal_store.scoring.options import ScoreOptions
 from seal_store.store import shard_journal
 from seal_store.store.store import Store
+from seal_store.synthetic import World
 
 TESTS = str(Path(__file__).parents[1])
 """Where workers find :mod:`marks`."""
@@ -218,7 +220,7 @@ def test_a_cluster_ends_with_the_same_bytes_whatever_dies(
     options = replace(options, genes_per_shard=1)
     built = build(replace(options, out=tmp_path / "whole.zarr"), "cpu")
     whole, shards = files(built.path), built.attributes.shards
-    crew = Crew(scheduler=cluster.address, device="cpu")
+    crew = Crew(scheduler=str(cluster.file), device="cpu")
 
     def shared(name: str, event: Callable[[], object], **more: Any) -> Path:
         left = [event]
@@ -403,6 +405,17 @@ def test_no_scheduler_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for address in ("tcp://127.0.0.1:1", "nonsense"):
         with pytest.raises(OutputError, match=f"no Dask scheduler answers at {address}"):
             Crew(scheduler=address).do(Marks(tmp_path), range(2))
+
+
+def test_a_scheduler_is_asked_before_anything_is_planned(
+    cli: Callable[..., Result], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_dask, "PATIENCE", 1)
+    store = tmp_path / "none.zarr"
+    args = ["score", "vcf", world.variants, "--store", store, "--out", tmp_path / "o.zarr"]
+    done = cli(*args, "--scheduler", "tcp://127.0.0.1:1")
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_threads_are_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
