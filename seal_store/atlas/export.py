@@ -39,7 +39,8 @@ LEADING = ("chrom", "pos", "ref", "alt", "gene_id", "gene_symbol", "gene_strand"
 
 MEANINGS = {
     "largest": ("Float", "Effect of the largest size over all contexts, signed"),
-    "largest_context": ("String", "Head set and name of its context"),
+    "largest_set": ("String", "Head set of its context"),
+    "largest_context": ("String", "Its context"),
     "rms": ("Float", "Root mean square of the effects over all contexts"),
     "quantile": ("Float", "Place of the largest among the background's effects, -1 to 1"),
 }
@@ -148,8 +149,9 @@ class Lines:
             values = atlas.values(found, self.keep)
             return columns | {name: values[:, i] for i, name in enumerate(self.contexts)}
         own = atlas.summaries(found)
-        by_set, names = own.pop("largest_by_set"), np.array([":".join(c) for c in atlas.contexts])
-        own["largest_context"] = names[own["largest_context"]]
+        by_set, place = own.pop("largest_by_set"), own["largest_context"]
+        sets, names = (np.array(labels) for labels in zip(*atlas.contexts, strict=True))
+        own |= {"largest_set": sets[place], "largest_context": names[place]}
         own |= {name: by_set[:, i] for i, name in enumerate(self.sets)}
         return columns | {name: own[name] for name in self.columns}
 

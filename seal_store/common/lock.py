@@ -66,7 +66,7 @@ def _acquire(path: Path, *, shared: bool) -> int:
             if path.is_symlink():
                 raise _foreign(path) from None
             raise OutputError(
-                f"{path}: cannot be written: {error.strerror}", "check who may write there"
+                f"{path}: cannot be written: {error.strerror}", "check `out`"
             ) from error
         if not _is_lock(descriptor):
             os.close(descriptor)

@@ -10,16 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from seal_store.errors import FormatError
-
-if TYPE_CHECKING:
-    from zarr.core.array_spec import ArrayConfigParams
 
 FORMAT_VERSION = 1
 RESULTS_VERSION = 1
@@ -360,9 +357,8 @@ def spec(table: Iterable[ArraySpec], name: str) -> ArraySpec:
     return next(entry for entry in table if entry.name == name)
 
 
-WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
-"""Of arrays of floats every chunk is written, also where all is NaN, as their fill value is: a file
-that is not there is a file that was lost."""
+WHOLE: Any = {"write_empty_chunks": True}
+"""Of floats all chunks are written, also of NaN, their fill value: what is not there was lost."""
 
 
 def get(group: zarr.Group, name: str) -> zarr.Array[Any]:
@@ -378,20 +374,14 @@ def read(array: zarr.Array[Any], key: Any = ..., *, orthogonal: bool = False) ->
     try:
         return np.asarray(array.oindex[key] if orthogonal else array[key])
     except (ValueError, RuntimeError, OSError) as error:
-        where = str(array.store_path).removeprefix("file://")
-        why = str(error).splitlines()[0][:120]
+        why = "wrong checksum" if "checksum" in str(error) else str(error).splitlines()[0][:120]
         raise FormatError(
-            f"{where}: damaged data ({'wrong checksum' if 'checksum' in why else why})",
+            f"{str(array.store_path).removeprefix('file://')}: damaged data ({why})",
             "`seal-store verify` names all that is; copy it again or make it again",
         ) from error
 
 
-def rows_per_chunk(entry: ArraySpec, sizes: Mapping[str, int]) -> int:
-    """Variants in a chunk of an array of a results group: about ``CHUNK_BYTES``, bounded."""
-    return min(VARIANTS_PER_CHUNK, _chunk_rows(entry, [sizes[dim] for dim in entry.dims[1:]]))
-
-
-def _chunk_rows(entry: ArraySpec, row: Sequence[int]) -> int:
+def chunk_rows(entry: ArraySpec, row: Sequence[int]) -> int:
     """Rows of shape ``row`` that ``CHUNK_BYTES`` hold, at least one."""
     return max(1, CHUNK_BYTES // max(1, entry.itemsize * math.prod(row)))
 
@@ -413,7 +403,7 @@ def create(
     if entry.sharded:
         limits = {"gene": 1, "window": WINDOWS_PER_CHUNK, **limits}
     if entry.weights:
-        limits = {entry.dims[0]: _chunk_rows(entry, shape[1:])}
+        limits = {entry.dims[0]: chunk_rows(entry, shape[1:])}
     chunks = tuple(
         min(length, limits.get(dim, length)) or limits.get(dim, 1)
         for dim, length in zip(entry.dims, shape, strict=True)
@@ -446,16 +436,15 @@ def create_array(
         if dtype is not None and dtype.itemsize > 1
         else ZstdCodec(level=3)
     )
-    is_float = dtype is not None and dtype.kind == "f"
     return group.create_array(
         entry.name,
-        config=WHOLE if is_float else None,
+        config=WHOLE if "float" in entry.dtype else None,
         shape=shape,
         chunks=chunks,
         shards=shards,
         dtype=str if dtype is None else dtype,
         compressors=[compressor] * (not entry.weights) + [Crc32cCodec()] * checksum,
-        fill_value=np.nan if is_float else None,
+        fill_value=np.nan if "float" in entry.dtype else None,
         dimension_names=entry.dims,
         attributes=entry.attributes,
     )

@@ -214,7 +214,7 @@ def test_a_head_set_may_be_called_context(
     assert set(found["largest_context"]) <= {name for _, name in atlas.contexts}
     out = tmp_path / "x.parquet"
     assert cli("atlas", "export", atlas.path, out, "-q").exit_code == 0
-    assert list(pd.read_parquet(out))[8:] == ["largest", "largest_context", "rms", *names]
+    assert list(pd.read_parquet(out))[8:] == [*plain, *names]
 
 
 def test_from_python(atlas: Atlas, store: Store, scored: dict[str, Rows]) -> None:

@@ -154,7 +154,8 @@ def test_bcftools_annotate_copies_the_summary(atlas: Atlas, folder: Path, tmp_pa
         row = expected.loc[name]
         assert own["SEAL_GENE_ID"] == row.gene_id
         assert int(own["SEAL_DIST_TO_TSS"]) == row.dist_to_tss
-        assert own["SEAL_LARGEST_CONTEXT"] == f"{row.largest_set}:{row.largest_context}"
+        assert own["SEAL_LARGEST_SET"] == row.largest_set
+        assert own["SEAL_LARGEST_CONTEXT"] == row.largest_context
         for column in ("largest", "rms", *expected.columns[expected.columns.get_loc("rms") + 1 :]):
             value = float(own[f"SEAL_{column.upper()}"])
             assert value == pytest.approx(float(row[column]), rel=1e-5)  # bcftools' own digits
@@ -171,7 +172,7 @@ def test_vcfanno_copies_the_summary(atlas: Atlas, folder: Path, tmp_path: Path) 
     found = {}
     for line in output(vcfanno, tmp_path / "conf.toml", given).splitlines():
         if not line.startswith("#") and len(own := info(line)) > 1:
-            assert set(own) == {"OWN", "seal_largest", "seal_largest_context", "seal_gene"}
+            assert set(own) == {"OWN", "seal_largest", "seal_set", "seal_context", "seal_gene"}
             found[line.split("\t")[2]] = own
     expected = atlas.summary(str(given)).set_index("id")
     assert 10 < len(expected) < len(records(given))
@@ -179,7 +180,7 @@ def test_vcfanno_copies_the_summary(atlas: Atlas, folder: Path, tmp_path: Path) 
     for name, row in expected.iterrows():
         own = found[str(name)]
         assert float(own["seal_largest"]) == pytest.approx(float(row["largest"]), rel=1e-3)
-        assert own["seal_largest_context"] == f"{row.largest_set}:{row.largest_context}"
+        assert (own["seal_set"], own["seal_context"]) == (row.largest_set, row.largest_context)
         assert own["seal_gene"] == row.gene_id
 
 

@@ -329,6 +329,8 @@ def test_a_killed_publishing_is_ended_by_the_next_run(
     export(results, out)
     assert not out.exists()
     monkeypatch.undo()
+    with pytest.raises(OutputError, match="is finished now: an earlier run was cut off"):
+        export(results, out)
     with pytest.raises(OutputError, match="exists already"):
         export(results, out)
     assert len(pq.read_table(out)) == len(results)
