@@ -35,10 +35,10 @@ from seal_store.store.layout import (
     SOURCE,
     VARIANTS_PER_CHUNK,
     ArraySpec,
-    chunk_rows,
     create,
     get,
     read,
+    rows_per_chunk,
     shape_of,
     spec,
 )
@@ -68,11 +68,6 @@ def result_attributes(made: Mapping[str, Any], alleles: Alleles, command: str) -
     return {name: found[name] for name in own if name in found and name != "rest"}
 
 
-def _rows_per_chunk(entry: ArraySpec, sizes: Mapping[str, int]) -> int:
-    """Variants in a chunk of an array: about ``CHUNK_BYTES``, bounded."""
-    return min(VARIANTS_PER_CHUNK, chunk_rows(entry, [sizes[dim] for dim in entry.dims[1:]]))
-
-
 class Appender:
     """Grows arrays of ``group`` along ``variant`` by whole chunks; holds less than one of each.
 
@@ -94,7 +89,7 @@ class Appender:
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._held: dict[str, list[np.ndarray]] = {}
         for entry in specs:
-            entry = replace(entry, chunks={"variant": _rows_per_chunk(entry, sizes)})
+            entry = replace(entry, chunks={"variant": rows_per_chunk(entry, sizes)})
             if state is None:
                 array = create(group, entry, {**sizes, "variant": 0})
             else:

@@ -339,12 +339,7 @@ ATTRIBUTION = (
     ),
     ArraySpec("target_name", "str", ("target",), "context attributed"),
     ArraySpec("target_set", "str", ("target",), "its head set"),
-    *(
-        entry
-        for entry in STORE
-        if entry.name
-        in ("feature_name", "feature_assay_type", "feature_factor", "feature_cell_type")
-    ),
+    *(e for e in STORE if "feature_" in e.name and e.name != "feature_treatment"),
     ArraySpec("assay", "str", ("assay",), "assay type of features"),
     ArraySpec("factor", "str", ("factor",), "protein, mark or DNase of features"),
     ArraySpec("cell_type", "str", ("cell_type",), "cell type of features"),
@@ -381,7 +376,12 @@ def read(array: zarr.Array[Any], key: Any = ..., *, orthogonal: bool = False) ->
         ) from error
 
 
-def chunk_rows(entry: ArraySpec, row: Sequence[int]) -> int:
+def rows_per_chunk(entry: ArraySpec, sizes: Mapping[str, int]) -> int:
+    """Variants in a chunk of an array of a results group: about ``CHUNK_BYTES``, bounded."""
+    return min(VARIANTS_PER_CHUNK, _chunk_rows(entry, [sizes[dim] for dim in entry.dims[1:]]))
+
+
+def _chunk_rows(entry: ArraySpec, row: Sequence[int]) -> int:
     """Rows of shape ``row`` that ``CHUNK_BYTES`` hold, at least one."""
     return max(1, CHUNK_BYTES // max(1, entry.itemsize * math.prod(row)))
 
@@ -403,7 +403,7 @@ def create(
     if entry.sharded:
         limits = {"gene": 1, "window": WINDOWS_PER_CHUNK, **limits}
     if entry.weights:
-        limits = {entry.dims[0]: chunk_rows(entry, shape[1:])}
+        limits = {entry.dims[0]: _chunk_rows(entry, shape[1:])}
     chunks = tuple(
         min(length, limits.get(dim, length)) or limits.get(dim, 1)
         for dim, length in zip(entry.dims, shape, strict=True)
