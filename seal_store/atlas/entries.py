@@ -16,12 +16,13 @@ from seal_store.atlas.arrays import BASES, QUANTILE, SUMMARY, of_attributions
 from seal_store.atlas.attributes import AtlasAttributes, expected_arrays, parse_attributes
 from seal_store.atlas.coding import decoded
 from seal_store.reference.contigs import resolve_contig
-from seal_store.store import manifest, summary
+from seal_store.store import manifest
 from seal_store.store import untrusted as guard
 from seal_store.store.layout import get
 from seal_store.store.opening import open_all
 from seal_store.store.place import place
 from seal_store.store.shards import ShardFiles
+from seal_store.store.summary import Shown
 from seal_store.store.untrusted import column
 
 AT_ONCE = 64 << 20
@@ -50,7 +51,7 @@ class Found:
         return len(self.row)
 
 
-class Entries(manifest.Finished):
+class Entries(Shown, manifest.Finished):
     """A finished atlas, read only: on this machine, in a bucket or on a web server.
 
     ``len(atlas)`` is the number of genes; :attr:`attributes` say what it was made from.
@@ -83,12 +84,6 @@ class Entries(manifest.Finished):
 
     def __len__(self) -> int:
         return self.attributes.gene_count
-
-    def __repr__(self) -> str:
-        return summary.as_text(*self._summary())
-
-    def _repr_html_(self) -> str:
-        return summary.as_html(*self._summary())
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         made = self.attributes

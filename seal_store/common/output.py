@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from seal_store.common.beside import (
     METADATA_BYTES,
@@ -41,6 +42,8 @@ from seal_store.common.lock import check_named, hold
 from seal_store.common.plain import read_plain
 from seal_store.common.settle import settle
 from seal_store.errors import OutputError
+
+T = TypeVar("T")
 
 JOURNAL = "journal"
 TABLE = "table"
@@ -120,6 +123,20 @@ class Output:
     def begun(self) -> bool:
         """Whether an earlier run left what a later one can go on with."""
         return bool(self.checkpoint) and (self.partial / self.checkpoint).exists()
+
+    def planned(self, read: Callable[[], T], *, overwrite: bool, resume: bool) -> T | None:
+        """What ``read`` gives of a plan that is gone on with; None if one is to be made.
+
+        ``read`` raises :class:`OutputError` for another plan, which ``overwrite`` lets go.
+        """
+        if not (self.begun and resume):
+            return None
+        try:
+            return read()
+        except OutputError:
+            if not overwrite:
+                raise
+        return None
 
     def check(self, *, overwrite: bool = False, resume: bool = False) -> None:
         """Raise :class:`OutputError` if it exists and ``overwrite`` is false, or is not ours.

@@ -21,7 +21,7 @@ from seal_store.results.attributes import ResultsAttributes
 from seal_store.results.heading import Heading, Labels
 from seal_store.scoring.attribution_arrays import attribution_arrays
 from seal_store.scoring.rows import Rows
-from seal_store.store import frames, manifest, summary
+from seal_store.store import frames, manifest
 from seal_store.store import untrusted as guard
 from seal_store.store.address import Entry
 from seal_store.store.layout import (
@@ -44,6 +44,7 @@ from seal_store.store.layout import (
 )
 from seal_store.store.opening import check_attributes, consolidate
 from seal_store.store.place import Place, files_at, place
+from seal_store.store.summary import Shown
 from seal_store.store.untrusted import Expected, texts
 from seal_store.variants.source import Alleles
 
@@ -255,7 +256,7 @@ def parse_attributes(attributes: Mapping[str, Any], where: Place) -> ResultsAttr
     )
 
 
-class Results(manifest.Finished):
+class Results(Shown, manifest.Finished):
     """A finished results group, read only.
 
     ``attributes`` say how it was made: scheme, options, store, and ``counts`` with the reasons
@@ -308,12 +309,6 @@ class Results(manifest.Finished):
     def _genes(self) -> Iterator[np.ndarray]:
         for start in range(0, len(self), VARIANTS_PER_CHUNK):
             yield self.labels("gene_id", slice(start, start + VARIANTS_PER_CHUNK))
-
-    def __repr__(self) -> str:
-        return summary.as_text(*self._summary())
-
-    def _repr_html_(self) -> str:
-        return summary.as_html(*self._summary())
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         """What a notebook shows: a title and lines, of names from anywhere."""

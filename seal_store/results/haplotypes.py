@@ -23,11 +23,12 @@ from seal_store.errors import InputError
 from seal_store.model.contexts import select_contexts
 from seal_store.results.attributes import MadeFrom
 from seal_store.scoring.assign import REASONS
-from seal_store.store import manifest, summary
+from seal_store.store import manifest
 from seal_store.store import untrusted as guard
 from seal_store.store.layout import STORE, ArraySpec, create, get, read, shape_of, spec
 from seal_store.store.opening import check_attributes, consolidate, open_all
 from seal_store.store.place import Place, place
+from seal_store.store.summary import Shown
 from seal_store.store.untrusted import Expected, column
 from seal_store.variants.genotypes import LEFT_OUT, REFERENCE
 
@@ -171,7 +172,7 @@ def _fill(array: zarr.Array[Any], parts: Iterable[np.ndarray]) -> None:
         array[start:] = chunk[:filled]
 
 
-class Haplotypes(manifest.Finished):
+class Haplotypes(Shown, manifest.Finished):
     """Finished effects of haplotypes, read only. ``attributes`` say how they were made."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -184,12 +185,6 @@ class Haplotypes(manifest.Finished):
 
     def __len__(self) -> int:
         return self.attributes.haplotypes
-
-    def __repr__(self) -> str:
-        return summary.as_text(*self._summary())
-
-    def _repr_html_(self) -> str:
-        return summary.as_html(*self._summary())
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         """What a notebook shows: a title and lines, of names from anywhere."""

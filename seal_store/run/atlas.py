@@ -59,12 +59,9 @@ def plan_atlas(
     if held is None:
         with atlas_at(prepared.job.out) as held:
             return plan_atlas(prepared, overwrite=overwrite, resume=resume, held=held)
-    if held.begun and resume:
-        try:
-            return _checked(prepared, held.partial)
-        except OutputError:
-            if not overwrite:
-                raise
+    standing = functools.partial(_checked, prepared, held.partial)
+    if planned := held.planned(standing, overwrite=overwrite, resume=resume):
+        return planned
     attributes = prepared.attributes()
     held.claim(overwrite=overwrite)
     about = {ATTRIBUTE: attributes.to_dict()}

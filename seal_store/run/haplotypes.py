@@ -86,14 +86,14 @@ def plan_haplotypes(
     if held is None:
         with haplotypes_at(job.out) as held:
             return plan_haplotypes(prepared, overwrite=overwrite, resume=resume, held=held)
-    if held.begun and resume:
-        try:
-            plan = read_plan(held.partial)
-            _check(prepared, held.partial, plan)
-            return plan
-        except OutputError:
-            if not overwrite:
-                raise
+
+    def standing() -> Plan:
+        plan = read_plan(held.partial)
+        _check(prepared, held.partial, plan)
+        return plan
+
+    if plan := held.planned(standing, overwrite=overwrite, resume=resume):
+        return plan
     held.check(overwrite=overwrite)
     variants = single_at(job.vcf).looks()
     plan = Plan(prepared.fingerprint(), job.command, variants, len(prepared.genes))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,9 @@ def merge(
     for other in results[1:]:
         _check_alike(first, other)
     made_of = [(one, _made_of(one)) for one in results]
+    positions = cache(_positions)  # of each once, whatever it is compared with
     for (one, parts), (other, others) in combinations(made_of, 2):
-        _check_apart(one, parts, other, others)
+        _check_apart(one, parts, other, others, positions)
     heading = first.heading()
     with scores_at(out) as held:
         check_kind(out, form, attributed=bool(heading.attribution))
@@ -109,7 +111,11 @@ def _made_of(results: Results) -> list[dict[str, Any]]:
 
 
 def _check_apart(
-    one: Results, parts: list[dict[str, Any]], other: Results, others: list[dict[str, Any]]
+    one: Results,
+    parts: list[dict[str, Any]],
+    other: Results,
+    others: list[dict[str, Any]],
+    positions: Callable[[Results], dict[str, np.ndarray]],
 ) -> None:
     """Raise :class:`InputError` if two results are the same, or have rows of one input in common.
 
@@ -124,7 +130,7 @@ def _check_apart(
             )
         if part["variants_sha256"] and part["variants_sha256"] == theirs["variants_sha256"]:
             same = part
-    if same and (where := _in_common(one, other)):
+    if same and (where := _in_common(positions(one), positions(other))):
         raise InputError(
             f"{one.path} and {other.path} have variants of {same['variants']} in common, as at "
             f"{where}",
@@ -132,10 +138,9 @@ def _check_apart(
         )
 
 
-def _in_common(one: Results, other: Results) -> str:
+def _in_common(one: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> str:
     """A position at which both have rows; empty if there is none."""
-    theirs = _positions(other)
-    for contig, own in _positions(one).items():
+    for contig, own in one.items():
         found = np.intersect1d(own, theirs.get(contig, np.zeros(0, np.int64)))
         if len(found):
             return f"{contig}:{found[0]}"

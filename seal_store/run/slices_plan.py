@@ -115,14 +115,14 @@ def plan_scores(
         with planned_at(out) as held:
             return plan_scores(prepared, slices, progress=progress, held=held, **how)
     check_outside(held.place, prepared.store, source.path if source else None)
-    if held.begun and resume:
-        try:
-            plan = read_plan(held.partial)
-            check_plan(prepared, held.partial, plan)
-            return plan
-        except OutputError:
-            if not overwrite:
-                raise
+
+    def standing() -> Plan:
+        plan = read_plan(held.partial)
+        check_plan(prepared, held.partial, plan)
+        return plan
+
+    if plan := held.planned(standing, overwrite=overwrite, resume=resume):
+        return plan
     if resume and not overwrite and (held.partial / journal.CHECKPOINT).exists():
         raise OutputError(
             f"{held.partial}: was begun by one process, not in slices",

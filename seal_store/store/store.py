@@ -24,7 +24,7 @@ from seal_store.model.contexts import select_contexts
 from seal_store.model.grid import Grid
 from seal_store.model.head_set import SYNTHETIC, WEIGHTS, HeadSet
 from seal_store.reference.gene_table import GeneTable
-from seal_store.store import frames, manifest, summary
+from seal_store.store import frames, manifest
 from seal_store.store.attributes import StoreAttributes, attributes_of
 from seal_store.store.layout import (
     CNN,
@@ -40,6 +40,7 @@ from seal_store.store.place import files_at, place
 from seal_store.store.places import places
 from seal_store.store.shard_journal import FINISHED
 from seal_store.store.shards import of_each, read_whole
+from seal_store.store.summary import Shown
 from seal_store.store.untrusted import column
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def software() -> dict[str, str]:
     return {name: version(name) for name in ("seal-store", "torch", "numpy", "zarr", "numcodecs")}
 
 
-class Store(manifest.Finished):
+class Store(Shown, manifest.Finished):
     """A finished store, read only.
 
     A gene is given by its id, with or without Ensembl's version, by its symbol where one gene has
@@ -123,12 +124,6 @@ class Store(manifest.Finished):
             return isinstance(gene, str) and self.gene(gene) >= 0
         except GeneTableError:
             return False
-
-    def __repr__(self) -> str:
-        return summary.as_text(*self._summary())
-
-    def _repr_html_(self) -> str:
-        return summary.as_html(*self._summary())
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         """What a notebook shows: a title and lines, of names from anywhere."""

@@ -31,6 +31,19 @@ def as_html(title: str, lines: Mapping[str, str]) -> str:
     return f"<div><strong>{_escaped(title)}</strong><table>{rows}</table></div>"
 
 
+class Shown:
+    """What shows itself by a title and lines: in ``repr``, and in a notebook as a table."""
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return as_text(*self._summary())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._summary())
+
+
 def _escaped(text: str) -> str:
     return html.escape(_short(text))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,6 +27,9 @@ OTHER_ALLELES = "other alleles at this position"
 OTHER_GENE = "no row of this gene"
 
 _COLUMNS = ("gene_id", "dist_to_tss")
+
+ALIGNED = 1 << 16
+"""Edits that are kept: a line's is asked for again and again."""
 
 Edit = tuple[int, str, str]
 """POS (1-based), REF and ALT of an allele without the bases they share; either may be empty."""
@@ -122,11 +126,17 @@ class Edits:
 
     def __init__(self, bases: Reference | None) -> None:
         self.bases = bases
+        self._of = lru_cache(ALIGNED)(self._aligned)
 
     def __call__(self, contig: str, pos: int, ref: str, alt: str) -> Edit:
         """The edit of an allele; ``pos`` is 1-based."""
+        if self.bases is None or len(ref) == len(alt):
+            return _edit(pos, ref, alt)
+        return self._of(contig, pos, ref, alt)
+
+    def _aligned(self, contig: str, pos: int, ref: str, alt: str) -> Edit:
         found = _edit(pos, ref, alt)
-        if self.bases is None or len(ref) == len(alt) or not self._stands(contig, *found[:2]):
+        if not self._stands(contig, *found[:2]):
             return found
         try:
             return _edit(*left_aligned(*found, lambda at: self._base(contig, at)))
